@@ -1,0 +1,48 @@
+/* buf.h: reference-counted byte buffers, and slices of them: how payload travels without copies.
+ *
+ * A buffer is filled by who created it and is immutable from its first share on. Counts are not
+ * atomic: a buffer belongs to one thread at a time. Model: dqlite's and libuv's buffers. */
+#ifndef CASK_BASE_BUF_H
+#define CASK_BASE_BUF_H
+
+#include "base/span.h"
+
+struct buf {
+    uint32_t refs;
+    uint32_t reserved;
+    size_t size;     /* bytes in use */
+    size_t capacity; /* bytes allocated behind this header */
+    uint8_t data[];
+};
+
+/* A part of a buffer, holding one reference to it. `owner` NULL: the bytes are static. */
+struct slice {
+    const uint8_t *data;
+    size_t size;
+    struct buf *owner;
+};
+
+/* An empty buffer with room for `capacity` bytes and one reference. */
+struct buf *buf_create(size_t capacity);
+/* A buffer holding a copy of `bytes`. */
+struct buf *buf_copy(struct span bytes);
+/* One more reference; returns `buf`. */
+struct buf *buf_ref(struct buf *buf);
+/* One reference less; the last one frees. NULL is allowed. */
+void buf_unref(struct buf *buf);
+
+/* A slice of `buf` covering `bytes`, which must lie inside it; takes its own reference. */
+struct slice slice_create(struct buf *buf, struct span bytes);
+/* A slice owning a fresh copy of `bytes`. */
+struct slice slice_copy(struct span bytes);
+/* A second slice of the same bytes. */
+struct slice slice_ref(struct slice slice);
+/* Give the slice's reference back and empty it. */
+void slice_fini(struct slice *slice);
+
+static inline struct span slice_span(struct slice slice)
+{
+    return (struct span){slice.data, slice.size};
+}
+
+#endif

@@ -1,0 +1,34 @@
+/* text.h: building text and other byte strings that grow. All zero is an empty builder. */
+#ifndef CASK_BASE_TEXT_H
+#define CASK_BASE_TEXT_H
+
+#include "base/assert.h"
+#include "base/span.h"
+
+struct text {
+    char *data; /* always NUL-terminated once anything was added */
+    size_t size;
+    size_t capacity;
+};
+
+void text_fini(struct text *text);
+void text_clear(struct text *text);
+void text_add(struct text *text, struct span bytes);
+void text_add_cstr(struct text *text, const char *cstr);
+void text_add_char(struct text *text, char c);
+void text_printf(struct text *text, const char *format, ...) PRINTF_LIKE(2, 3);
+/* "1.23 MiB" as dask.utils.format_bytes. */
+void text_add_bytes_size(struct text *text, double bytes);
+/* The contents as a C string ("" when empty); valid until the next change. */
+const char *text_cstr(const struct text *text);
+/* Seconds from "100 ms", "5s", "2h", "1 day", "30" …, as dask.utils.parse_timedelta; false if none. */
+bool text_parse_seconds(struct span text, double *out_seconds);
+/* Bytes from "64 MiB", "1GB", "100", as dask.utils.parse_bytes; false if none. */
+bool text_parse_bytes(struct span text, double *out_bytes);
+
+static inline struct span text_span(const struct text *text)
+{
+    return (struct span){(const uint8_t *)text->data, text->size};
+}
+
+#endif
