@@ -1,0 +1,158 @@
+"""Fixtures: a cluster shared by all tests, clusters of one's own, clients; logs on failure.
+
+A test that may hurt its cluster (kills, retires, restarts, configures) takes `make_cluster`;
+all others share one scheduler with three stock workers, `alice`, `bob` and `carol`, one
+thread each.  After every test on the shared cluster, once its client has gone, the scheduler
+must have forgotten every task: a leak fails the test that caused it.
+"""
+
+import pytest
+from distributed import Client
+
+import harness
+
+SHARED_WORKERS = ("alice", "bob", "carol")
+
+
+def pytest_configure(config):
+    for line in (
+        "seed(*ids): promises of the seed texts (PROMISES.md) that the test checks",
+        "stock_broken(reason): stock's scheduler gets this wrong; must pass on cask",
+    ):
+        config.addinivalue_line("markers", line)
+
+
+def pytest_report_header():
+    return f"scheduler under test: {harness.SCHEDULER_CMD} ({harness.KIND})"
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        for mark in item.iter_markers("stock_broken"):
+            if harness.KIND == "stock":
+                item.add_marker(pytest.mark.xfail(reason=mark.args[0], strict=False))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    if report.failed:
+        for process in harness.live:
+            report.sections.append((f"log of {process.label}", process.log()[-6000:]))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_process_is_left():
+    """However the tests end, their processes end"""
+    yield
+    for process in list(harness.live):
+        process.close()
+
+
+class Shared:
+    """The cluster that most tests use; made again when a test has broken it"""
+
+    def __init__(self):
+        self.cluster = None
+
+    def get(self):
+        if self.cluster is not None and not self.cluster.healthy:
+            self.close()
+        if self.cluster is None:
+            cluster = self.cluster = harness.Cluster()
+            cluster.start_workers("alice", "bob", wait=False)
+            cluster.start_workers("carol", wait=False, options=["--resources", "GPU=2"])
+            cluster.wait_for(*SHARED_WORKERS)
+        return self.cluster
+
+    def close(self):
+        if self.cluster is not None:
+            self.cluster.close()
+            self.cluster = None
+
+
+@pytest.fixture(scope="session")
+def _shared():
+    shared = Shared()
+    yield shared
+    shared.close()
+
+
+@pytest.fixture
+def cluster(_shared):
+    """Three workers of one thread: alice, bob, carol (who has GPU=2)"""
+    cluster = _shared.get()
+    yield cluster
+    harness.eventually(cluster.empty, 10, "the scheduler forgot all tasks")
+
+
+@pytest.fixture
+def client(cluster):
+    with Client(cluster.address, timeout=10) as client:
+        yield client
+
+
+@pytest.fixture
+def a(cluster):
+    """Address of alice"""
+    return cluster.addresses()["alice"]
+
+
+@pytest.fixture
+def b(cluster):
+    return cluster.addresses()["bob"]
+
+
+@pytest.fixture
+def c(cluster):
+    return cluster.addresses()["carol"]
+
+
+@pytest.fixture
+def make_cluster():
+    """make_cluster(*workers, …) → a cluster of the test's own; see harness.Cluster"""
+    clusters = []
+
+    def make(*workers, scheduler_options=(), host="127.0.0.1", env=None, security=None, **kwargs):
+        cluster = harness.Cluster(*scheduler_options, host=host, env=env, security=security)
+        clusters.append(cluster)
+        if workers:
+            cluster.start_workers(*workers, **kwargs)
+        return cluster
+
+    yield make
+    for cluster in clusters:
+        cluster.close()
+
+
+@pytest.fixture
+def connect():
+    """connect(cluster, …) → a Client that is closed with the test"""
+    clients = []
+
+    def connect(target, **kwargs):
+        security = getattr(target, "security", None)
+        address = getattr(target, "address", target)
+        kwargs.setdefault("timeout", 10)
+        client = Client(address, security=security, **kwargs)
+        clients.append(client)
+        return client
+
+    yield connect
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def in_tmp(tmp_path, monkeypatch):
+    """The current directory is one of the test's own"""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def kind():
+    """"cask" or "stock": for what stock is known to do otherwise"""
+    return harness.KIND
+
+
