@@ -1,0 +1,25 @@
+/* computations.h: what users see as "one computation": a run of graphs while work is unfinished, with the
+ * code that submitted them and the groups they touched. Must agree with: scheduler.py Computation. */
+#ifndef CASK_CORE_SCHEDULER_COMPUTATIONS_H
+#define CASK_CORE_SCHEDULER_COMPUTATIONS_H
+
+#include "core/scheduler/internal.h"
+
+struct computations *computations_create(const struct scheduler_config *config);
+void computations_destroy(struct computations *computations);
+/* A new graph: reuse the last computation if work is unfinished, else begin one. Then note its groups. */
+void computations_graph(struct scheduler *s, const struct graph_info *graph, const task_id *touched, uint32_t count);
+struct computation_view {
+    struct span id;                 /* uuid */
+    double start, stop;
+    struct blob *const *code;       /* msgpack lists of source codes */
+    uint32_t code_count;
+    struct group *const *groups;
+    uint32_t group_count;
+    uint64_t state_counts[TASK_STATE_COUNT];
+};
+uint32_t computations_count(const struct scheduler *s);
+/* `index` 0: the oldest kept. */
+bool computations_at(const struct scheduler *s, uint32_t index, struct computation_view *out);
+
+#endif

@@ -1,0 +1,22 @@
+/* exchange.h: queues, variables and published datasets: named places that hold plain data or futures. A
+ * future held here is wanted by a pseudo-client ("queue-<name>", "variable-<name>", "published-<name>").
+ * Must agree with: distributed queues.py, variable.py, publish.py; protocol.md 3.1. */
+#ifndef CASK_CORE_SCHEDULER_EXCHANGE_H
+#define CASK_CORE_SCHEDULER_EXCHANGE_H
+
+#include "core/scheduler/internal.h"
+
+struct exchange *exchange_create(const struct scheduler_config *config);
+void exchange_destroy(struct exchange *exchange);
+/* Every QUEUE_…, VARIABLE_… and PUBLISH_… event. */
+void exchange_event(struct scheduler *s, const struct event *event, struct step *step);
+void exchange_request_gone(struct scheduler *s, uint64_t request);
+/* A key became known to the scheduler: variable_set or queue_put may wait for it. O(1) if none waits. */
+void exchange_key_known(struct scheduler *s, struct task *task, struct step *step);
+void exchange_client_removed(struct scheduler *s, struct client *client, struct step *step);
+void exchange_tick(struct scheduler *s, struct step *step);
+double exchange_next_tick(const struct scheduler *s);
+/* Names of published datasets (canonical msgpack), sorted by their text. */
+struct span_list exchange_published(const struct scheduler *s, struct arena *arena);
+
+#endif
