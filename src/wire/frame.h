@@ -1,0 +1,84 @@
+/* frame.h: Dask's messages as frames, both ways, for tcp, tls and unix streams and for ws.
+ *
+ * A message is frame 0 (msgpack) and the frames it refers to. The reader is fed bytes as they arrive
+ * and gives messages whose frames are slices of counted buffers: small messages share one receive
+ * buffer, a large frame is read straight into its own. Every length is checked against base/limits.h
+ * before it is believed, and memory grows only as bytes arrive. Format: frame.c, protocol.md 1.2. */
+#ifndef CASK_WIRE_FRAME_H
+#define CASK_WIRE_FRAME_H
+
+#include "base/assert.h"
+#include "base/buf.h"
+#include "base/error.h"
+#include "base/vec.h"
+
+/* The frames of one message, or any list of slices. All zero is empty. */
+struct frames {
+    struct slice *items; /* each holds a reference */
+    uint32_t count;
+    uint32_t capacity;
+};
+
+/* Drop the references, keep the array for reuse. */
+void frames_clear(struct frames *frames);
+void frames_fini(struct frames *frames);
+/* Append; takes over the slice's reference. */
+void frames_add(struct frames *frames, struct slice take_slice);
+/* Frame 0, or an empty span. */
+struct span frames_head(const struct frames *frames);
+/* Bytes of all frames. */
+uint64_t frames_size(const struct frames *frames);
+
+struct frame_reader {
+    struct buf *buf; /* receive buffer: bytes [at, buf->size) are unread; NULL while idle */
+    size_t at;
+    uint32_t phase; /* of enum frame_phase, frame.c */
+    uint32_t frame_count;
+    uint64_t prefix;
+    uint64_t body_size; /* of the message being read */
+    struct VEC(uint64_t) lengths;
+    struct frames done; /* frames of the current message that are complete */
+    struct buf *segment;         /* where the next frames go, when they outgrow the receive buffer */
+    uint64_t segment_size;       /* its final size */
+    uint32_t segment_frames;     /* how many frames it will hold */
+    uint64_t message_bytes_max;  /* LIMIT_MESSAGE_BYTES_MAX; lower for peers not yet known */
+};
+
+void frame_reader_init(struct frame_reader *reader);
+void frame_reader_fini(struct frame_reader *reader);
+/* Where to put the next bytes, and how many fit (≥ 1). Valid until the next call on `reader`. */
+void frame_reader_space(struct frame_reader *reader, uint8_t **out_data, size_t *out_size);
+/* `size` bytes (0 is allowed) were put there. */
+void frame_reader_advance(struct frame_reader *reader, size_t size);
+/* Take the next complete message: 1 and *out_frames replaced; 0: more bytes are needed (an idle
+ * reader then holds no buffer); ERR_MALFORMED, ERR_LIMIT: close the connection.
+ * Call it until it gives 0 after each advance. */
+int frame_reader_next(struct frame_reader *reader, struct frames *out_frames) MUST_USE;
+/* Feed `bytes` at once, for those who already hold them (TLS records, captures, tests). */
+void frame_reader_feed(struct frame_reader *reader, struct span bytes);
+/* The stream may end here: no message is half read. */
+bool frame_reader_idle(const struct frame_reader *reader);
+
+/* A message on its way out is frames: frame 0 and the others (wire/outgoing.h builds them). Appends to
+ * `chunks` what goes to the stream, ready for writev: the lengths and all small frames are copied
+ * together, large frames are only referenced. */
+void frame_encode(const struct frames *message, struct frames *chunks);
+/* The same for ws: each chunk is the payload of one binary websocket message. */
+void frame_encode_ws(const struct frames *message, struct frames *chunks);
+
+/* ws: whole websocket messages in, Dask messages out. */
+struct frame_ws_reader {
+    struct frames done;
+    uint64_t size;
+    uint32_t frame_count; /* 0: the count comes next */
+    uint64_t message_bytes_max;
+};
+
+void frame_ws_reader_init(struct frame_ws_reader *reader);
+void frame_ws_reader_fini(struct frame_ws_reader *reader);
+/* One binary websocket message came; takes over its reference. 1: *out_frames is a whole message;
+ * 0: more must come; ERR_MALFORMED, ERR_LIMIT: close the connection. */
+int frame_ws_reader_take(struct frame_ws_reader *reader, struct slice take_message,
+                         struct frames *out_frames) MUST_USE;
+
+#endif
