@@ -1,0 +1,381 @@
+/* comm.c: a Dask connection: io stream below, whole messages above.
+ *
+ * Reading is driven by the stream: bytes go straight into the frame reader's buffers, and each complete
+ * message is handed on while nobody holds the flow. Writing copies heads and small frames once, into
+ * chunks that the stream owns until the system has them; large frames are only referenced. */
+#include "node/comm.h"
+
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "wire/address.h"
+
+#define LOGGER "distributed.comm"
+
+struct comm {
+    const struct comm_settings *settings;
+    struct io_stream *stream; /* NULL: a connect that failed before it had one */
+    const struct comm_events *events;
+    void *user;
+    struct text peer; /* address of the other end */
+    struct frame_reader reader;
+    struct frame_ws_reader ws_reader;
+    struct frames ws_waiting; /* ws messages that came while held */
+    struct frames message;    /* the one being handed on; its array is reused */
+    struct handshake theirs, agreed;
+    char close_text[160];
+    int close_code;
+    bool is_ws;
+    bool is_local;
+    bool is_shaken; /* their handshake has come */
+    bool is_held;
+    bool is_draining;
+    bool is_closing;
+};
+
+static void comm_on_opened(void *user);
+static void comm_on_space(void *user, uint8_t **out_data, size_t *out_size);
+static void comm_on_read(void *user, size_t size);
+static void comm_on_message(void *user, struct buf *message);
+static void comm_on_closed(void *user, int code, const char *text);
+
+static const struct io_stream_events stream_events = {
+    .opened = comm_on_opened,
+    .space = comm_on_space,
+    .read = comm_on_read,
+    .message = comm_on_message,
+    .closed = comm_on_closed,
+};
+
+static struct comm *comm_create(const struct comm_settings *settings,
+                                const struct comm_events *events, void *user)
+{
+    struct comm *comm = mem_zalloc(1, sizeof *comm);
+    comm->settings = settings;
+    comm->events = events;
+    comm->user = user;
+    frame_reader_init(&comm->reader);
+    frame_ws_reader_init(&comm->ws_reader);
+    return comm;
+}
+
+static void comm_destroy(struct comm *comm)
+{
+    frame_reader_fini(&comm->reader);
+    frame_ws_reader_fini(&comm->ws_reader);
+    frames_fini(&comm->ws_waiting);
+    frames_fini(&comm->message);
+    text_fini(&comm->peer);
+    mem_free(comm);
+}
+
+static void release_chunks(void *owner)
+{
+    struct frames *chunks = owner;
+    frames_fini(chunks);
+    mem_free(chunks);
+}
+
+void comm_send(struct comm *comm, struct outgoing *out)
+{
+    if (comm->is_closing || comm->stream == NULL) {
+        outgoing_clear(out);
+        return;
+    }
+    struct frames *chunks = mem_zalloc(1, sizeof *chunks);
+    if (comm->is_ws) {
+        outgoing_flush_ws(out, chunks);
+    } else {
+        outgoing_flush(out, chunks);
+    }
+    struct span few[16];
+    struct span *parts =
+        chunks->count <= 16 ? few : mem_alloc((size_t)chunks->count * sizeof *parts);
+    for (uint32_t i = 0; i < chunks->count; i++) {
+        parts[i] = slice_span(chunks->items[i]);
+    }
+    io_stream_write(comm->stream, parts, chunks->count, chunks, release_chunks);
+    if (parts != few) {
+        mem_free(parts);
+    }
+}
+
+/* Nothing is compressed on one host. A connecting side does not know yet and offers what is configured:
+ * the accepting side, which knows, declines. */
+static void send_handshake(struct comm *comm)
+{
+    struct handshake ours =
+        handshake_ours(comm->is_local ? COMPRESS_NONE : comm->settings->compression);
+    struct outgoing out;
+    outgoing_init(&out);
+    handshake_encode(&ours, &out);
+    comm_send(comm, &out);
+    outgoing_fini(&out);
+}
+
+/* What the stream knows of its two ends, once it is connected. */
+static void learn_ends(struct comm *comm)
+{
+    const struct io_address *peer = io_stream_peer(comm->stream);
+    const struct io_address *local = io_stream_local(comm->stream);
+    comm->is_local = strcmp(peer->host, local->host) == 0;
+    comm->is_ws = peer->transport == IO_WS || peer->transport == IO_WSS;
+    if (comm->peer.size == 0) {
+        io_address_print(peer, &comm->peer);
+    }
+}
+
+struct comm *comm_accept(const struct comm_settings *settings, struct io_stream *stream,
+                         const struct comm_events *events, void *user)
+{
+    struct comm *comm = comm_create(settings, events, user);
+    comm->stream = stream;
+    learn_ends(comm);
+    io_stream_start(stream, &stream_events, comm);
+    send_handshake(comm);
+    return comm;
+}
+
+static void fail_connect(void *user)
+{
+    struct comm *comm = user;
+    comm->events->closed(comm->user, comm, comm->close_code, comm->close_text);
+    comm_destroy(comm);
+}
+
+static enum io_transport transport_of(enum address_scheme scheme)
+{
+    switch (scheme) {
+    case ADDRESS_TCP: return IO_TCP;
+    case ADDRESS_TLS: return IO_TLS;
+    case ADDRESS_WS: return IO_WS;
+    case ADDRESS_WSS: return IO_WSS;
+    case ADDRESS_UNIX: return IO_UNIX;
+    }
+    UNREACHABLE();
+}
+
+/* Begin to connect; false with the reason in the comm if the address forbids it. */
+static bool start_connect(struct comm *comm, struct span address)
+{
+    struct address parsed;
+    if (address_parse(address, ADDRESS_TCP, 0, &parsed) != OK ||
+        (parsed.scheme != ADDRESS_UNIX && parsed.port == 0)) {
+        comm->close_code = ERR_ADDRESS;
+        snprintf(comm->close_text, sizeof comm->close_text, "'%.100s' is not an address to connect to",
+                 text_cstr(&comm->peer));
+        return false;
+    }
+    bool is_secure = address_is_secure(parsed.scheme);
+    if (is_secure ? comm->settings->tls == NULL : comm->settings->require_encryption) {
+        comm->close_code = ERR_TLS;
+        snprintf(comm->close_text, sizeof comm->close_text, "%.60s: %s", text_cstr(&comm->peer),
+                 is_secure ? "TLS is not configured (distributed.comm.tls)"
+                           : "encryption is required by configuration, this address has none");
+        return false;
+    }
+    struct io_address target = {.transport = transport_of(parsed.scheme), .port = parsed.port};
+    memcpy(target.host, parsed.host, sizeof target.host);
+    struct io_connect_options options = {
+        .tls = comm->settings->tls,
+        .timeout = comm->settings->connect_timeout,
+    };
+    comm->is_ws = parsed.scheme == ADDRESS_WS || parsed.scheme == ADDRESS_WSS;
+    comm->stream = io_connect(comm->settings->loop, &target, &options, &stream_events, comm);
+    return true;
+}
+
+struct comm *comm_connect(const struct comm_settings *settings, struct span address,
+                          const struct comm_events *events, void *user)
+{
+    struct comm *comm = comm_create(settings, events, user);
+    text_add(&comm->peer, address);
+    if (!start_connect(comm, address)) {
+        comm->is_closing = true;
+        io_post(settings->loop, fail_connect, comm);
+        return comm;
+    }
+    send_handshake(comm);
+    return comm;
+}
+
+static void comm_on_opened(void *user)
+{
+    learn_ends(user);
+}
+
+void comm_use(struct comm *comm, const struct comm_events *events, void *user)
+{
+    comm->events = events;
+    comm->user = user;
+}
+
+/* Close because of what the peer sent. */
+static void refuse(struct comm *comm, int code, const char *what)
+{
+    log_warning(LOGGER, "Closing connection with %s: %s (%s)", comm_peer(comm), what,
+                error_meaning(code));
+    comm_abort(comm, what);
+    comm->close_code = code;
+}
+
+static void take_handshake(struct comm *comm)
+{
+    struct text why = {0};
+    int code = handshake_decode(frames_head(&comm->message), &comm->theirs, &why);
+    if (code != OK) {
+        refuse(comm, code, text_cstr(&why));
+    } else {
+        struct handshake ours =
+            handshake_ours(comm->is_local ? COMPRESS_NONE : comm->settings->compression);
+        comm->agreed = handshake_agree(&ours, &comm->theirs);
+        comm->is_shaken = true;
+        if (comm->events->ready != NULL) {
+            comm->events->ready(comm->user, comm);
+        }
+    }
+    text_fini(&why);
+}
+
+/* The next whole message into comm->message: 1, 0 or an error, as frame_reader_next. */
+static int next_message(struct comm *comm)
+{
+    if (!comm->is_ws) {
+        return frame_reader_next(&comm->reader, &comm->message);
+    }
+    int code = 0;
+    uint32_t taken = 0;
+    while (code == 0 && taken < comm->ws_waiting.count) {
+        struct slice slice = comm->ws_waiting.items[taken++];
+        code = frame_ws_reader_take(&comm->ws_reader, slice, &comm->message);
+    }
+    comm->ws_waiting.count -= taken;
+    memmove(comm->ws_waiting.items, comm->ws_waiting.items + taken,
+            comm->ws_waiting.count * sizeof *comm->ws_waiting.items);
+    return code;
+}
+
+/* Hand on what has come, one message after the other, until held or closed. */
+static void drain(struct comm *comm)
+{
+    if (comm->is_draining) {
+        return;
+    }
+    comm->is_draining = true;
+    while (!comm->is_held && !comm->is_closing) {
+        int got = next_message(comm);
+        if (got < 0) {
+            refuse(comm, got, "malformed message");
+            break;
+        }
+        if (got == 0) {
+            break;
+        }
+        if (!comm->is_shaken) {
+            take_handshake(comm);
+        } else {
+            comm->events->message(comm->user, comm, &comm->message);
+        }
+        frames_clear(&comm->message);
+    }
+    comm->is_draining = false;
+}
+
+static void comm_on_space(void *user, uint8_t **out_data, size_t *out_size)
+{
+    struct comm *comm = user;
+    frame_reader_space(&comm->reader, out_data, out_size);
+}
+
+static void comm_on_read(void *user, size_t size)
+{
+    struct comm *comm = user;
+    frame_reader_advance(&comm->reader, size);
+    drain(comm);
+}
+
+static void comm_on_message(void *user, struct buf *message)
+{
+    struct comm *comm = user;
+    struct slice slice = {message->data, message->size, message};
+    frames_add(&comm->ws_waiting, slice);
+    drain(comm);
+}
+
+static void comm_on_closed(void *user, int code, const char *text)
+{
+    struct comm *comm = user;
+    comm->is_closing = true;
+    comm->stream = NULL;
+    if (comm->close_code != 0) {
+        code = comm->close_code;
+        text = comm->close_text;
+    }
+    comm->events->closed(comm->user, comm, code, text);
+    comm_destroy(comm);
+}
+
+size_t comm_queued(const struct comm *comm)
+{
+    return comm->stream == NULL ? 0 : io_stream_queued(comm->stream);
+}
+
+void comm_hold(struct comm *comm)
+{
+    if (!comm->is_held) {
+        comm->is_held = true;
+        if (comm->stream != NULL && !comm->is_closing) {
+            io_stream_pause(comm->stream);
+        }
+    }
+}
+
+void comm_release(struct comm *comm)
+{
+    if (comm->is_held) {
+        comm->is_held = false;
+        if (comm->stream != NULL && !comm->is_closing) {
+            io_stream_resume(comm->stream);
+            drain(comm);
+        }
+    }
+}
+
+void comm_close(struct comm *comm)
+{
+    if (!comm->is_closing) {
+        comm->is_closing = true;
+        if (comm->stream != NULL) {
+            io_stream_close(comm->stream);
+        }
+    }
+}
+
+void comm_abort(struct comm *comm, const char *reason)
+{
+    if (comm->close_code == 0) {
+        comm->close_code = ERR_CLOSED;
+        snprintf(comm->close_text, sizeof comm->close_text, "%s", reason);
+    }
+    comm->is_closing = true;
+    if (comm->stream != NULL) {
+        io_stream_abort(comm->stream);
+    }
+}
+
+const char *comm_peer(const struct comm *comm)
+{
+    return text_cstr(&comm->peer);
+}
+
+bool comm_is_local(const struct comm *comm)
+{
+    return comm->is_local;
+}
+
+enum compress_method comm_compression(const struct comm *comm)
+{
+    return comm->agreed.compression;
+}

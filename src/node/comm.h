@@ -1,0 +1,60 @@
+/* comm.h: one Dask connection over an io stream: handshake first, then whole messages both ways.
+ *
+ * Both sides write their handshake at once and read the other's; messages to send follow ours without
+ * waiting for theirs. Incoming messages are handed over one by one; the receiver may hold the flow (comm_hold) while
+ * it works on one, as RPC needs. A malformed message closes the comm with a reason; nothing else is
+ * disturbed. Source: protocol.md 1; distributed comm/core.py, comm/tcp.py. */
+#ifndef CASK_NODE_COMM_H
+#define CASK_NODE_COMM_H
+
+#include "io/io.h"
+#include "wire/handshake.h"
+#include "wire/outgoing.h"
+
+struct comm;
+
+struct comm_events {
+    /* The handshake is done. May be NULL. */
+    void (*ready)(void *user, struct comm *comm);
+    /* One message; borrowed for the call (take references to frames to keep them). */
+    void (*message)(void *user, struct comm *comm, const struct frames *message);
+    /* The comm is gone; called exactly once, last. code and text as io_stream_events.closed. */
+    void (*closed)(void *user, struct comm *comm, int code, const char *text);
+};
+
+/* What the comms of one process share. */
+struct comm_settings {
+    struct io_loop *loop;
+    struct io_tls *tls;          /* NULL: none */
+    enum compress_method compression; /* distributed.comm.compression */
+    double connect_timeout;           /* distributed.comm.timeouts.connect, seconds */
+    bool require_encryption;          /* distributed.comm.require-encryption */
+};
+
+/* Take an accepted stream. `user` may be set later by comm_use. */
+struct comm *comm_accept(const struct comm_settings *settings, struct io_stream *stream,
+                         const struct comm_events *events, void *user);
+/* Connect to "tcp://…" and friends. The failure of a bad address comes through `closed`, too. */
+struct comm *comm_connect(const struct comm_settings *settings, struct span address,
+                          const struct comm_events *events, void *user);
+/* From now on others are told. `events` must outlive the comm. */
+void comm_use(struct comm *comm, const struct comm_events *events, void *user);
+
+/* Send a message: takes what is in `out` and leaves it empty. Order is kept. */
+void comm_send(struct comm *comm, struct outgoing *out);
+/* Bytes accepted and not yet taken by the system. */
+size_t comm_queued(const struct comm *comm);
+/* Stop and resume the handing over of messages (and, with it, reading). */
+void comm_hold(struct comm *comm);
+void comm_release(struct comm *comm);
+/* Close after what is queued is sent; abort closes at once. `closed` follows. */
+void comm_close(struct comm *comm);
+void comm_abort(struct comm *comm, const char *reason);
+/* "tcp://host:port" of the other end; valid until closed. */
+const char *comm_peer(const struct comm *comm);
+/* Both ends show the same host address: nothing is compressed then. */
+bool comm_is_local(const struct comm *comm);
+/* Compression agreed with the peer. */
+enum compress_method comm_compression(const struct comm *comm);
+
+#endif
