@@ -46,8 +46,8 @@ static void add_chunk(struct arena *arena, size_t size)
     struct arena_chunk *current = arena->current;
     size_t capacity = ARENA_CHUNK_MIN;
     if (current != NULL) {
-        capacity = current->capacity < ARENA_CHUNK_MAX / 2 ? current->capacity * 2
-                                                           : ARENA_CHUNK_MAX;
+        capacity =
+            current->capacity < ARENA_CHUNK_MAX / 2 ? current->capacity * 2 : ARENA_CHUNK_MAX;
     }
     capacity = capacity < size ? size : capacity;
 

@@ -8,7 +8,13 @@
 #include "base/assert.h"
 #include "base/span.h"
 
-enum log_level { LOG_DEBUG = 10, LOG_INFO = 20, LOG_WARNING = 30, LOG_ERROR = 40, LOG_CRITICAL = 50 };
+enum log_level {
+    LOG_DEBUG = 10,
+    LOG_INFO = 20,
+    LOG_WARNING = 30,
+    LOG_ERROR = 40,
+    LOG_CRITICAL = 50
+};
 
 struct log_line {
     double time; /* seconds since the epoch */

@@ -2,6 +2,8 @@
 #ifndef CASK_BASE_TEXT_H
 #define CASK_BASE_TEXT_H
 
+#include <stdarg.h>
+
 #include "base/assert.h"
 #include "base/span.h"
 
@@ -17,6 +19,7 @@ void text_add(struct text *text, struct span bytes);
 void text_add_cstr(struct text *text, const char *cstr);
 void text_add_char(struct text *text, char c);
 void text_printf(struct text *text, const char *format, ...) PRINTF_LIKE(2, 3);
+void text_vprintf(struct text *text, const char *format, va_list arguments) PRINTF_LIKE(2, 0);
 /* "1.23 MiB" as dask.utils.format_bytes. */
 void text_add_bytes_size(struct text *text, double bytes);
 /* The contents as a C string ("" when empty); valid until the next change. */
