@@ -182,6 +182,9 @@ static bool quantity_cut(struct span text, bool lead_must_be_digit, struct quant
     return true;
 }
 
+/* What float() strips; spaces are gone already. */
+#define PYTHON_BLANKS "\t\n\v\f\r"
+
 /* Digits with single underscores between them, without the underscores, to *out. */
 static bool take_digits(const char **from, char **out)
 {
@@ -204,6 +207,7 @@ static bool parse_python_float(const char *text, double *out)
 {
     char plain[SETTING_SIZE_MAX + 2];
     char *end = plain;
+    text += strspn(text, PYTHON_BLANKS);
     if (*text == '+' || *text == '-') {
         *end++ = *text++;
     }
@@ -227,7 +231,7 @@ static bool parse_python_float(const char *text, double *out)
     }
     *end = '\0';
     *out = strtod(plain, NULL);
-    return *text == '\0';
+    return text[strspn(text, PYTHON_BLANKS)] == '\0';
 }
 
 struct unit {
