@@ -1,0 +1,1 @@
+"""cask: Dask's distributed scheduler in C; this package is its Python side."""
