@@ -31,6 +31,7 @@ struct comm {
     bool is_local;
     bool is_shaken; /* their handshake has come */
     bool is_held;
+    bool is_pressed; /* too much waits to be sent */
     bool is_draining;
     bool is_closing;
 };
@@ -39,6 +40,7 @@ static void comm_on_opened(void *user);
 static void comm_on_space(void *user, uint8_t **out_data, size_t *out_size);
 static void comm_on_read(void *user, size_t size);
 static void comm_on_message(void *user, struct buf *message);
+static void comm_on_pressure(void *user, bool on);
 static void comm_on_closed(void *user, int code, const char *text);
 
 static const struct io_stream_events stream_events = {
@@ -46,6 +48,7 @@ static const struct io_stream_events stream_events = {
     .space = comm_on_space,
     .read = comm_on_read,
     .message = comm_on_message,
+    .pressure = comm_on_pressure,
     .closed = comm_on_closed,
 };
 
@@ -304,6 +307,21 @@ static void comm_on_message(void *user, struct buf *message)
     drain(comm);
 }
 
+/* A peer that does not read what we send is not listened to either, until it does. */
+static void comm_on_pressure(void *user, bool on)
+{
+    struct comm *comm = user;
+    comm->is_pressed = on;
+    if (comm->stream == NULL || comm->is_closing || comm->is_held) {
+        return;
+    }
+    if (on) {
+        io_stream_pause(comm->stream);
+    } else {
+        io_stream_resume(comm->stream);
+    }
+}
+
 static void comm_on_closed(void *user, int code, const char *text)
 {
     struct comm *comm = user;
@@ -337,7 +355,9 @@ void comm_release(struct comm *comm)
     if (comm->is_held) {
         comm->is_held = false;
         if (comm->stream != NULL && !comm->is_closing) {
-            io_stream_resume(comm->stream);
+            if (!comm->is_pressed) {
+                io_stream_resume(comm->stream);
+            }
             drain(comm);
         }
     }

@@ -1,0 +1,149 @@
+/* node.h: the scheduler process from the inside: what its files share. Only node/ includes it.
+ *
+ * One turn of the loop: messages arrive (connection.c), become events (inbound.c) or RPCs (rpc_*.c); each
+ * event is applied to the core at once (node_apply) and its actions are written into the batches of the
+ * peers they concern (outbound.c); at the end of the turn every touched batch goes out as one message.
+ * Nothing here decides; deciding is the core's. */
+#ifndef CASK_NODE_NODE_H
+#define CASK_NODE_NODE_H
+
+#include "base/arena.h"
+#include "base/map.h"
+#include "base/prng.h"
+#include "base/vec.h"
+#include "core/scheduler/view.h"
+#include "node/comm.h"
+#include "node/config.h"
+#include "node/request.h"
+#include "node/rpc.h"
+#include "wire/message.h"
+
+struct connection;
+struct planner;
+struct task_stream;
+struct topics;
+
+/* The batch of messages on its way to one peer: what Dask calls BatchedSend. */
+struct stream {
+    struct comm *comm;
+    struct outgoing batch;
+    struct node *node;
+    bool is_dirty;       /* in node->dirty_streams */
+    worker_id worker;    /* whose stream it is: a worker's … */
+    client_id client;    /* … or a client's */
+};
+
+struct node {
+    struct io_loop *loop;
+    const struct config *config;
+    struct comm_settings comm_settings;
+    struct io_tls *tls;
+    struct rpc_pool *rpc;
+    struct scheduler *core;
+    struct step step;
+    struct arena scratch;          /* dies with the message being handled */
+    double started;                /* seconds since the epoch */
+    struct text id;                /* "Scheduler-<uuid>" */
+    struct text address;           /* contact address */
+    struct VEC(struct io_listener *) listeners;
+    struct VEC(struct connection *) connections;
+    struct VEC(struct stream *) worker_streams; /* by worker_id; NULL: none */
+    struct VEC(struct stream *) client_streams; /* by client_id; NULL: none */
+    struct VEC(struct stream *) dirty_streams;
+    struct VEC(struct stream *) status_watchers; /* subscribe_worker_status */
+    struct map requests;           /* number (8 bytes) → struct request * */
+    uint64_t request_last;
+    struct io_timer *tick_timer;
+    double tick_due;               /* when tick_timer rings; infinity: not set */
+    struct map worker_plugins, nanny_plugins;  /* name → struct blob * (bin of the pickle) */
+    struct blob *metadata;         /* task metadata tree, see rpc_metadata.c */
+    struct topics *topics;
+    struct task_stream *task_stream;
+    struct planner *planner;
+    uint32_t nannies_starting;     /* open register_nanny connections */
+    uint32_t graphs_under_way;     /* blocks idle detection */
+    bool is_closing;
+    int exit_code;
+};
+
+/* ---- scheduler_node.c ---- */
+
+/* Apply an event: step, carry out the actions, set the next tick. `event` needs kind and fields only:
+ * time (now) and, if empty, the stimulus are filled in. node->step holds the outcome until the next. */
+void node_apply(struct node *node, struct event *event);
+/* An event of this kind, zeroed otherwise. */
+static inline struct event event_of(enum event_kind kind)
+{
+    struct event event;
+    memset(&event, 0, sizeof event);
+    event.kind = kind;
+    return event;
+}
+/* "<what>-<time>" in the scratch arena, as stock names stimuli. */
+struct span node_stimulus(struct node *node, const char *what);
+/* Begin an orderly close: workers and clients are told, then the loop stops. */
+void node_close(struct node *node, const char *reason);
+
+/* ---- stream.c ---- */
+
+struct stream *stream_create(struct node *node, struct comm *comm);
+void stream_destroy(struct stream *stream);
+/* Where to write the next map (after outgoing_item or by encode_…); it goes out at the end of the turn. */
+struct outgoing *stream_batch(struct stream *stream);
+void stream_flush(struct stream *stream);
+/* All dirty ones; the loop's turn hook. */
+void streams_flush(struct node *node);
+/* The stream of a worker or client, or NULL if it has none (any more). */
+struct stream *stream_of_worker(struct node *node, worker_id worker);
+struct stream *stream_of_client(struct node *node, client_id client);
+
+/* ---- connection.c: accepted connections and what they turn into ---- */
+
+void connection_accept(struct node *node, struct io_stream *stream);
+/* The comm of the connection a request came over; NULL for the planner's or a gone one. */
+struct connection *connection_of(struct request *request);
+struct comm *connection_comm(struct connection *connection);
+/* The RPC takes the connection over: from now on it is a client's, worker's … stream. The request ends
+ * without an answer. */
+void connection_become_client(struct request *request, client_id client);
+void connection_become_worker(struct request *request, worker_id worker);
+void connection_become_watcher(struct request *request);
+/* The next message of this connection goes to `next` (register_nanny's second half); closed: NULL. */
+void connection_expect(struct connection *connection,
+                       void (*next)(void *user, const struct frames *message), void *user);
+
+/* ---- rpc_peers.c: a stream's connection is gone ---- */
+
+void client_stream_ended(struct node *node, client_id client);
+void worker_stream_ended(struct node *node, worker_id worker);
+
+/* ---- inbound.c: stream messages → events ---- */
+
+/* One message (a batch) of a client's or worker's stream. False: close the stream, `why` says the reason. */
+bool inbound_client(struct node *node, struct stream *stream, const struct frames *message, struct text *why);
+bool inbound_worker(struct node *node, struct stream *stream, const struct frames *message, struct text *why);
+
+/* ---- outbound.c: actions → messages ---- */
+
+void outbound_actions(struct node *node);
+/* Fields {exception, traceback, exception_text, traceback_text} of a failure, as blobs for the wire. */
+struct blob *outbound_exception(struct node *node, const struct failure *failure);
+
+/* ---- graph intake: update_graph.c ---- */
+
+/* One update-graph of a client; that client's stream is held until it is applied. */
+void update_graph(struct node *node, struct stream *stream, const struct frames *message,
+                  const struct msg_update_graph *graph);
+
+/* ---- rpc.def: every RPC by name ---- */
+
+typedef void rpc_handler(struct node *node, struct request *request);
+#define RPC(op, function) rpc_handler function;
+#include "node/rpc.def"
+
+/* Run the handler of request->op; an unknown op is answered nil with a warning, as stock does. */
+void rpc_dispatch(struct node *node, struct request *request);
+/* Decode the request's message into `out_message`; on failure raises TypeError at the caller: false. */
+bool request_decode(struct request *request, enum message_id id, void *out_message);
+
+#endif

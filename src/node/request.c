@@ -1,0 +1,220 @@
+/* request.c: RPCs in flight and their answers. */
+#include "node/request.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "node/node.h"
+#include "wire/key.h"
+#include "wire/payload.h"
+#include "wire/pickle_make.h"
+
+#define LOGGER "distributed.core"
+
+static struct span number_name(const uint64_t *number)
+{
+    return span_of(number, sizeof *number);
+}
+
+/* The four control fields; what is absent keeps stock's default. */
+static int read_control(struct request *request, struct span head)
+{
+    struct span value;
+    int code = msgpack_find(head, "op", &value);
+    if (code != OK) {
+        return code == ERR_NOT_FOUND ? ERR_MISSING : code;
+    }
+    struct msgpack_reader reader = msgpack_reader(value);
+    if ((code = msgpack_read_str(&reader, &request->op)) != OK) {
+        return code;
+    }
+    request->wants_reply = true;
+    if (msgpack_find(head, "reply", &value) == OK) {
+        reader = msgpack_reader(value);
+        code = msgpack_is_nil(value) ? OK : msgpack_read_bool(&reader, &request->wants_reply);
+    }
+    if (code == OK && msgpack_find(head, "close", &value) == OK && !msgpack_is_nil(value)) {
+        reader = msgpack_reader(value);
+        code = msgpack_read_bool(&reader, &request->closes);
+    }
+    if (code == OK && msgpack_find(head, "serializers", &value) == OK && !msgpack_is_nil(value)) {
+        request->serializers = value;
+    }
+    return code;
+}
+
+int request_create(struct node *node, const struct frames *message, request_deliver *deliver, void *user,
+                   struct request **out_request)
+{
+    struct request *request = mem_zalloc(1, sizeof *request);
+    int code = read_control(request, frames_head(message));
+    if (code != OK) {
+        mem_free(request);
+        return code;
+    }
+    for (uint32_t i = 0; i < message->count; i++) {
+        frames_add(&request->message, slice_ref(message->items[i]));
+    }
+    request->node = node;
+    request->number = ++node->request_last;
+    request->deliver = deliver;
+    request->user = user;
+    map_put(&node->requests, number_name(&request->number), NULL)->value.pointer = request;
+    *out_request = request;
+    return OK;
+}
+
+struct request *request_find(struct node *node, uint64_t number)
+{
+    struct map_entry *entry = map_find(&node->requests, number_name(&number));
+    return entry == NULL ? NULL : entry->value.pointer;
+}
+
+void request_abandon(struct request *request)
+{
+    request->is_gone = true;
+    request->user = NULL;
+    struct event event = event_of(EVENT_REQUEST_GONE);
+    event.of.request_gone.request = request->number;
+    node_apply(request->node, &event);
+}
+
+void request_reply(struct request *request, struct outgoing *answer)
+{
+    map_remove(&request->node->requests, number_name(&request->number));
+    if (!request->is_gone) {
+        request->deliver(request->user, request, answer);
+    }
+    outgoing_clear(answer);
+    frames_fini(&request->message);
+    mem_free(request);
+}
+
+/* Reply with what `write` appends to the head. */
+#define REPLY_HEAD(request, ...)                                                                   \
+    do {                                                                                           \
+        struct outgoing answer;                                                                    \
+        outgoing_init(&answer);                                                                    \
+        struct text *head = &answer.head;                                                          \
+        __VA_ARGS__;                                                                               \
+        request_reply((request), &answer);                                                         \
+        outgoing_fini(&answer);                                                                    \
+    } while (0)
+
+void request_reply_nil(struct request *request)
+{
+    REPLY_HEAD(request, msgpack_write_nil(head));
+}
+
+void request_reply_ok(struct request *request)
+{
+    REPLY_HEAD(request, msgpack_write_cstr(head, "OK"));
+}
+
+void request_reply_status(struct request *request, const char *status)
+{
+    REPLY_HEAD(request, msgpack_write_map(head, 1); msgpack_write_cstr(head, "status");
+               msgpack_write_cstr(head, status));
+}
+
+void request_reply_bool(struct request *request, bool value)
+{
+    REPLY_HEAD(request, msgpack_write_bool(head, value));
+}
+
+void request_reply_int(struct request *request, int64_t value)
+{
+    REPLY_HEAD(request, msgpack_write_int(head, value));
+}
+
+void request_reply_str(struct request *request, struct span text)
+{
+    REPLY_HEAD(request, msgpack_write_str_lossy(head, text));
+}
+
+void request_reply_blob(struct request *request, const struct blob *blob)
+{
+    struct outgoing answer;
+    outgoing_init(&answer);
+    if (blob == NULL) {
+        msgpack_write_nil(&answer.head);
+    } else {
+        payload_put(&answer, blob);
+    }
+    request_reply(request, &answer);
+    outgoing_fini(&answer);
+}
+
+void request_raise(struct request *request, const char *module, const char *name, const char *format,
+                   ...)
+{
+    struct text message = {0};
+    char few[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(few, sizeof few, format, arguments);
+    va_end(arguments);
+    text_add_cstr(&message, few);
+    log_debug(LOGGER, "%.*s raises %s: %s", (int)request->op.size, (const char *)request->op.data, name,
+              few);
+    struct text pickle = {0}, repr = {0};
+    pickle_make_exception(&pickle, module, name, text_span(&message));
+    text_add_cstr(&repr, name);
+    text_add_char(&repr, '(');
+    key_repr_text(&repr, text_span(&message));
+    text_add_char(&repr, ')');
+    REPLY_HEAD(request, msgpack_write_map(head, 5); msgpack_write_cstr(head, "status");
+               msgpack_write_cstr(head, "uncaught-error"); msgpack_write_cstr(head, "exception");
+               msgpack_write_bin(head, text_span(&pickle)); msgpack_write_cstr(head, "traceback");
+               msgpack_write_nil(head); msgpack_write_cstr(head, "exception_text");
+               msgpack_write_str_lossy(head, text_span(&repr));
+               msgpack_write_cstr(head, "traceback_text"); msgpack_write_cstr(head, ""));
+    text_fini(&message);
+    text_fini(&pickle);
+    text_fini(&repr);
+}
+
+void request_forward(struct request *request, const struct frames *reply)
+{
+    struct blob *blob;
+    if (payload_take(reply, frames_head(reply), &blob) != OK) {
+        request_raise_builtin(request, "ValueError", "the worker's answer is malformed");
+        return;
+    }
+    request_reply_blob(request, blob);
+    blob_unref(blob);
+}
+
+bool request_decode(struct request *request, enum message_id id, void *out_message)
+{
+    struct text why = {0};
+    int code = message_decode(id, &request->message, frames_head(&request->message),
+                              &request->node->scratch, out_message, &why);
+    if (code != OK) {
+        request_raise_builtin(request, "TypeError", "%s", text_cstr(&why));
+    }
+    text_fini(&why);
+    return code == OK;
+}
+
+void rpc_dispatch(struct node *node, struct request *request)
+{
+    static const struct {
+        const char *op;
+        rpc_handler *function;
+    } handlers[] = {
+#define RPC(op_, function_) {op_, function_},
+#include "node/rpc.def"
+    };
+    for (size_t i = 0; i < sizeof handlers / sizeof handlers[0]; i++) {
+        if (span_equal_text(request->op, handlers[i].op)) {
+            handlers[i].function(node, request);
+            return;
+        }
+    }
+    log_warning(LOGGER, "No handler %.*s found in Scheduler", (int)request->op.size,
+                (const char *)request->op.data);
+    request_reply_nil(request);
+}
