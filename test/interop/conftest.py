@@ -59,7 +59,10 @@ class Shared:
         if self.cluster is not None and not self.cluster.healthy:
             self.close()
         if self.cluster is None:
-            cluster = self.cluster = harness.Cluster()
+            try:
+                cluster = self.cluster = harness.Cluster()
+            except harness.Ended as ended:
+                pytest.exit(f"no scheduler to test: {ended}", 3)
             cluster.start_workers("alice", "bob", wait=False)
             cluster.start_workers("carol", wait=False, options=["--resources", "GPU=2"])
             cluster.wait_for(*SHARED_WORKERS)

@@ -32,6 +32,10 @@ KIND = "cask" if "cask" in os.path.basename(shlex.split(SCHEDULER_CMD)[0]) else 
 live: list[Process] = []  # newest last; what a failed test shows the logs of
 
 
+class Ended(BaseException):
+    """A process ended that should run: no use in polling on"""
+
+
 def eventually(condition, timeout=15, message=""):
     """Poll until condition() is true; returns its value.  Errors of the last try are shown"""
     deadline = time.monotonic() + timeout
@@ -144,7 +148,7 @@ class Scheduler(Process):
 
     def listens(self, name):
         if not self.alive:
-            raise RuntimeError(f"the scheduler ended: {self.log()[-2000:]}")
+            raise Ended(f"{self.label} ended with {self.popen.poll()}: {self.log()[-2000:]}")
         with contextlib.suppress(OSError), socket.create_connection((name, self.port), 1):
             return True
 
