@@ -105,6 +105,8 @@ struct map_entry *map_put(struct map *map, struct span name, bool *out_added)
         make_room(map);
         slot = find_slot(map, name, hash);
     }
+    ASSERT(slot != NULL);
+    ASSERT(*slot == 0);
     struct map_entry *entry = &map->entries[map->entry_count++];
     *entry = (struct map_entry){
         .name = span_of(mem_copy(name.data, name.size), name.size),
