@@ -4,7 +4,7 @@
  * that happened is over (forgotten tasks wait in the graveyard, so actions may point to them). Relations
  * are links (core/links.h): an edge's flags say whether the input is missing and whether the dependent
  * waits, which is Dask's waiting_on and waiters without sets. Per-task state that few tasks have is in
- * struct task_extra.
+ * struct task_extra. A task is three cache lines; the first is what a finishing input touches.
  *
  * Must agree with: distributed scheduler.py, TaskState, WorkerState, ClientState, TaskGroup, TaskPrefix. */
 #ifndef CASK_CORE_SCHEDULER_INTERNAL_H
@@ -16,15 +16,11 @@
 #include "base/map.h"
 #include "base/prng.h"
 #include "base/vec.h"
+#include "core/id_map.h"
 #include "core/key.h"
 #include "core/links.h"
 #include "core/scheduler/scheduler.h"
-
-enum task_state {
-#define STATE(id, wire, meaning) TASK_##id,
-#include "core/scheduler/states.def"
-    TASK_STATE_COUNT
-};
+#include "core/scheduler/states.h"
 
 /* Flags on a task's dependency links (the mirror link in the dependency carries none). */
 #define EDGE_MISSING LINK_FLAG_A /* the dependency is in this task's waiting_on */
@@ -37,125 +33,160 @@ enum {
     TASK_LOST_DEPENDENCIES = 1 << 3,
     TASK_LOOSE = 1 << 4,         /* loose_restrictions */
     TASK_NOT_QUEUEABLE = 1 << 5, /* P2P outputs */
-    TASK_IN_GRAPH = 1 << 6,      /* scratch mark of graph.c, clear between steps */
-    TASK_HAS_PRIORITY = 1 << 7,
+    TASK_HAS_PRIORITY = 1 << 6,
+    TASK_LONG_RUNNING = 1 << 7, /* seceded; set only while processing */
 };
 
-/* Why a task failed; shared by all that the failure reaches. */
-struct failure {
+/* Where a task may run; shared by the tasks of one annotation set, counted. NULL in a task: anywhere. */
+struct restrictions {
     uint32_t refs;
-    enum failure_kind kind;
-    struct blob *exception, *traceback;
-    struct span exception_text, traceback_text; /* owned */
-    struct span key;            /* owned: the task it happened in */
-    struct span worker;         /* owned: address of the (last) worker */
-    struct span worker_name;    /* owned: msgpack scalar */
-    struct span worker_host;    /* owned */
-    int64_t worker_pid;
-    uint32_t worker_nthreads;
-    uint32_t allowed_failures;
-    double timeout;             /* NO_WORKER, NO_VALID_WORKER: seconds waited */
-    struct span attempts;       /* owned text, KILLED_WORKER: one line a lost worker */
+    struct span *workers; /* addresses, owned */
+    uint32_t worker_count;
+    struct span *hosts; /* text: host names, or aliases of workers not known yet; owned */
+    uint32_t host_count;
+    struct resource *resources; /* names interned in s->names */
+    uint32_t resource_count;
 };
 
-/* What few tasks have; created on first need. */
-struct task_extra {
-    struct annotations *annotations;
-    struct failure *failure;        /* own exception (this task ran and failed) */
-    task_id exception_blame;        /* whose failure it is; TASK_NONE */
-    struct VEC(struct span) erred_on;     /* addresses, owned */
-    struct VEC(struct span) worker_restrictions; /* addresses, owned */
-    struct VEC(struct span) host_restrictions;
-    bool has_worker_restrictions, has_host_restrictions;
-    struct VEC(struct resource) resources;       /* names owned by s->names */
-    struct blob *metadata;
-    struct VEC(struct span) deaths; /* owned lines: how each worker was lost while it had this task */
-    uint64_t shuffle;               /* number of the P2P shuffle it is the barrier of; 0 none */
-};
-
-/* A parsed annotation set, shared by tasks; refcounted. */
+/* A parsed annotation set, shared by tasks, counted. */
 struct annotations {
     uint32_t refs;
-    struct blob *wire;
+    struct blob *wire; /* NULL: empty */
     double priority;
     uint32_t retries;
     struct span_list span_name, span_ids; /* owned copies */
 };
 
+/* What few tasks have; created on first need (task_extra_make). */
+struct task_extra {
+    struct annotations *annotations;   /* NULL: none */
+    struct restrictions *restrictions; /* NULL: none */
+    struct failure *failure; /* set: exception_blame; its own failure or an input's: failure->key says whose */
+    struct VEC(struct span) erred_on; /* addresses, owned */
+    struct blob *metadata;            /* of its last run, NULL none */
+    struct text *deaths;              /* one line a worker lost with this task on it; NULL none */
+    uint64_t shuffle;                 /* number of the P2P shuffle it is the barrier of; 0 none */
+    uint32_t retries;                 /* left */
+    uint32_t suspicious;              /* workers lost while it was processing there */
+    uint32_t death_count;
+};
+
 struct task {
-    /* first cache line: what a finishing dependency touches */
     task_id id;
-    uint8_t state; /* enum task_state */
-    uint8_t steal_level; /* 1 + level in which stealing lists it; 0: not stealable */
-    uint16_t flags;
+    uint8_t state;           /* enum task_state */
+    uint8_t steal_level;     /* 1 + level in which stealing lists it; 0: not stealable */
+    uint16_t flags;          /* TASK_… */
     uint32_t missing_count;  /* |waiting_on| */
     uint32_t waiter_count;   /* |waiters| */
     struct links dependencies; /* to tasks; EDGE_… flags */
     struct links dependents;   /* to tasks */
     struct links who_has;      /* to workers (their has_what) */
-    struct links who_wants;    /* to clients */
+    /* second line */
+    struct links who_wants; /* to clients */
+    struct group *group;
+    struct span key;        /* canonical msgpack; owned */
+    int64_t nbytes;         /* −1 unknown */
+    int64_t run_id;         /* of the last compute message; 0 never */
+    worker_id processing_on;  /* WORKER_NONE */
+    uint32_t processing_slot; /* in the worker's processing */
+    /* third line */
     double priority_user, priority_generation; /* smaller is sooner; wire: [user, generation, order] */
     int64_t priority_order;
-    int64_t nbytes;          /* −1 unknown */
-    int64_t run_id;          /* of the last compute message; 0 never */
-    struct group *group;
     struct blob *run_spec;
     struct task_extra *extra; /* NULL for most */
-    struct span key;         /* canonical msgpack; owned */
-    uint32_t key_hash;
-    worker_id processing_on; /* WORKER_NONE */
-    uint32_t processing_slot; /* in the worker's processing */
-    uint32_t ready_place;    /* in s->queued (heap) or s->unrunnable (slot) */
-    uint32_t steal_slot;     /* in the steal list of its worker and level */
-    uint32_t mark;           /* scratch of a traversal: equals s->traversal when visited */
-    uint32_t retries;
-    uint32_t suspicious;
-    uint32_t type;           /* index in s->types; 0 unknown */
-    double unrunnable_since;
+    uint32_t serial;          /* order of creation (wraps) */
+    uint32_t ready_place;     /* queued: queue.h; no-worker: in s->unrunnable; memory: in s->replicated */
+    uint32_t steal_slot;      /* in the steal list of its worker and level */
+    uint32_t mark;            /* scratch of a traversal: equals s->traversal when visited */
+    uint32_t want_place;      /* 1 + its place in s->wants; 0 none */
+    uint32_t type;            /* index in s->types; 0 unknown */
 };
+static_assert(sizeof(struct task) == 192, "three cache lines");
 
-/* A result type: pickled class and its name, interned. */
-struct result_type {
-    struct span pickled, name; /* owned */
-};
+static inline uint32_t task_retries(const struct task *task)
+{
+    return task->extra == NULL ? 0 : task->extra->retries;
+}
 
+static inline uint32_t task_suspicious(const struct task *task)
+{
+    return task->extra == NULL ? 0 : task->extra->suspicious;
+}
+
+/* exception_blame: why it erred (or must), or NULL. */
+static inline struct failure *task_failure(const struct task *task)
+{
+    return task->extra == NULL ? NULL : task->extra->failure;
+}
+
+static inline struct restrictions *task_restrictions(const struct task *task)
+{
+    return task->extra == NULL ? NULL : task->extra->restrictions;
+}
+
+
+/* get_nbytes: the size, or a guess while unknown. */
+static inline int64_t task_nbytes(const struct scheduler *s, const struct task *task);
+
+/* Microseconds spent in one kind of action ("compute", "transfer", …). */
 struct durations {
     struct span action; /* interned */
-    double seconds;
+    int64_t microseconds;
 };
+struct duration_list VEC(struct durations);
 
 struct prefix {
-    struct span name;      /* owned */
-    uint32_t id;           /* index in s->prefixes */
+    struct span name; /* owned */
+    uint32_t id;      /* index in s->prefixes */
+    uint32_t size;    /* tasks of its listed groups, forgotten ones included */
     uint64_t state_counts_total[TASK_STATE_COUNT]; /* every arrival in a state, ever */
-    double duration_average; /* −1 unknown */
+    uint32_t state_counts[TASK_STATE_COUNT];
+    double duration_average; /* seconds; −1 unknown. Change it through occupancy.h only */
     double max_exec_time;    /* −1 none */
     uint64_t suspicious;
     int64_t nbytes_total;
-    uint32_t state_counts[TASK_STATE_COUNT];
-    struct VEC(struct durations) durations;
-    struct VEC(struct group *) groups;
-    uint32_t processing_count; /* not long-running, over all workers: for the total occupancy */
-    bool fast;               /* stealing never moves it: default-task-durations ≤ 1 ms */
+    int64_t duration_us; /* all actions of its listed groups */
+    struct duration_list durations;
+    struct VEC(struct group *) groups; /* listed ones, in order of creation */
+    bool fast;                         /* stealing never moves it: default-task-durations ≤ 1 ms */
+    /* occupancy.h */
+    int64_t duration_ns;       /* what one of its tasks is expected to take */
+    uint32_t processing_count; /* not long-running, over all workers */
+    uint32_t holder_count;     /* workers with at least one of those */
+    worker_id holders[4];      /* they, while it is narrow */
+    bool wide;
+};
+
+struct group_edge {
+    struct group *group; /* counted */
+    uint32_t edges;      /* task edges behind it, ever */
+};
+struct type_count {
+    uint32_t type; /* index in s->types */
+    uint32_t count;
 };
 
 struct group {
-    struct span name;        /* owned */
+    struct span name; /* as text; owned */
     struct prefix *prefix;
-    uint32_t id;             /* never reused */
-    uint32_t refs;           /* tasks, spans and computations that hold it */
-    bool listed;             /* in s->groups; false once all its tasks are forgotten */
+    uint32_t id;   /* never reused */
+    uint32_t refs; /* tasks, edges of other groups, spans and computations that hold it: group_ref */
+    uint32_t size; /* tasks it ever had: len(group) */
+    bool listed;   /* in s->groups; false once all its tasks are forgotten */
     uint32_t state_counts[TASK_STATE_COUNT];
-    struct VEC(struct group_edge { struct group *group; uint32_t edges; }) dependencies;
+    struct VEC(struct group_edge) dependencies;
+    struct id_map dependency_index; /* group id → place in dependencies, once there are many */
     int64_t nbytes_total;
-    double start, stop;      /* of its runs; 0 none */
-    struct VEC(struct durations) durations;
-    struct VEC(struct type_count { uint32_t type; uint32_t count; }) types;
-    worker_id last_worker;   /* co-assignment of root-ish tasks */
+    double start, stop; /* of its runs; 0 none */
+    int64_t duration_us;
+    struct duration_list durations;
+    struct VEC(struct type_count) types;
+    worker_id last_worker; /* co-assignment of root-ish tasks */
     int64_t last_worker_tasks_left;
-    struct span_node *span;  /* dask span it belongs to; NULL none */
+    struct span_node *span; /* dask span it belongs to; NULL none */
 };
 
+/* How many tasks of a prefix a worker has in processing, long-running ones aside. */
 struct prefix_count {
     struct prefix *prefix;
     uint32_t count;
@@ -165,58 +196,95 @@ struct prefix_count {
 
 struct worker {
     worker_id id;
-    uint8_t status;          /* enum worker_status */
-    bool known;              /* false once removed: kept while failures or links name it, freed then */
+    uint8_t status; /* enum worker_status */
+    bool known;     /* false once removed; freed when the step is over */
+    bool is_idle, is_saturated;
     uint32_t nthreads;
-    struct span address, host, name, nanny, server_id, local_directory; /* owned */
-    int64_t memory_limit, pid;
-    int64_t nbytes;          /* of the replicas it holds */
-    int64_t memory, spilled_memory, spilled_disk; /* from its metrics */
-    double last_seen, time_delay, bandwidth;
-    struct links has_what;   /* to tasks (their who_has) */
+    uint32_t rank;       /* place in s->workers_sorted */
+    uint32_t slot_place; /* in the s->free_slots heap; HEAP_NOWHERE */
+    int32_t slots_free;  /* counted in s->slots_free_total while in the heap */
+    /* processing */
     struct VEC(task_id) processing;
-    uint32_t long_running_count;
-    struct VEC(task_id) long_running;   /* members of processing that seceded */
-    struct VEC(struct prefix_count) prefix_counts; /* processing minus long-running */
-    struct map needs_what;   /* task id (4 bytes) → how many processing tasks need it from elsewhere */
-    int64_t network_occupancy; /* bytes of needs_what */
+    struct VEC(task_id) long_running; /* members of processing that seceded */
+    struct VEC(struct prefix_count) tally; /* the wide prefixes first: occupancy.h */
+    uint32_t tally_wide_count;
+    struct id_map tally_index;     /* prefix id → place in tally, once there are many */
+    int64_t narrow_ns;             /* expected run time of its tasks with narrow prefixes */
+    int64_t network_occupancy;     /* bytes of needs_what */
+    struct id_map needs_what;      /* task → how many processing tasks need it from elsewhere */
+    struct links has_what;         /* to tasks (their who_has) */
+    int64_t nbytes;                /* of the replicas it holds */
     struct VEC(struct resource) resources, used_resources; /* same order; names interned */
     struct VEC(task_id) actors;
-    struct VEC(struct executing { task_id task; double seconds; }) executing;
-    struct VEC(struct memory_sample { double time; int64_t unmanaged; }) memory_history;
     struct VEC(task_id) stealable[STEAL_LEVELS];
     double steal_in_flight_occupancy; /* seconds moving to (+) or from (−) it, unconfirmed */
-    uint32_t rank;           /* place in s->workers_sorted */
-    uint32_t idle_slot;      /* set bits: see place.h */
-    bool is_idle, is_saturated, has_free_slot;
-    uint32_t slot_place;     /* in s->free_slots heap */
+    /* what it told about itself */
+    struct span address, host, name, nanny, server_id, local_directory; /* owned; name: msgpack scalar */
+    int64_t memory_limit, pid;
+    int64_t memory, spilled_memory, spilled_disk; /* from its metrics */
+    int64_t memory_unmanaged_old;
+    struct VEC(struct memory_sample {
+        double time;
+        int64_t unmanaged;
+    }) memory_history;
+    double last_seen, time_delay, bandwidth;
+    struct VEC(struct executing {
+        task_id task;
+        double seconds;
+    }) executing;
     struct blob *metrics, *services, *extra, *versions;
 };
 
-enum worker_status {
-    WORKER_INIT, WORKER_RUNNING, WORKER_PAUSED, WORKER_CLOSING_GRACEFULLY, WORKER_CLOSING, WORKER_CLOSED, WORKER_STATUS_COUNT
+struct host {
+    struct span name; /* owned */
+    struct VEC(worker_id) workers;
+    uint32_t nthreads;
+    double last_seen;
 };
 
 struct client {
     client_id id;
-    struct span name;       /* owned */
+    struct span name;        /* owned */
     struct links wants_what; /* to tasks (their who_wants) */
     double last_seen;
-    bool is_pseudo;         /* "fire-and-forget", "queue-…": no connection behind it */
+    bool is_pseudo; /* "fire-and-forget", "queue-…": no connection behind it */
+    bool known;     /* false once removed; freed when the step is over */
 };
 
 /* A wished move, as Dask's recommendations: setting a known task's keeps its place; taken newest first. */
 struct want {
-    task_id task;
+    task_id task; /* TASK_NONE: withdrawn */
     uint8_t to;
-    bool live;
 };
 
-/* Open-addressing table of tasks by key. */
+/* Open-addressing table of tasks by key; the upper hash bits stand beside the id. */
+struct key_slot {
+    uint32_t tag;
+    task_id task; /* TASK_NONE: empty */
+};
 struct key_table {
-    task_id *slots;         /* TASK_NONE: empty */
-    uint32_t capacity;      /* power of two */
-    uint32_t count, filled; /* live; live and deleted */
+    struct key_slot *slots;
+    uint32_t capacity; /* power of two, or 0 */
+    uint32_t count;
+};
+
+/* Queued tasks by priority: queue.h. */
+struct queue_entry {
+    double user, generation;
+    int64_t order;
+    task_id task; /* TASK_NONE: taken out of the run */
+    uint32_t serial;
+};
+struct queue {
+    struct VEC(struct queue_entry) run; /* ascending; run_head is the next */
+    uint32_t run_head;
+    uint32_t run_live;
+    struct VEC(struct queue_entry) heap; /* what came out of order; four children a node */
+};
+
+struct unrunnable {
+    task_id task; /* TASK_NONE: gone */
+    double since;
 };
 
 #define TASK_CHUNK_BITS 12
@@ -224,50 +292,73 @@ struct key_table {
 struct scheduler {
     struct scheduler_config config;
     struct prng prng;
-    double now;             /* time of the last event */
+    double now;          /* time of the last event */
+    struct step *step;   /* the one being filled */
 
+    /* tasks */
     struct task **task_chunks;
-    uint32_t task_chunk_count, task_high;  /* ids below task_high were ever used */
+    uint32_t task_chunk_count, task_high; /* ids below task_high were ever used */
     struct VEC(task_id) task_free;
-    struct VEC(task_id) graveyard;         /* forgotten in this step; recycled at the next */
+    struct VEC(task_id) graveyard; /* forgotten in this step; recycled at the next */
     struct key_table keys;
-    uint32_t task_count, traversal;
+    uint32_t task_count, task_serial, traversal;
     int64_t run_id_last;
     uint64_t transition_counter;
 
-    struct VEC(struct worker *) workers;   /* by worker_id; NULL: gone; [0] NULL */
-    struct VEC(worker_id) workers_sorted;  /* known ones by address */
+    /* workers */
+    struct VEC(struct worker *) workers;          /* by worker_id; NULL: gone; [0] NULL */
+    struct VEC(struct worker *) worker_graveyard; /* removed in this step */
+    struct VEC(worker_id) workers_sorted;         /* known ones by address */
     struct VEC(worker_id) running, idle, saturated; /* each sorted by address */
-    struct map worker_by_address, aliases, hosts;
-    struct heap free_slots;                /* idle_task_count: by processing/nthreads, then address */
+    struct map worker_by_address, aliases;        /* aliases: name (msgpack) → worker */
+    struct map hosts;                             /* text → struct host */
+    struct heap free_slots; /* idle_task_count: by processing/nthreads, then address; unused without queuing */
+    int64_t slots_free_total;
     uint64_t total_nthreads;
     int64_t total_memory;
-    uint64_t processing_total;             /* n_tasks of Dask: tasks ever sent, for round robin */
-    int64_t network_occupancy;             /* sum over workers */
+    uint64_t processing_started; /* n_tasks of Dask: tasks ever sent, for round robin */
+    uint64_t processing_now;     /* tasks in processing, long-running ones included */
     double bandwidth;
 
-    struct VEC(struct client *) clients;   /* by client_id; NULL: gone; [0] NULL */
+    /* occupancy.h */
+    int64_t occupancy_ns;      /* sum over all processing tasks that are not long-running */
+    int64_t network_occupancy; /* bytes; sum over workers */
+
+    /* clients */
+    struct VEC(struct client *) clients; /* by client_id; NULL: gone; [0] NULL */
+    struct VEC(struct client *) client_graveyard;
     struct map client_by_name;
     client_id fire_and_forget;
 
+    /* names of many tasks */
     struct map prefix_by_name, group_by_name;
     struct VEC(struct prefix *) prefixes;
-    struct map names;                      /* interned short strings (resources, actions) */
-    struct VEC(struct result_type) types;
-    struct map type_by_pickle;
+    uint32_t group_serial;
+    struct group *group_recent;      /* of the last task created */
+    struct map names;                /* interned short strings: resources, actions */
+    struct VEC(struct span) types;   /* names of result types, interned; [0] unknown */
+    struct map type_by_name;
 
-    struct heap queued;                    /* by priority */
-    struct VEC(task_id) unrunnable;        /* no-worker tasks in order of arrival, with TASK_NONE holes */
+    /* ready, but not sent */
+    struct queue queue;
+    struct VEC(struct unrunnable) unrunnable; /* no-worker tasks in order of arrival */
     uint32_t unrunnable_live;
-    struct VEC(task_id) replicated;        /* tasks with more than one holder, holes as above; see replicas.h */
+    struct VEC(task_id) replicated; /* tasks with more than one holder */
 
-    struct VEC(struct want) wants;         /* the pending moves */
-    struct map_u32_task { uint32_t *place; uint32_t capacity; } want_place; /* task id → 1 + index in wants */
+    /* moves */
+    struct VEC(struct want) wants;      /* the pending ones; drained by transitions_run() */
+    struct VEC(struct want) recommended; /* by the move being made, for the story */
+    task_id moving;                     /* the task being moved */
+    uint8_t moving_wish;                /* what it recommended for itself; TASK_STATE_COUNT nothing */
+    struct VEC(struct failure *) failures_dropped; /* actions may point to them until the next step */
+    struct VEC(int64_t) scratch_bytes;  /* by worker_id; all zero between uses */
+    struct story *story;
 
-    double generation, last_graph_time;    /* FIFO priorities */
-    double no_workers_since;
-    double idle_since;
-    struct story_ring *story;
+    double generation, last_graph_time; /* FIFO priorities */
+    double no_workers_since;            /* 0: there are workers, or nothing is ready */
+    double idle_since;                  /* 0: busy */
+    double next_ttl_check;
+
     struct steal *steal;
     struct amm *amm;
     struct locks *locks;
@@ -276,6 +367,11 @@ struct scheduler {
     struct spans *spans;
     struct computations *computations;
 };
+
+static inline int64_t task_nbytes(const struct scheduler *s, const struct task *task)
+{
+    return task->nbytes >= 0 ? task->nbytes : (int64_t)s->config.default_data_size;
+}
 
 static inline struct task *task_at(const struct scheduler *s, task_id id)
 {
