@@ -10,9 +10,9 @@ struct steal *steal_create(const struct scheduler_config *config);
 void steal_destroy(struct steal *steal);
 /* `task` was sent to task->processing_on: list it as stealable there if it pays. */
 void steal_task_processing(struct scheduler *s, struct task *task);
-/* `task` leaves processing (or seceded): off every list; a request in flight is void. Called while
- * processing_on is still set. */
-void steal_task_left(struct scheduler *s, struct task *task);
+/* `task` leaves processing for `finish` (or seceded: TASK_PROCESSING): off every list; a request in flight is
+ * void. Called while processing_on is still set; durations are measured already. */
+void steal_task_left(struct scheduler *s, struct task *task, enum task_state finish);
 void steal_worker_removed(struct scheduler *s, struct worker *worker);
 /* The worker's answer to a steal request. */
 void steal_response(struct scheduler *s, const struct event *event, struct step *step);
