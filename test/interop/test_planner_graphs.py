@@ -1,0 +1,471 @@
+"""The planner's graphs against stock's own materialisation of the same expressions."""
+
+import operator
+import pickle
+import time
+
+import dask
+import numpy as np
+import pytest
+from dask import delayed
+from dask._expr import FinalizeCompute, LLGExpr
+from dask._task_spec import Alias, DataNode, Task, TaskRef
+from dask.base import collections_to_expr
+from dask.core import istask
+from dask.tokenize import tokenize
+from distributed.client import SourceCode
+from distributed.protocol import deserialize, serialize, to_serialize
+from distributed.scheduler import _materialize_graph
+
+from planner_peer import Planner, numbers
+
+
+@pytest.fixture(scope="module")
+def planner():
+    planner = Planner()
+    yield planner
+    planner.close()
+
+
+def client_expression(*collections, compute=True):
+    """What a client's compute (or persist) sends."""
+    expr = collections_to_expr(collections, True)
+    if compute:
+        expr = FinalizeCompute(expr)
+    return expr.optimize()
+
+
+def stock_graph(expression):
+    """What stock's scheduler makes of the same bytes."""
+    header, frames = serialize(to_serialize(expression), on_error="raise")
+    return _materialize_graph(deserialize(header, frames), validate=True)
+
+
+def content(node):
+    """Something equal for equal nodes, whatever order their sets and pickles have."""
+    if isinstance(node, (DataNode, Alias)):
+        return type(node), node.key, tokenize(node)
+    return type(node), node.key, tokenize((node.func, node.args, node.kwargs))
+
+
+def check_same(planner, expression):
+    expected, annotations = stock_graph(expression)
+    graph = planner.materialise(expression)
+    assert not isinstance(graph, dict), graph["error"]["traceback_text"]
+    assert graph.cull == isinstance(expression, LLGExpr)
+    tasks = graph.tasks()
+    assert set(tasks) == set(expected)
+    assert graph.dependencies() == {key: set(node.dependencies) for key, node in expected.items()}
+    for key, flags in zip(graph.keys, graph.flags):
+        node = expected[key]
+        assert bool(flags & 1) == bool(node.data_producer), key
+        assert bool(flags & 2) == (not istask(node)), key
+        assert type(tasks[key]) is type(node)
+    by_key = {}
+    for name, of_key in annotations.items():
+        for key, value in of_key.items():
+            if value is not None and key in expected:
+                by_key.setdefault(key, {})[name] = value
+    plain = {k: {n: listed(v) for n, v in a.items()} for k, a in graph.annotations().items()}
+    assert plain == {k: {n: listed(v) for n, v in a.items()} for k, a in by_key.items()}
+    return graph, expected
+
+
+def listed(value):
+    return list(value) if isinstance(value, (list, tuple)) else value
+
+
+def check_equal_tasks(planner, expression):
+    graph, expected = check_same(planner, expression)
+    with dask.config.set({"tokenize.ensure-deterministic": True}):
+        for key, node in graph.tasks().items():
+            assert content(node) == content(expected[key]), key
+
+
+def inc(x):
+    return x + 1
+
+
+# ---- delayed ----
+
+
+def test_delayed_tree(planner):
+    x = [delayed(operator.neg)(i) for i in range(100)]
+    while len(x) > 1:
+        x = [delayed(operator.add)(a, b) for a, b in zip(x[::2], x[1::2] + x[:1] * (len(x) % 2))]
+    check_equal_tasks(planner, client_expression(x[0]))
+
+
+def test_delayed_wide(planner):
+    check_equal_tasks(planner, client_expression(delayed(sum)([delayed(operator.neg)(i) for i in range(50)])))
+
+
+def test_delayed_several_outputs_with_common_inputs(planner):
+    shared = delayed(operator.neg)(1)
+    outs = [delayed(operator.add)(shared, i) for i in range(5)]
+    check_equal_tasks(planner, client_expression(*outs))
+    check_equal_tasks(planner, client_expression(*outs, compute=False))
+
+
+def test_delayed_fused(planner):
+    """With optimization.fuse.delayed the graph is one layer when it is culled."""
+    chain = delayed(operator.neg)(1)
+    for _ in range(20):
+        chain = delayed(operator.neg)(chain)
+    expression = client_expression(chain)
+    with Planner_with(DASK_OPTIMIZATION__FUSE__DELAYED="True") as other:
+        graph = other.materialise(expression)
+        with dask.config.set({"optimization.fuse.delayed": True}):
+            expected, _ = stock_graph(expression)
+        assert set(graph.tasks()) == set(expected)
+        assert len(expected) == 1
+
+
+def Planner_with(**env):
+    from contextlib import contextmanager
+
+    @contextmanager
+    def running():
+        planner = Planner(env=env)
+        yield planner
+        planner.close()
+
+    return running()
+
+
+def test_delayed_methods_attributes_containers(planner):
+    text = delayed("abc")
+    values = [text.upper(), text[1], {"a": text, "b": [text, 1]}, (text, 2), {3}]
+    check_equal_tasks(planner, client_expression(delayed(list)(values)))
+
+
+def test_delayed_nout_and_pure(planner):
+    a, b = delayed(divmod, nout=2, pure=True)(7, 3)
+    check_equal_tasks(planner, client_expression(a, b, delayed(operator.add)(a, b)))
+
+
+def test_functions_of_main_work_alike(planner):
+    """Closures, recursion, defaults and lambdas come by value, from one pickle a function."""
+    scale = 3
+
+    def fact(n):
+        return 1 if n < 2 else n * fact(n - 1)
+
+    def scaled(x, offset=2):
+        return x * scale + offset
+
+    calls = [delayed(fact)(5), delayed(scaled)(4), delayed(lambda x: x + scale)(1)] * 3
+    expression = client_expression(delayed(list)(calls))
+    graph, expected = check_same(planner, expression)
+    mine, theirs = graph.tasks(), expected
+    for key, node in mine.items():
+        if not node.dependencies:
+            assert node({}) == theirs[key]({})
+
+
+def test_function_with_shared_mutable_state_keeps_sharing(planner):
+    """A list that is both in a closure and an argument stays one list."""
+    shared = []
+
+    def remember(x):
+        x.append(1)
+        return len(shared)
+
+    graph, _ = check_same(planner, client_expression(delayed(remember, traverse=False)(shared)))
+    (node,) = [n for n in graph.tasks().values() if isinstance(n, Task)]
+    assert node({k: graph.tasks()[k]({}) for k in node.dependencies}) in (0, 1)
+    direct = LLGExpr({"k": Task("k", remember, shared)})
+    graph, _ = check_same(planner, direct)
+    assert graph.tasks()["k"]({}) == 1
+
+
+def test_large_closure_travels_once(planner):
+    table = tuple(range(20_000))
+
+    def look(i):
+        return table[i]
+
+    graph, _ = check_same(planner, client_expression(*[delayed(look)(i) for i in range(50)]))
+    assert len(graph.buffers) == 1
+    assert sum(len(spec) for spec, _ in graph.specs) < 50_000
+    assert sorted(node({}) for node in graph.tasks().values()) == list(range(50))
+
+
+def test_shared_array_travels_once(planner):
+    array = np.arange(100_000)
+    dsk = {f"s-{i}": Task(f"s-{i}", np.sum, array) for i in range(10)}
+    graph, _ = check_same(planner, LLGExpr(dsk))
+    assert [len(b) for b in graph.buffers] == [800_000]
+    assert all(node({}) == array.sum() for node in graph.tasks().values())
+
+
+# ---- low-level graphs ----
+
+
+def test_legacy_tuples_aliases_and_data(planner):
+    dsk = {
+        "a": 1,
+        "b": (operator.add, "a", 2),
+        ("c", 0): (sum, ["a", "b", ("d", 1)]),
+        ("d", 1): "b",
+        "e": {"x": 1},
+        7: (operator.neg, ("c", 0)),
+        2.5: [1, 2],
+    }
+    check_equal_tasks(planner, LLGExpr(dsk))
+
+
+def test_dependencies_outside_the_graph(planner):
+    dsk = {"a": Task("a", operator.add, TaskRef("elsewhere"), TaskRef(("t", 1))), "b": Alias("b")}
+    graph, _ = check_same(planner, LLGExpr(dsk))
+    assert graph.keys[0] == "a" and set(graph.keys[1:]) == {"elsewhere", ("t", 1)}
+
+
+def test_numpy_integers_in_keys(planner):
+    key = ("x", np.int64(3))
+    graph, _ = check_same(planner, LLGExpr({key: Task(key, operator.neg, 1)}))
+    assert graph.keys == [("x", 3)]
+
+
+def test_empty_graphs(planner):
+    """Stock's recreate_error_locally sends a bare dict."""
+    graph = planner.materialise({})
+    assert graph.cull and graph.keys == []
+    check_same(planner, LLGExpr({}))
+
+
+# ---- collections ----
+
+
+def test_arrays(planner):
+    import dask.array as da
+
+    x = da.ones((40, 40), chunks=(10, 10))
+    for y in (
+        x.sum(),
+        (x + x.T).mean(axis=0),
+        x[::2, 5:].rechunk((7, 9)),
+        da.concatenate([x, x]).std(),
+        x.map_overlap(lambda b: b, depth=1),
+        da.from_array(np.random.default_rng(0).random((20, 20)), chunks=5)[3:, ::2].dot(
+            da.ones((10, 3), chunks=5)
+        ),
+        da.linalg.qr(da.ones((40, 4), chunks=(10, 4)))[1],
+        x[x > 0].compute_chunk_sizes() if False else x.cumsum(axis=0),
+    ):
+        check_same(planner, client_expression(y))
+        check_same(planner, client_expression(y, compute=False))
+
+
+def test_bags(planner):
+    import dask.bag as db
+
+    bag = db.from_sequence(range(100), npartitions=10)
+    for b in (
+        bag.map(inc).sum(),
+        bag.filter(lambda x: x % 2).frequencies(),
+        bag.groupby(lambda x: x % 3),
+        bag.fold(operator.add),
+        bag.map(lambda x: {"a": x}).pluck("a").topk(3),
+    ):
+        check_same(planner, client_expression(b))
+
+
+def test_dataframes(planner):
+    pd = pytest.importorskip("pandas")
+    import dask.dataframe as dd
+
+    frame = pd.DataFrame({"a": range(100), "b": [i % 7 for i in range(100)], "c": ["x", "y"] * 50})
+    df = dd.from_pandas(frame, npartitions=5)
+    for d in (
+        df.a.sum(),
+        df.groupby("b").a.mean(),
+        df[df.a > 3].assign(d=df.a * 2).describe(),
+        df.merge(df, on="b"),
+        df.set_index("a", sorted=True).loc[3:50],
+        df.map_partitions(lambda p: p.head(2)),
+        df.rename(columns={"a": "z"}).drop_duplicates(),
+    ):
+        check_same(planner, client_expression(d))
+
+
+def test_xarray(planner):
+    xr = pytest.importorskip("xarray")
+
+    data = xr.DataArray(np.arange(400.0).reshape(20, 20), dims=("x", "y")).chunk({"x": 5, "y": 10})
+    dataset = xr.Dataset({"a": data, "b": data * 2})
+    check_same(planner, client_expression(dataset.mean("x")))
+    check_same(planner, client_expression(data.groupby(data.x % 3 if "x" in data.coords else data.mean("x")).mean()) if False else client_expression(data.rolling(x=3).mean()))
+
+
+def test_mixed_collections(planner):
+    import dask.array as da
+    import dask.bag as db
+
+    check_same(
+        planner,
+        client_expression(
+            da.ones(10, chunks=5).sum(), db.from_sequence(range(4)).sum(), delayed(operator.neg)(1)
+        ),
+    )
+
+
+def test_p2p_shuffle_rows(planner):
+    """A barrier's row says what the scheduler needs to run the shuffle."""
+    pd = pytest.importorskip("pandas")
+    import dask.dataframe as dd
+
+    df = dd.from_pandas(pd.DataFrame({"a": range(40), "b": range(40)}), npartitions=4)
+    with dask.config.set({"dataframe.shuffle.method": "p2p"}):
+        expression = client_expression(df.shuffle("a", npartitions=3))
+        graph, expected = check_same(planner, expression)
+    (row,) = graph.shuffles
+    assert graph.flags[row["task"]] & 4
+    key = graph.keys[row["task"]]
+    assert key == "shuffle-barrier-" + row["id"]
+    spec = pickle.loads(row["spec"])
+    assert spec.id == row["id"] == expected[key].spec.id
+    assert not row["is_array"]
+    assert row["npartitions"] == spec.npartitions
+    assert [numbers_of(p) for p in row["parts"]] == list(spec.output_partitions)
+
+
+def numbers_of(part):
+    import msgpack
+
+    value = msgpack.unpackb(part)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def test_p2p_rechunk_rows(planner):
+    import dask.array as da
+
+    with dask.config.set({"array.rechunk.method": "p2p"}):
+        x = da.ones((20, 20), chunks=(20, 2)).rechunk((2, 20))
+        graph, expected = check_same(planner, client_expression(x))
+    assert graph.shuffles
+    for row in graph.shuffles:
+        spec = expected[graph.keys[row["task"]]].spec
+        assert row["is_array"] and row["axis_lengths"] == tuple(len(c) for c in spec.new)
+        assert [numbers_of(p) for p in row["parts"]] == list(spec.output_partitions)
+
+
+# ---- annotations, code, metadata ----
+
+
+def test_layer_annotations(planner):
+    import dask.array as da
+
+    with dask.annotate(priority=3, resources={"GPU": 1}):
+        x = da.ones(10, chunks=5)
+    with dask.annotate(workers=["alice"], retries=2):
+        y = delayed(operator.neg)(1)
+    with dask.config.set({"optimization.fuse.active": False}):
+        check_same(planner, client_expression(x + 1))
+    check_same(planner, client_expression(y))
+
+
+def test_global_annotations_with_callables(planner):
+    expression = LLGExpr({("x", i): Task(("x", i), operator.neg, i) for i in range(4)})
+    graph = planner.materialise(
+        expression,
+        annotations={"priority": lambda key: key[1] % 2, "executor": "gpu", "tags": {1}},
+        code=(SourceCode("x = 1", 3, 1, "f.py"),),
+        span_metadata={"collections": [{"type": "test"}]},
+    )
+    assert graph.annotations() == {
+        ("x", i): {"priority": i % 2, "executor": "gpu", "tags": {1}} for i in range(4)
+    }
+    assert len(graph.annotation_sets) == 2
+    assert graph.fields["annotations"] == {"executor": "gpu", "tags": {1}}
+    assert graph.fields["code"] == (("x = 1", 3, 1, "f.py"),)
+    assert graph.fields["span_metadata"] == {"collections": ({"type": "test"},)}
+
+
+# ---- errors ----
+
+
+class Explodes:
+    def __reduce__(self):
+        return operator.truediv, (1, 0)
+
+
+def test_unreadable_graph(planner):
+    reply = planner.materialise(LLGExpr({"a": Task("a", operator.neg, Explodes())}))
+    assert reply["status"] == "error"
+    error = pickle.loads(reply["error"]["exception"])
+    assert isinstance(error, RuntimeError)
+    assert "Error during deserialization of the task graph" in str(error)
+    assert isinstance(error.__cause__, ZeroDivisionError)
+
+
+def test_missing_module_is_named_with_its_side(planner):
+    content = b"\x80\x05\x8c\x0cno_such_here\x8c\x01f\x93."
+    from distributed.protocol.serialize import Serialized
+
+    reply = planner.materialise(Serialized({"serializer": "pickle", "writeable": []}, [content]))
+    error = pickle.loads(reply["error"]["exception"])
+    assert "'no_such_here' is missing in the scheduler's planner environment: /" in str(error)
+
+
+def test_task_that_cannot_be_pickled(planner):
+    class Once:
+        """Unpickles into something that cannot be pickled."""
+
+        def __reduce__(self):
+            return open, ("/dev/null",)
+
+    reply = planner.materialise(LLGExpr({"a": Task("a", operator.neg, Once())}))
+    assert reply["status"] == "error"
+    assert isinstance(pickle.loads(reply["error"]["exception"]), TypeError)
+
+
+def test_planner_goes_on_after_errors(planner):
+    check_same(planner, LLGExpr({"a": Task("a", operator.neg, 1)}))
+
+
+# ---- speed and concurrency ----
+
+
+def test_delayed_is_linear(planner):
+    """Stock needs over 100 s for the larger one."""
+
+    def seconds(n):
+        expression = client_expression(delayed(sum)([delayed(operator.neg)(i) for i in range(n)]))
+        header, frames = serialize(to_serialize(expression), on_error="raise")
+        from distributed.protocol.serialize import Serialized
+
+        start = time.perf_counter()
+        graph = planner.materialise(Serialized(header, frames))
+        assert len(graph.specs) == n + 1
+        return min(time.perf_counter() - start, graph.fields["seconds"])
+
+    seconds(500)
+    small, large = seconds(2_000), seconds(8_000)
+    assert large < 12 * small
+
+
+def test_many_parts(planner):
+    blob = bytes(100_000)
+    dsk = {i: Task(i, len, blob[: 100_000 - i]) for i in range(20)}
+    graph = planner.materialise(LLGExpr(dsk))
+    assert graph.part_count > 3
+    assert [node({}) for node in graph.tasks().values()] == [100_000 - i for i in range(20)]
+
+
+def test_short_graph_overtakes_a_long_one(planner):
+    """Two graphs in flight; parts and ends carry the number of their request."""
+
+    class Slow:
+        def __reduce__(self):
+            return time.sleep, (1.0,)
+
+    slow = planner.send_graph(LLGExpr({"a": Task("a", operator.neg, Slow())}))
+    quick = planner.send_graph(LLGExpr({"b": Task("b", operator.neg, 1)}))
+    order = []
+    while len(order) < 2:
+        fields, _ = planner.receive()
+        if fields["op"] == "graph":
+            order.append(fields["id"])
+    assert order == [quick, slow]
+    assert numbers(b"") == []
