@@ -26,7 +26,15 @@ if [ "$mode" = format ]; then
     exit 0
 fi
 
-clang-format --dry-run -Werror "${sources[@]}"
+unlike=()
+for source in "${sources[@]}"; do
+    clang-format --dry-run -Werror "$source" 2>/dev/null || unlike+=("$source")
+done
+if [ ${#unlike[@]} -gt 0 ]; then
+    printf '%s\n' "${unlike[@]}"
+    echo "lint: layout of ${#unlike[@]} files differs; make format" >&2
+    exit 1
+fi
 echo "lint: layout of ${#sources[@]} files is right"
 if [ "$mode" = quick ]; then
     exit 0
