@@ -11,8 +11,8 @@ struct span key_prefix(struct span key, struct arena *arena);
 /* The group of a key: ("x-2", 1) → "x-2", "inc-1" → "inc". */
 struct span key_group(struct span key, struct arena *arena);
 /* Python's str(key): strings bare, tuples as repr ("('x', 0)"). */
-struct span key_text(struct span key, struct arena *arena);
+struct span key_as_text(struct span key, struct arena *arena);
 /* Python's repr(key): strings quoted. */
-struct span key_repr(struct span key, struct arena *arena);
+struct span key_as_repr(struct span key, struct arena *arena);
 
 #endif
