@@ -140,7 +140,7 @@ class Planner:
 
     def send(self, message, frames=None):
         frames = frames or dumps(message)
-        sizes = [len(memoryview(frame).cast("B")) for frame in frames]
+        sizes = [memoryview(frame).nbytes for frame in frames]
         head = struct.pack(f"<{2 + len(sizes)}Q", 8 + 8 * len(sizes) + sum(sizes), len(sizes), *sizes)
         self.socket.sendall(head + b"".join(frames))
 

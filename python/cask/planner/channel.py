@@ -19,6 +19,11 @@ class ChannelClosed(Exception):
     """The scheduler has gone."""
 
 
+def _bytes_of(frame) -> memoryview:
+    view = memoryview(frame)
+    return view.cast("B") if view.nbytes else memoryview(b"")  # cast refuses empty ones
+
+
 class Channel:
     """One end of the socket. Any thread may write; one thread reads."""
 
@@ -40,7 +45,7 @@ class Channel:
 
     def write(self, frames: list) -> None:
         """Send one message. Blocks while the scheduler does not read. Any thread."""
-        views = [memoryview(frame).cast("B") for frame in frames]
+        views = [_bytes_of(frame) for frame in frames]
         sizes = [view.nbytes for view in views]
         head = struct.pack(f"<{len(sizes) + 2}Q", 8 + 8 * len(sizes) + sum(sizes), len(sizes), *sizes)
         parts = [memoryview(head), *(view for view in views if view.nbytes)]

@@ -87,8 +87,9 @@ def materialise(expression: Serialized) -> Materialised:
     if isinstance(expr, dict):
         # The client's recreate_error_locally sends a bare {} for dependencies it already has.
         return Materialised(convert_legacy_graph(expr), {}, True)
-    graph = expr.__dask_graph__()
-    annotations: dict[str, dict] = {}
-    for name, of_key in expr.__dask_annotations__().items():
-        annotations.setdefault(name, {}).update(of_key)
+    try:
+        graph = expr.__dask_graph__()
+        annotations = {name: dict(of) for name, of in expr.__dask_annotations__().items()}
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(where_it_failed(error).rstrip(), name=error.name) from error
     return Materialised(convert_legacy_graph(graph), annotations, isinstance(expr, LLGExpr))

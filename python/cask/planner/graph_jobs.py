@@ -1,0 +1,99 @@
+"""Materialise requests: one thread each, up to a few at a time, while other requests go on."""
+
+from __future__ import annotations
+
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from distributed.core import error_message
+from distributed.protocol.core import dumps, loads
+
+from cask.planner.channel import Channel, ChannelClosed
+from cask.planner.flatten import AnnotationSets, FlatGraph
+from cask.planner.materialise import collector_pause, materialise
+
+logger = logging.getLogger("distributed.scheduler")
+
+# A short graph need not wait for a long one. More would only take turns on one interpreter.
+GRAPHS_AT_ONCE = 4
+
+
+def plain_error(error: BaseException) -> dict:
+    """distributed.core.error_message, its pickles as plain bytes (clients take them as well)."""
+    fields = error_message(error)
+    for name in ("exception", "traceback"):
+        value = fields[name]
+        if value is not None:
+            fields[name] = value.data
+    return fields
+
+
+def _plain_annotations(annotations: dict) -> dict:
+    """What of the global annotations has a value without a key."""
+    return {name: value for name, value in annotations.items() if not callable(value)}
+
+
+def _with_arrays(message: dict, arrays: list) -> list:
+    """The frames of `message`, then `arrays`; its field arrays_at says where these begin."""
+    head = dumps({**message, "arrays_at": 1})
+    if len(head) > 1:  # some value of the message has frames of its own
+        head = dumps({**message, "arrays_at": len(head)})
+    return head + arrays
+
+
+class GraphJobs:
+    """Materialises graphs and streams them to the scheduler."""
+
+    def __init__(self, channel: Channel):
+        self._channel = channel
+        self._threads = ThreadPoolExecutor(GRAPHS_AT_ONCE, thread_name_prefix="graph")
+
+    def submit(self, number: int, frames: list) -> None:
+        """Begin request `number`; everything about it happens on another thread."""
+        self._threads.submit(self._run, number, frames)
+
+    def _run(self, number: int, frames: list) -> None:
+        try:
+            with collector_pause.held():
+                try:
+                    self._stream(number, frames)
+                except ChannelClosed:
+                    raise
+                except BaseException as error:  # a request always gets an answer
+                    logger.debug("Materialisation failed", exc_info=True)
+                    reply = {"op": "graph", "id": number, "status": "error"}
+                    self._channel.write(dumps(reply | {"error": plain_error(error)}))
+        except ChannelClosed:
+            pass  # the reader ends the process
+
+    def _stream(self, number: int, frames: list) -> None:
+        start = time.perf_counter()
+        message = loads(frames, deserialize=False)
+        frames.clear()
+        for_all = message.get("annotations")
+        result = materialise(message.pop("expr_ser"))
+        annotations = AnnotationSets(result.annotations, for_all)
+        graph = FlatGraph(result.tasks, annotations)
+        cull = result.cull
+        del result
+        for fields, arrays in graph.parts():
+            self._channel.write(
+                _with_arrays({"op": "graph-part", "id": number, **fields}, arrays)
+            )
+        fields, arrays = graph.tail()
+        end = {
+            "op": "graph",
+            "id": number,
+            "status": "OK",
+            "cull": cull,
+            "seconds": time.perf_counter() - start,
+            **fields,
+        }
+        if for_all is not None:
+            end["annotations"] = _plain_annotations(for_all)
+        if "code" in message:
+            end["code"] = [list(block) for block in message["code"]]
+        if "span_metadata" in message:
+            end["span_metadata"] = message["span_metadata"]
+        self._channel.write(_with_arrays(end, arrays))

@@ -1,0 +1,380 @@
+"""The object that user code gets as ``dask_scheduler``: a view of the scheduler in C.
+
+It looks like distributed.scheduler.Scheduler: state is read from a snapshot, methods call the
+scheduler's operations over the channel, plugins live here, and attributes that users set stay.
+What stock keeps inside and no operation shows does not exist; docs/compatibility.md lists it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import logging
+from collections import deque
+from typing import Any, NamedTuple
+
+import distributed.scheduler as stock
+from distributed.core import Status
+
+from cask.planner.plugins import Plugins
+from cask.planner.queries import Queries
+from cask.planner.snapshot import (
+    ClientView,
+    GroupView,
+    PrefixView,
+    Snapshot,
+    TaskView,
+    Views,
+    WorkerView,
+)
+
+# Methods of stock's Scheduler that are an operation of ours: method -> operation, where the names
+# differ. Arguments are those of stock's method; it is a coroutine if stock's is one.
+OPERATIONS = {
+    name: name
+    for name in (
+        "adaptive_target add_keys benchmark_hardware broadcast check_idle gather get_cluster_state "
+        "get_metadata get_story get_task_prefix_states get_task_status get_task_stream "
+        "get_task_stream_index identity proxy rebalance register_nanny_plugin "
+        "register_worker_plugin replicate restart restart_workers retire_workers scatter "
+        "set_metadata set_restrictions start_task_metadata stop_task_metadata "
+        "unregister_nanny_plugin unregister_worker_plugin update_data versions"
+    ).split()
+} | {
+    "add_resources": "set_resources",
+    "close": "terminate",
+    "get_call_stack": "call_stack",
+    "get_events": "events",
+    "get_has_what": "has_what",
+    "get_logs": "get_logs",
+    "get_nbytes": "nbytes",
+    "get_ncores": "ncores",
+    "get_ncores_running": "ncores_running",
+    "get_processing": "processing",
+    "get_profile": "profile",
+    "get_who_has": "who_has",
+    "get_worker_logs": "worker_logs",
+    "remove_worker": "unregister",
+    "stimulus_retry": "retry",
+}
+
+# Methods that stock computes from what a view shows.
+SHARED = (
+    "dump_cluster_state_to_url",
+    "get_worker_monitor_info",
+    "get_worker_service_addr",
+    "performance_report",
+    "workers_list",
+    "workers_to_close",
+)
+
+
+class ComputationView(NamedTuple):
+    """As distributed.scheduler.Computation."""
+
+    id: str
+    start: float
+    stop: float
+    code: tuple
+    groups: set
+    annotations: dict
+
+    @property
+    def states(self) -> dict[str, int]:
+        counts: dict[str, int] = dict.fromkeys(stock.ALL_TASK_STATES, 0)
+        for group in self.groups:
+            for state, count in group.states.items():
+                counts[state] = counts.get(state, 0) + count
+        return counts
+
+
+class StreamView:
+    """Sends messages on the stream of one worker or client, as stock's BatchedSend."""
+
+    def __init__(self, queries: Queries, op: str, name: str):
+        self._queries = queries
+        self._op = op
+        self._name = name
+
+    def send(self, *messages) -> None:
+        self._queries.tell(self._op, name=self._name, messages=list(messages))
+
+
+class RpcView:
+    """``scheduler.rpc(address).operation(...)``: asks a worker through the scheduler's proxy."""
+
+    def __init__(self, queries: Queries, address: str):
+        self._queries = queries
+        self._address = address
+
+    def __getattr__(self, op: str):
+        async def call(**arguments):
+            message = {"op": op, **arguments}
+            return await self._queries.ask_async("proxy", msg=message, worker=self._address)
+
+        return call
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        pass
+
+
+class AmmView:
+    """The active memory manager's switch."""
+
+    def __init__(self, queries: Queries):
+        self._queries = queries
+
+    def start(self) -> None:
+        self._queries.ask("amm_handler", method="start")
+
+    def stop(self) -> None:
+        self._queries.ask("amm_handler", method="stop")
+
+    def run_once(self) -> None:
+        self._queries.ask("amm_handler", method="run_once")
+
+    @property
+    def running(self) -> bool:
+        return self._queries.ask("amm_handler", method="running")
+
+
+class SchedulerView:
+    """A scheduler as its users know it."""
+
+    def __init__(self, queries: Queries, loop: asyncio.AbstractEventLoop, interest_changed):
+        self._queries = queries
+        self._interest_changed = interest_changed
+        self._background: set[asyncio.Task] = set()
+        self._async_loop = loop
+        self.snapshot = Snapshot(queries, loop.call_soon_threadsafe)
+        self.plugins = Plugins()
+        self.handlers: dict[str, Any] = {}  # operations that user code adds
+        self.stream_handlers: dict[str, Any] = {}
+        self.periodic_callbacks: dict[str, Any] = {}
+        self.tasks = Views(self.snapshot, TaskView)
+        self.workers = Views(self.snapshot, WorkerView)
+        self.clients = Views(self.snapshot, ClientView)
+        self.task_groups = Views(self.snapshot, GroupView)
+        self.task_prefixes = Views(self.snapshot, PrefixView)
+        self.extensions: dict[str, Any] = {"amm": AmmView(queries)}
+        for name in stock.DEFAULT_EXTENSIONS:
+            self.extensions.setdefault(name, None)
+
+    # So that isinstance(dask_scheduler, Scheduler) holds where user code asks.
+    @property
+    def __class__(self):
+        return stock.Scheduler
+
+    @property
+    def status(self) -> Status:
+        return Status.lookup[self._whole("status")]
+
+    @property
+    def loop(self):
+        from tornado.ioloop import IOLoop
+
+        return IOLoop.current()
+
+    @property
+    def memory(self):
+        return stock.MemoryState.sum(*(ws.memory for ws in self.workers.values()))
+
+    @property
+    def task_metadata(self):
+        return self._whole("task_metadata")
+
+    @property
+    def computations(self) -> deque:
+        found = deque()
+        for row in self.snapshot.whole("computations"):
+            groups = {GroupView(self.snapshot, name) for name in row["groups"]}
+            code = tuple(
+                tuple(stock.SourceCode(*frame) for frame in frames) for frames in row["code"]
+            )
+            found.append(
+                ComputationView(
+                    row["id"], row["start"], row["stop"], code, groups, row["annotations"]
+                )
+            )
+        return found
+
+    @property
+    def transition_log(self) -> deque:
+        return deque(stock.Transition(*row) for row in self.snapshot.whole("transition_log"))
+
+    def _whole(self, field: str):
+        return self.snapshot.whole("scheduler")[field]
+
+    def _tasks_of(self, field: str) -> set:
+        return {TaskView(self.snapshot, key) for key in self._whole(field)}
+
+    def _workers_of(self, field: str) -> set:
+        return {WorkerView(self.snapshot, address) for address in self._whole(field)}
+
+    @property
+    def idle(self) -> dict:
+        return {a: WorkerView(self.snapshot, a) for a in self._whole("idle")}
+
+    @property
+    def running(self) -> set:
+        return self._workers_of("running")
+
+    @property
+    def saturated(self) -> set:
+        return self._workers_of("saturated")
+
+    @property
+    def idle_task_count(self) -> set:
+        return self._workers_of("idle_task_count")
+
+    @property
+    def queued(self) -> set:
+        return self._tasks_of("queued")
+
+    @property
+    def unrunnable(self) -> set:
+        return self._tasks_of("unrunnable")
+
+    @property
+    def replicated_tasks(self) -> set:
+        return self._tasks_of("replicated_tasks")
+
+    @property
+    def stream_comms(self) -> dict:
+        send = "planner_worker_send"
+        return {a: StreamView(self._queries, send, a) for a in self.workers}
+
+    @property
+    def client_comms(self) -> dict:
+        send = "planner_client_send"
+        return {c: StreamView(self._queries, send, c) for c in self.clients}
+
+    def __getattr__(self, name: str):
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if op := OPERATIONS.get(name):
+            return self._operation(getattr(stock.Scheduler, name), op)
+        if name in SHARED:
+            return functools.partial(getattr(stock.Scheduler, name), self)
+        whole = self.snapshot.whole("scheduler")
+        if name in whole:
+            return whole[name]
+        raise AttributeError(
+            f"the view of cask's scheduler has no attribute {name!r}; see docs/compatibility.md"
+        )
+
+    def _operation(self, method, op: str):
+        """A method that calls operation `op` with the arguments that stock's `method` takes."""
+        signature = inspect.signature(method)
+
+        def arguments(args, kwargs):
+            bound = signature.bind(self, *args, **kwargs).arguments
+            del bound["self"]
+            if "kwargs" in bound:
+                bound.update(bound.pop("kwargs"))
+            bound.pop("comm", None)
+            return bound
+
+        async def later(*args, **kwargs):
+            try:
+                return await self._queries.ask_async(op, **arguments(args, kwargs))
+            finally:
+                self.snapshot.forget()
+
+        def now(*args, **kwargs):
+            try:
+                return self._queries.ask(op, **arguments(args, kwargs))
+            finally:
+                self.snapshot.forget()
+
+        return functools.wraps(method)(later if inspect.iscoroutinefunction(method) else now)
+
+    def log_event(self, topic, msg) -> None:
+        self._queries.tell("log_event", topic=topic, msg=msg)
+
+    def story(self, *keys_or_stimuli) -> list:
+        names = [getattr(name, "key", name) for name in keys_or_stimuli]
+        rows = self._queries.ask("get_story", keys_or_stimuli=names)
+        return [stock.Transition(*row) for row in rows]
+
+    def coerce_address(self, addr, resolve: bool = True) -> str:
+        aliases = self._whole("aliases")
+        if addr in aliases:
+            return aliases[addr]
+        if isinstance(addr, tuple):
+            addr = stock.unparse_host_port(*addr)
+        if not isinstance(addr, str):
+            raise TypeError(f"addresses should be strings or tuples, got {addr!r}")
+        return stock.resolve_address(addr) if resolve else stock.normalize_address(addr)
+
+    def worker_send(self, worker: str, msg: dict) -> None:
+        StreamView(self._queries, "planner_worker_send", worker).send(msg)
+
+    def client_send(self, client: str, msg: dict) -> None:
+        StreamView(self._queries, "planner_client_send", client).send(msg)
+
+    def send_all(self, client_msgs: dict, worker_msgs: dict) -> None:
+        for client, messages in client_msgs.items():
+            StreamView(self._queries, "planner_client_send", client).send(*messages)
+        for worker, messages in worker_msgs.items():
+            StreamView(self._queries, "planner_worker_send", worker).send(*messages)
+
+    def rpc(self, address: str) -> RpcView:
+        return RpcView(self._queries, address)
+
+    def add_plugin(self, plugin, *, idempotent: bool = False, name: str | None = None, **_) -> None:
+        self.plugins.add(plugin, idempotent, name)
+        self._interest_changed()
+        # What was read before the hooks began could miss what happens in between.
+        self.snapshot.forget()
+
+    def remove_plugin(self, name: str | None = None) -> None:
+        assert name is not None
+        self.plugins.remove(name)
+        self._interest_changed()
+
+    async def register_scheduler_plugin(self, plugin, name=None, *, idempotent: bool) -> None:
+        if isinstance(plugin, (bytes, bytearray, memoryview)):
+            plugin = stock.loads(plugin)
+            assert isinstance(plugin, stock.SchedulerPlugin)
+        if name is None:
+            name = stock._get_plugin_name(plugin)
+        if name in self.plugins and idempotent:
+            return
+        if hasattr(plugin, "start"):
+            result = plugin.start(self)
+            if inspect.isawaitable(result):
+                await result
+        self.add_plugin(plugin, name=name, idempotent=idempotent)
+
+    async def unregister_scheduler_plugin(self, name: str) -> None:
+        self.remove_plugin(name)
+
+    def in_background(self, coroutine) -> None:
+        """Run a coroutine that nobody waits for."""
+        task = self._async_loop.create_task(coroutine)
+        self._background.add(task)
+        task.add_done_callback(self._background_done)
+
+    def _background_done(self, task: asyncio.Task) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logging.getLogger("distributed.scheduler").error(
+                "A coroutine run on the scheduler failed", exc_info=task.exception()
+            )
+
+    def __repr__(self):
+        return (
+            f"<Scheduler {self.address!r}, workers: {len(self.workers)}, "
+            f"cores: {self.total_nthreads}, tasks: {len(self.tasks)}>"
+        )
