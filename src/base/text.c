@@ -87,23 +87,6 @@ void text_printf(struct text *text, const char *format, ...)
     va_end(arguments);
 }
 
-/* `number` as Python's str() shows a whole number, or a fraction with the digits it needs. */
-static void add_number(struct text *text, double number)
-{
-    if (number == trunc(number)) {
-        text_printf(text, "%.0f", number);
-        return;
-    }
-    char digits[32];
-    for (int precision = 1; precision <= 17; precision++) {
-        snprintf(digits, sizeof digits, "%.*g", precision, number);
-        if (strtod(digits, NULL) == number) {
-            break;
-        }
-    }
-    text_add_cstr(text, digits);
-}
-
 void text_add_bytes_size(struct text *text, double bytes)
 {
     static const struct {
@@ -118,8 +101,12 @@ void text_add_bytes_size(struct text *text, double bytes)
             return;
         }
     }
-    add_number(text, bytes);
-    text_add_cstr(text, " B");
+    if (bytes == trunc(bytes)) {
+        text_printf(text, "%.0f B", bytes);
+    } else {
+        text_add_real(text, bytes);
+        text_add_cstr(text, " B");
+    }
 }
 
 const char *text_cstr(const struct text *text)
