@@ -303,8 +303,11 @@ static void test_printf_grows(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parse_as_dask),      cmocka_unit_test(test_parse_hostile),
-        cmocka_unit_test(test_bytes_size_as_dask), cmocka_unit_test(test_builder),
+        cmocka_unit_test(test_parse_as_dask),
+        cmocka_unit_test(test_parse_hostile),
+        cmocka_unit_test(test_bytes_size_as_dask),
+        cmocka_unit_test(test_real_as_python),
+        cmocka_unit_test(test_builder),
         cmocka_unit_test(test_printf_grows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
