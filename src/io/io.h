@@ -139,8 +139,8 @@ struct io_stream_events {
 };
 
 struct io_connect_options {
-    struct io_tls *tls;      /* for IO_TLS and IO_WSS; borrowed for the call */
-    double timeout;          /* seconds for all: name, connect, handshakes; 0: LIMIT_HANDSHAKE_SECONDS */
+    struct io_tls *tls; /* for IO_TLS and IO_WSS; borrowed for the call */
+    double timeout;     /* seconds for all: name, connect, handshakes; 0: LIMIT_HANDSHAKE_SECONDS */
     const char *server_name; /* TLS SNI, or NULL */
     const char *path;        /* websocket: the request's path; NULL: "/" */
 };
@@ -180,8 +180,8 @@ void io_stream_start(struct io_stream *stream, const struct io_stream_events *ev
 
 /* Write `count` parts, as writev. Tries at once and queues the rest. The bytes must stay until
  * `done` is called, exactly once, when they were written or dropped; maybe before this returns.
- * `done` only gives references back: it must not call into io. `done` NULL: what cannot be written
- * at once is copied. The array itself is borrowed for the call.
+ * `done` only gives references back: it must not call into io. `done` NULL: the bytes are copied.
+ * The array itself is borrowed for the call.
  * On ws and wss each part is one binary message (an empty part is an empty message).
  * On a closing stream the bytes are dropped. A failing write ends in `closed`; so does a queue that
  * was already above LIMIT_SEND_QUEUE_MAX. */

@@ -1,0 +1,356 @@
+/* process.c: children: started with vfork (a large parent costs nothing), watched through a pidfd.
+ *
+ * Between vfork and exec the child shares our memory: it makes system calls and touches only its
+ * own stack and `launch`. Everything it needs is prepared before. PR_SET_PDEATHSIG makes the kernel
+ * kill it when the thread that started it ends, which is the loop's thread. Its ends of pipes are
+ * sockets, as libuv's are, so that all streams are alike. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "io/internal.h"
+
+#define FD_COUNT 4 /* 0, 1, 2 and the channel */
+
+extern char **environ;
+
+struct io_process {
+    struct io_loop *loop;
+    uv_poll_t poll;
+    int pid;
+    int pidfd;
+    bool own_group;
+    bool exited;
+    bool forgotten;
+    struct io_stream *streams[FD_COUNT]; /* our ends; NULL if there is none or it was taken */
+    void (*on_exit)(void *user, int status, int signal_number);
+    void *user;
+};
+
+struct launch {
+    const struct io_process_options *options;
+    char **environment;
+    pid_t parent;
+    int ours[FD_COUNT];       /* -1: none */
+    int theirs[FD_COUNT];     /* -1: inherited */
+    sigset_t mask;            /* what the child starts with */
+    volatile int errno_value; /* written by the child */
+};
+
+/* ---- the child, before exec ---- */
+
+/* No handler of ours, before signals are let in; what was ignored stays so (nohup), except the
+ * SIGPIPE that io_loop_create ignores. */
+static void reset_signals(const struct launch *launch)
+{
+    struct sigaction plain = {.sa_handler = SIG_DFL};
+    for (int number = 1; number < NSIG; number++) {
+        struct sigaction present;
+        if (sigaction(number, NULL, &present) == 0 &&
+            (number == SIGPIPE || present.sa_handler != SIG_IGN)) {
+            (void)sigaction(number, &plain, NULL); /* refused for SIGKILL and SIGSTOP */
+        }
+    }
+    sigprocmask(SIG_SETMASK, &launch->mask, NULL);
+}
+
+static bool place_descriptors(const struct launch *launch)
+{
+    /* First above the range that is filled, so that none is overwritten before it is used. */
+    int raised[FD_COUNT];
+    for (int fd = 0; fd < FD_COUNT; fd++) {
+        raised[fd] = -1;
+        if (launch->theirs[fd] >= 0) {
+            raised[fd] = fcntl(launch->theirs[fd], F_DUPFD_CLOEXEC, FD_COUNT);
+            if (raised[fd] < 0) {
+                return false;
+            }
+        }
+    }
+    for (int fd = 0; fd < FD_COUNT; fd++) {
+        if (raised[fd] >= 0 && dup2(raised[fd], fd) < 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static _Noreturn void become(struct launch *launch)
+{
+    const struct io_process_options *options = launch->options;
+    char *const *argv;
+    memcpy(&argv, &options->argv, sizeof argv); /* exec changes neither array nor strings */
+    bool ready = prctl(PR_SET_PDEATHSIG, SIGKILL) == 0;
+    if (getppid() != launch->parent) {
+        _exit(127); /* it died before the line above */
+    }
+    ready = ready && (!options->own_group || setpgid(0, 0) == 0);
+    ready = ready && (options->directory == NULL || chdir(options->directory) == 0);
+    if (ready && place_descriptors(launch)) {
+        reset_signals(launch);
+        execvpe(argv[0], argv, launch->environment);
+    }
+    launch->errno_value = errno;
+    _exit(127);
+}
+
+/* ---- the parent ---- */
+
+static bool names_same_variable(const char *a, const char *b)
+{
+    while (*a != '\0' && *a == *b && *a != '=') {
+        a++;
+        b++;
+    }
+    return *a == '=' && *b == '=';
+}
+
+/* Our environment, with the additions in the place of variables of the same name. The array is
+ * owned by the caller, the strings are not. */
+static char **merge_environment(const char *const *additions)
+{
+    size_t ours = 0;
+    size_t added = 0;
+    while (environ != NULL && environ[ours] != NULL) {
+        ours++;
+    }
+    while (additions != NULL && additions[added] != NULL) {
+        added++;
+    }
+    char **merged = mem_alloc((ours + added + 1) * sizeof *merged);
+    size_t count = 0;
+    for (size_t i = 0; i < ours; i++) {
+        bool replaced = false;
+        for (size_t j = 0; j < added && !replaced; j++) {
+            replaced = names_same_variable(environ[i], additions[j]);
+        }
+        if (!replaced) {
+            merged[count++] = environ[i];
+        }
+    }
+    if (added > 0) {
+        memcpy(merged + count, additions, added * sizeof *merged);
+    }
+    merged[count + added] = NULL;
+    return merged;
+}
+
+static void close_all(const int fds[FD_COUNT])
+{
+    for (int fd = 0; fd < FD_COUNT; fd++) {
+        if (fds[fd] >= 0) {
+            close(fds[fd]);
+        }
+    }
+}
+
+/* 0 or an errno; what was opened is in `launch` either way. */
+static int open_descriptors(struct launch *launch)
+{
+    for (int fd = 0; fd < FD_COUNT; fd++) {
+        bool is_channel = fd == FD_COUNT - 1;
+        enum io_stdio kind = is_channel ? (launch->options->channel ? IO_PIPE : IO_INHERIT)
+                                        : launch->options->stdio[fd];
+        if (kind == IO_NULL) {
+            launch->theirs[fd] = open("/dev/null", O_RDWR | O_CLOEXEC);
+            if (launch->theirs[fd] < 0) {
+                return errno;
+            }
+        } else if (kind == IO_PIPE) {
+            int pair[2];
+            if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
+                return errno;
+            }
+            launch->ours[fd] = pair[0];
+            launch->theirs[fd] = pair[1];
+            if (fcntl(pair[0], F_SETFL, O_NONBLOCK) != 0) { /* only our end */
+                return errno;
+            }
+        }
+    }
+    return 0;
+}
+
+/* vfork and exec; the pid, or -errno. */
+static pid_t start(struct launch *launch)
+{
+    sigset_t all;
+    sigfillset(&all);
+    launch->parent = getpid();
+    /* No handler of ours may run in the child, which shares our memory. */
+    pthread_sigmask(SIG_SETMASK, &all, &launch->mask);
+    pid_t pid = vfork();
+    if (pid == 0) {
+        become(launch);
+    }
+    int errno_value = errno;
+    pthread_sigmask(SIG_SETMASK, &launch->mask, NULL);
+    if (pid < 0) {
+        return -errno_value;
+    }
+    if (launch->errno_value != 0) {
+        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+        }
+        return -launch->errno_value;
+    }
+    return pid;
+}
+
+static void on_poll_closed(uv_handle_t *handle)
+{
+    struct io_process *process = handle->data;
+    close(process->pidfd);
+    process->pidfd = -1;
+    if (process->forgotten) {
+        mem_free(process);
+    }
+}
+
+/* True once the child is reaped. */
+static bool reap(struct io_process *process, int flags, int *out_status)
+{
+    pid_t got;
+    do {
+        got = waitpid(process->pid, out_status, flags);
+    } while (got < 0 && errno == EINTR);
+    return got != 0;
+}
+
+static void on_exit_readable(uv_poll_t *poll, int poll_status, int events)
+{
+    (void)poll_status;
+    (void)events;
+    struct io_process *process = poll->data;
+    int status = 0;
+    if (!reap(process, WNOHANG, &status)) {
+        return;
+    }
+    process->exited = true;
+    uv_close((uv_handle_t *)&process->poll, on_poll_closed);
+    int signal_number = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+    int exit_status = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
+    process->on_exit(process->user, exit_status, signal_number);
+}
+
+static struct io_stream *wrap(struct io_loop *loop, int fd)
+{
+    if (fd < 0) {
+        return NULL;
+    }
+    struct io_stream *stream = io_stream_create(loop, IO_PHASE_READY);
+    stream->peer.transport = IO_UNIX;
+    stream->local.transport = IO_UNIX;
+    io_stream_adopt(stream, fd);
+    return stream;
+}
+
+static struct io_process *adopt(struct io_loop *loop, const struct launch *launch, pid_t pid,
+                                int pidfd)
+{
+    struct io_process *process = mem_zalloc(1, sizeof *process);
+    process->loop = loop;
+    process->pid = pid;
+    process->pidfd = pidfd;
+    process->own_group = launch->options->own_group;
+    for (int fd = 0; fd < FD_COUNT; fd++) {
+        process->streams[fd] = wrap(loop, launch->ours[fd]);
+    }
+    int code = uv_poll_init(&loop->uv, &process->poll, pidfd);
+    ASSERT(code == 0);
+    process->poll.data = process;
+    code = uv_poll_start(&process->poll, UV_READABLE, on_exit_readable);
+    ASSERT(code == 0);
+    return process;
+}
+
+static int refuse(const struct launch *launch, int errno_value, struct text *why)
+{
+    text_printf(why, "cannot start '%s': %s", launch->options->argv[0], io_errno_text(errno_value));
+    return errno_value == ENOENT ? ERR_NOT_FOUND : ERR_IO;
+}
+
+int io_process_spawn(struct io_loop *loop, const struct io_process_options *options,
+                     void (*exited)(void *user, int status, int signal_number), void *user,
+                     struct io_process **out_process, struct text *why)
+{
+    ASSERT(options->argv != NULL);
+    ASSERT(options->argv[0] != NULL);
+    ASSERT(exited != NULL);
+    struct launch launch = {
+        .options = options, .ours = {-1, -1, -1, -1}, .theirs = {-1, -1, -1, -1}};
+    int errno_value = open_descriptors(&launch);
+    pid_t pid = -errno_value;
+    if (errno_value == 0) {
+        launch.environment = merge_environment(options->environment);
+        pid = start(&launch);
+        mem_free(launch.environment);
+    }
+    close_all(launch.theirs);
+    int pidfd = pid > 0 ? pidfd_open(pid, 0) : -1;
+    if (pid > 0 && pidfd < 0) {
+        errno_value = errno;
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        pid = -errno_value;
+    }
+    if (pid < 0) {
+        close_all(launch.ours);
+        return refuse(&launch, -pid, why);
+    }
+    *out_process = adopt(loop, &launch, pid, pidfd);
+    (*out_process)->on_exit = exited;
+    (*out_process)->user = user;
+    return OK;
+}
+
+int io_process_id(const struct io_process *process)
+{
+    return process->pid;
+}
+
+struct io_stream *io_process_take_stream(struct io_process *process, int fd)
+{
+    ASSERT(fd >= 0);
+    ASSERT(fd < FD_COUNT);
+    ASSERT(process->streams[fd] != NULL);
+    struct io_stream *stream = process->streams[fd];
+    process->streams[fd] = NULL;
+    return stream;
+}
+
+void io_process_kill(struct io_process *process, int signal_number)
+{
+    if (!process->exited) {
+        /* It is not reaped yet, so the number is still its own. */
+        kill(process->own_group ? -process->pid : process->pid, signal_number);
+    }
+}
+
+void io_process_destroy(struct io_process *process)
+{
+    if (process == NULL) {
+        return;
+    }
+    for (int fd = 0; fd < FD_COUNT; fd++) {
+        if (process->streams[fd] != NULL) {
+            io_stream_abort(process->streams[fd]);
+        }
+    }
+    process->forgotten = true;
+    if (!process->exited) {
+        int status;
+        io_process_kill(process, SIGKILL);
+        reap(process, 0, &status); /* SIGKILL takes effect at once */
+        process->exited = true;
+        uv_close((uv_handle_t *)&process->poll, on_poll_closed);
+    } else if (process->pidfd < 0) {
+        mem_free(process);
+    }
+}
