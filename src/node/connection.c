@@ -44,7 +44,8 @@ struct comm *connection_comm(struct connection *connection)
     return connection->comm;
 }
 
-/* An answer is ready: send it, and go on with the next call. */
+/* An answer is ready: send it; the next call is taken at the end of the turn, since the answer may have
+ * come out of a step of the core. */
 static void deliver(void *user, struct request *request, struct outgoing *answer)
 {
     struct connection *connection = user;
@@ -55,7 +56,24 @@ static void deliver(void *user, struct request *request, struct outgoing *answer
     if (request->closes) {
         comm_close(connection->comm);
     } else {
+        vec_push(&connection->node->answered, connection);
+    }
+}
+
+void connections_go_on(struct node *node)
+{
+    while (node->answered.count > 0) {
+        struct connection *connection = vec_pop(&node->answered);
         comm_release(connection->comm);
+    }
+}
+
+static void forget_answered(struct node *node, const struct connection *connection)
+{
+    for (uint32_t i = node->answered.count; i-- > 0;) {
+        if (node->answered.items[i] == connection) {
+            vec_swap_remove(&node->answered, i);
+        }
     }
 }
 
@@ -81,21 +99,35 @@ static void take_call(struct connection *connection, const struct frames *messag
     rpc_dispatch(node, request);
 }
 
+/* What a batch meant for the connection. */
+static void obey(struct connection *connection, enum inbound_result result, const struct text *why)
+{
+    if (result == INBOUND_REFUSED) {
+        log_error(LOGGER, "Closing stream of %s: %s", comm_peer(connection->comm), text_cstr(why));
+        comm_abort(connection->comm, text_cstr(why));
+    } else if (result == INBOUND_ENDED) {
+        stream_flush(connection->stream);
+        comm_close(connection->comm);
+    }
+}
+
 static void take_batch(struct connection *connection, const struct frames *message)
 {
     struct text why = {0};
-    bool is_fine = true;
     arena_reset(&connection->node->scratch);
-    if (connection->mode == MODE_CLIENT) {
-        is_fine = inbound_client(connection->node, connection->stream, message, &why);
-    } else {
-        is_fine = inbound_worker(connection->node, connection->stream, message, &why);
-    }
-    if (!is_fine) {
-        log_error(LOGGER, "Closing stream of %s: %s", comm_peer(connection->comm), text_cstr(&why));
-        comm_abort(connection->comm, text_cstr(&why));
-    }
+    obey(connection, inbound_stream(connection->node, connection->stream, message, &why), &why);
     text_fini(&why);
+}
+
+void connection_go_on(struct connection *connection)
+{
+    struct text why = {0};
+    arena_reset(&connection->node->scratch);
+    obey(connection, inbound_go_on(connection->node, connection->stream, &why), &why);
+    text_fini(&why);
+    if (!connection->stream->is_held) {
+        comm_release(connection->comm);
+    }
 }
 
 static void connection_message(void *user, struct comm *comm, const struct frames *message)
@@ -140,6 +172,7 @@ static struct connection *take_over(struct request *request, enum connection_mod
 static void become_stream(struct connection *connection)
 {
     connection->stream = stream_create(connection->node, connection->comm);
+    connection->stream->connection = connection;
     comm_release(connection->comm);
 }
 
@@ -222,6 +255,7 @@ static void connection_closed(void *user, struct comm *comm, int code, const cha
     if (connection->slot < node->connections.count) {
         node->connections.items[connection->slot]->slot = connection->slot;
     }
+    forget_answered(node, connection);
     if (connection->request != NULL) {
         request_abandon(connection->request);
     }

@@ -19,6 +19,7 @@
 #include "wire/message.h"
 
 struct connection;
+struct lifecycle;
 struct planner;
 struct task_stream;
 struct topics;
@@ -26,9 +27,13 @@ struct topics;
 /* The batch of messages on its way to one peer: what Dask calls BatchedSend. */
 struct stream {
     struct comm *comm;
+    struct connection *connection;
     struct outgoing batch;
     struct node *node;
     bool is_dirty;       /* in node->dirty_streams */
+    bool is_held;        /* a graph of its client is under way: later messages wait */
+    struct frames held;  /* the message whose rest waits … */
+    struct message_batch rest; /* … and where it goes on */
     worker_id worker;    /* whose stream it is: a worker's … */
     client_id client;    /* … or a client's */
 };
@@ -42,17 +47,24 @@ struct node {
     struct scheduler *core;
     struct step step;
     struct arena scratch;          /* dies with the message being handled */
+    struct arena outbound_arena;   /* dies with the actions of a step */
+    bool is_stepping;              /* inside node_apply: no second step may begin */
+    struct message_decoder rpc_decoder, stream_decoder; /* both use scratch */
     double started;                /* seconds since the epoch */
     struct text id;                /* "Scheduler-<uuid>" */
     struct text address;           /* contact address */
     struct VEC(struct io_listener *) listeners;
     struct VEC(struct connection *) connections;
+    struct VEC(struct connection *) answered; /* see connections_go_on */
     struct VEC(struct stream *) worker_streams; /* by worker_id; NULL: none */
     struct VEC(struct stream *) client_streams; /* by client_id; NULL: none */
+    struct VEC(struct span) worker_names;       /* by worker_id: address as a msgpack str, owned */
     struct VEC(struct stream *) dirty_streams;
     struct VEC(struct stream *) status_watchers; /* subscribe_worker_status */
     struct map requests;           /* number (8 bytes) → struct request * */
     uint64_t request_last;
+    double now;                    /* time of the last event */
+    struct io_timer *close_timer;  /* NULL until closing */
     struct io_timer *tick_timer;
     double tick_due;               /* when tick_timer rings; infinity: not set */
     struct map worker_plugins, nanny_plugins;  /* name → struct blob * (bin of the pickle) */
@@ -60,6 +72,7 @@ struct node {
     struct topics *topics;
     struct task_stream *task_stream;
     struct planner *planner;
+    struct lifecycle *lifecycle;
     uint32_t nannies_starting;     /* open register_nanny connections */
     uint32_t graphs_under_way;     /* blocks idle detection */
     bool is_closing;
@@ -79,10 +92,15 @@ static inline struct event event_of(enum event_kind kind)
     event.kind = kind;
     return event;
 }
+/* A worker's address as a msgpack str, encoded once; valid as long as the worker is known. */
+struct span node_worker_name(struct node *node, worker_id worker);
 /* "<what>-<time>" in the scratch arena, as stock names stimuli. */
 struct span node_stimulus(struct node *node, const char *what);
 /* Begin an orderly close: workers and clients are told, then the loop stops. */
 void node_close(struct node *node, const char *reason);
+
+/* distributed.scheduler.utils heartbeat_interval: seconds between heartbeats for `n` peers. */
+double node_heartbeat_interval(uint32_t n);
 
 /* ---- stream.c ---- */
 
@@ -93,6 +111,9 @@ struct outgoing *stream_batch(struct stream *stream);
 void stream_flush(struct stream *stream);
 /* All dirty ones; the loop's turn hook. */
 void streams_flush(struct node *node);
+/* Take no further message of this stream until stream_release, not even the rest of this batch. */
+void stream_hold(struct stream *stream);
+void stream_release(struct stream *stream);
 /* The stream of a worker or client, or NULL if it has none (any more). */
 struct stream *stream_of_worker(struct node *node, worker_id worker);
 struct stream *stream_of_client(struct node *node, client_id client);
@@ -100,6 +121,10 @@ struct stream *stream_of_client(struct node *node, client_id client);
 /* ---- connection.c: accepted connections and what they turn into ---- */
 
 void connection_accept(struct node *node, struct io_stream *stream);
+/* Connections whose call was answered in this turn take their next one. */
+void connections_go_on(struct node *node);
+/* A held stream goes on: the rest of its batch, then what comes. */
+void connection_go_on(struct connection *connection);
 /* The comm of the connection a request came over; NULL for the planner's or a gone one. */
 struct connection *connection_of(struct request *request);
 struct comm *connection_comm(struct connection *connection);
@@ -119,15 +144,14 @@ void worker_stream_ended(struct node *node, worker_id worker);
 
 /* ---- inbound.c: stream messages → events ---- */
 
-/* One message (a batch) of a client's or worker's stream. False: close the stream, `why` says the reason. */
-bool inbound_client(struct node *node, struct stream *stream, const struct frames *message, struct text *why);
-bool inbound_worker(struct node *node, struct stream *stream, const struct frames *message, struct text *why);
+enum inbound_result { INBOUND_GOES_ON, INBOUND_ENDED, INBOUND_REFUSED };
 
-/* ---- outbound.c: actions → messages ---- */
-
-void outbound_actions(struct node *node);
-/* Fields {exception, traceback, exception_text, traceback_text} of a failure, as blobs for the wire. */
-struct blob *outbound_exception(struct node *node, const struct failure *failure);
+/* One message (a batch) of a client's or worker's stream. REFUSED: close the connection, `why` says the
+ * reason; ENDED: the peer said goodbye. A batch may be held in the middle (stream_hold). */
+enum inbound_result inbound_stream(struct node *node, struct stream *stream, const struct frames *message,
+                                   struct text *why);
+/* The rest of a held batch. */
+enum inbound_result inbound_go_on(struct node *node, struct stream *stream, struct text *why);
 
 /* ---- graph intake: update_graph.c ---- */
 
@@ -135,15 +159,23 @@ struct blob *outbound_exception(struct node *node, const struct failure *failure
 void update_graph(struct node *node, struct stream *stream, const struct frames *message,
                   const struct msg_update_graph *graph);
 
+/* ---- rpc_coordination.c ---- */
+
+/* The stream message that publish_put and publish_delete of the same uid wait for. */
+void publish_flushed(struct node *node, struct span uid);
+
 /* ---- rpc.def: every RPC by name ---- */
 
-typedef void rpc_handler(struct node *node, struct request *request);
-#define RPC(op, function) rpc_handler function;
+/* Answers `request`, now or later. `message` is its decoded call, valid for this call only (the frames
+ * behind it live as long as the request: request_decode gives it again). */
+typedef void rpc_handler(struct node *node, struct request *request, const struct message *message);
+#define RPC(ID, function) rpc_handler function;
 #include "node/rpc.def"
 
-/* Run the handler of request->op; an unknown op is answered nil with a warning, as stock does. */
+/* Decode the call and run its handler. An unknown op is answered nil with a warning, as stock does; a
+ * wrong field raises TypeError at the caller. */
 void rpc_dispatch(struct node *node, struct request *request);
-/* Decode the request's message into `out_message`; on failure raises TypeError at the caller: false. */
-bool request_decode(struct request *request, enum message_id id, void *out_message);
+/* The request's call once more, into the scratch arena; for handlers that go on later. */
+void request_decode(struct request *request, struct message *out_message);
 
 #endif

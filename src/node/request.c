@@ -18,42 +18,15 @@ static struct span number_name(const uint64_t *number)
     return span_of(number, sizeof *number);
 }
 
-/* The four control fields; what is absent keeps stock's default. */
-static int read_control(struct request *request, struct span head)
-{
-    struct span value;
-    int code = msgpack_find(head, "op", &value);
-    if (code != OK) {
-        return code == ERR_NOT_FOUND ? ERR_MISSING : code;
-    }
-    struct msgpack_reader reader = msgpack_reader(value);
-    if ((code = msgpack_read_str(&reader, &request->op)) != OK) {
-        return code;
-    }
-    request->wants_reply = true;
-    if (msgpack_find(head, "reply", &value) == OK) {
-        reader = msgpack_reader(value);
-        code = msgpack_is_nil(value) ? OK : msgpack_read_bool(&reader, &request->wants_reply);
-    }
-    if (code == OK && msgpack_find(head, "close", &value) == OK && !msgpack_is_nil(value)) {
-        reader = msgpack_reader(value);
-        code = msgpack_read_bool(&reader, &request->closes);
-    }
-    if (code == OK && msgpack_find(head, "serializers", &value) == OK && !msgpack_is_nil(value)) {
-        request->serializers = value;
-    }
-    return code;
-}
-
 int request_create(struct node *node, const struct frames *message, request_deliver *deliver, void *user,
                    struct request **out_request)
 {
-    struct request *request = mem_zalloc(1, sizeof *request);
-    int code = read_control(request, frames_head(message));
+    struct span op;
+    int code = msgpack_find(frames_head(message), "op", &op);
     if (code != OK) {
-        mem_free(request);
-        return code;
+        return code == ERR_NOT_FOUND ? ERR_MISSING : code;
     }
+    struct request *request = mem_zalloc(1, sizeof *request);
     for (uint32_t i = 0; i < message->count; i++) {
         frames_add(&request->message, slice_ref(message->items[i]));
     }
@@ -187,34 +160,37 @@ void request_forward(struct request *request, const struct frames *reply)
     blob_unref(blob);
 }
 
-bool request_decode(struct request *request, enum message_id id, void *out_message)
+static int decode(struct request *request, struct message *out_message)
 {
-    struct text why = {0};
-    int code = message_decode(id, &request->message, frames_head(&request->message),
-                              &request->node->scratch, out_message, &why);
-    if (code != OK) {
-        request_raise_builtin(request, "TypeError", "%s", text_cstr(&why));
-    }
-    text_fini(&why);
-    return code == OK;
+    struct msgpack_reader reader = msgpack_reader(frames_head(&request->message));
+    return message_decode(&request->node->rpc_decoder, &reader, out_message);
+}
+
+void request_decode(struct request *request, struct message *out_message)
+{
+    int code = decode(request, out_message);
+    ASSERT(code == OK); /* it was well-formed when it was dispatched */
 }
 
 void rpc_dispatch(struct node *node, struct request *request)
 {
-    static const struct {
-        const char *op;
-        rpc_handler *function;
-    } handlers[] = {
-#define RPC(op_, function_) {op_, function_},
+    static rpc_handler *const handlers[MESSAGE_COUNT] = {
+#define RPC(ID, function) [MESSAGE_##ID] = function,
 #include "node/rpc.def"
     };
-    for (size_t i = 0; i < sizeof handlers / sizeof handlers[0]; i++) {
-        if (span_equal_text(request->op, handlers[i].op)) {
-            handlers[i].function(node, request);
-            return;
-        }
+    struct message message;
+    int code = decode(request, &message);
+    request->wants_reply = message.reply;
+    request->closes = message.close;
+    request->op = message.op;
+    request->serializers = message.serializers;
+    if (code != OK) {
+        request_raise_builtin(request, "TypeError", "%s", text_cstr(&node->rpc_decoder.error));
+    } else if (handlers[message.id] == NULL) {
+        log_warning(LOGGER, "No handler %.*s found in Scheduler", (int)message.op.size,
+                    (const char *)message.op.data);
+        request_reply_nil(request);
+    } else {
+        handlers[message.id](node, request, &message);
     }
-    log_warning(LOGGER, "No handler %.*s found in Scheduler", (int)request->op.size,
-                (const char *)request->op.data);
-    request_reply_nil(request);
 }

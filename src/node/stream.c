@@ -21,6 +21,7 @@ void stream_destroy(struct stream *stream)
         }
     }
     outgoing_fini(&stream->batch);
+    frames_fini(&stream->held);
     mem_free(stream);
 }
 
@@ -50,6 +51,18 @@ void streams_flush(struct node *node)
         }
     }
     node->dirty_streams.count = 0;
+}
+
+void stream_hold(struct stream *stream)
+{
+    ASSERT(!stream->is_held);
+    stream->is_held = true;
+    comm_hold(stream->comm);
+}
+
+void stream_release(struct stream *stream)
+{
+    connection_go_on(stream->connection);
 }
 
 struct stream *stream_of_worker(struct node *node, worker_id worker)

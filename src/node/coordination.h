@@ -1,0 +1,12 @@
+/* coordination.h: answers of the core to RPCs that wait: locks, queues, variables, shuffles. */
+#ifndef CASK_NODE_COORDINATION_H
+#define CASK_NODE_COORDINATION_H
+
+#include "node/node.h"
+
+/* ACTION_REPLY: render the answer as stock does and end the request (it may be gone). Inside a step. */
+void coordination_reply(struct node *node, uint64_t request, const struct answer *answer);
+/* ACTION_SHUFFLE_DONE: shuffle_inputs_done to all participants, then nil to the request. Inside a step. */
+void coordination_shuffle_done(struct node *node, const struct action_shuffle_done *done);
+
+#endif

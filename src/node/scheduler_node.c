@@ -1,0 +1,306 @@
+/* scheduler_node.c: the scheduler process: what it is made of, its turn, its beginning and its end. */
+#include "node/scheduler_node.h"
+
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "node/core_config.h"
+#include "node/lifecycle.h"
+#include "node/listen.h"
+#include "node/outbound.h"
+#include "node/planner.h"
+#include "node/task_stream.h"
+#include "node/topics.h"
+#include "wire/pickle_make.h"
+
+#define LOGGER "distributed.scheduler"
+
+/* ---- the turn --------------------------------------------------------------------------------- */
+
+static void tick(void *user)
+{
+    struct node *node = user;
+    node->tick_due = INFINITY;
+    arena_reset(&node->scratch);
+    struct event event = event_of(EVENT_TICK);
+    node_apply(node, &event);
+}
+
+/* Let the timer ring when the core wants it. */
+static void set_tick(struct node *node, double now)
+{
+    double due = scheduler_next_tick(node->core);
+    if (due == node->tick_due) {
+        return;
+    }
+    node->tick_due = due;
+    if (isinf(due)) {
+        io_timer_stop(node->tick_timer);
+    } else {
+        io_timer_start(node->tick_timer, due > now ? due - now : 0, 0);
+    }
+}
+
+void node_apply(struct node *node, struct event *event)
+{
+    ASSERT(!node->is_stepping);
+    node->is_stepping = true;
+    event->time = io_now();
+    if (event->time < node->now) {
+        event->time = node->now; /* the core's time never goes back, whatever the wall clock does */
+    }
+    node->now = event->time;
+    scheduler_step(node->core, event, &node->step);
+    outbound_actions(node);
+    set_tick(node, event->time);
+    node->is_stepping = false;
+}
+
+static void end_turn(void *user)
+{
+    struct node *node = user;
+    connections_go_on(node);
+    streams_flush(node);
+}
+
+struct span node_stimulus(struct node *node, const char *what)
+{
+    char few[96];
+    int size = snprintf(few, sizeof few, "%.60s-%.7f", what, io_now());
+    return arena_copy(&node->scratch, span_of(few, (size_t)size));
+}
+
+double node_heartbeat_interval(uint32_t n)
+{
+    if (n <= 10) {
+        return 0.5;
+    }
+    if (n < 50) {
+        return 1;
+    }
+    return n < 200 ? 2 : n / 200 + 1;
+}
+
+struct span node_worker_name(struct node *node, worker_id worker)
+{
+    while (node->worker_names.count <= worker) {
+        vec_push(&node->worker_names, (struct span){0});
+    }
+    struct span *name = &node->worker_names.items[worker];
+    if (name->data == NULL) {
+        struct text text = {0};
+        msgpack_write_str(&text, view_worker_address(node->core, worker));
+        *name = span_of(text.data, text.size); /* the text's memory is now the name's */
+    }
+    return *name;
+}
+
+/* ---- beginning -------------------------------------------------------------------------------- */
+
+static void write_uuid(struct text *out)
+{
+    uint8_t bytes[16];
+    io_entropy(bytes, sizeof bytes);
+    bytes[6] = (bytes[6] & 0x0f) | 0x40;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    for (int i = 0; i < 16; i++) {
+        text_printf(out, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", bytes[i]);
+    }
+}
+
+static void on_signal(void *user, int number)
+{
+    struct node *node = user;
+    log_info(LOGGER, "Received signal %s (%d)", number == SIGINT ? "SIGINT" : "SIGTERM", number);
+    node_close(node, number == SIGINT ? "signal-2" : "signal-15");
+}
+
+static void create_core(struct node *node)
+{
+    struct scheduler_config config;
+    core_config_read(node->config, &config);
+    io_entropy(&config.seed, sizeof config.seed);
+    node->core = scheduler_create(&config);
+    core_config_fini(&config);
+    step_init(&node->step);
+}
+
+static int create_tls(struct node *node, struct text *why)
+{
+    const char *ca = config_text(node->config, "distributed.comm.tls.ca-file", NULL);
+    const char *cert = config_text(node->config, "distributed.comm.tls.scheduler.cert", NULL);
+    if (ca == NULL || cert == NULL) {
+        return OK; /* an address that needs TLS is refused where it is used */
+    }
+    struct io_tls_options options = {
+        .ca = ca,
+        .cert = cert,
+        .key = config_text(node->config, "distributed.comm.tls.scheduler.key", NULL),
+        .ciphers = config_text(node->config, "distributed.comm.tls.ciphers", NULL),
+        .version_min = (int)(10 * config_float(node->config, "distributed.comm.tls.min-version", 1.2) + 0.5),
+        .version_max = (int)(10 * config_float(node->config, "distributed.comm.tls.max-version", 0) + 0.5),
+    };
+    return io_tls_create(&options, &node->tls, why);
+}
+
+static void read_comm_settings(struct node *node)
+{
+    struct comm_settings *settings = &node->comm_settings;
+    const char *compression = config_text(node->config, "distributed.comm.compression", NULL);
+    settings->loop = node->loop;
+    settings->tls = node->tls;
+    settings->connect_timeout = config_seconds(node->config, "distributed.comm.timeouts.connect", 30);
+    settings->require_encryption = config_bool(node->config, "distributed.comm.require-encryption", false);
+    if (compression != NULL && strcmp(compression, "auto") == 0) {
+        settings->compression = COMPRESS_LZ4;
+    } else if (compression != NULL && strcmp(compression, "false") != 0 &&
+               !compress_find(span_of_text(compression), &settings->compression)) {
+        log_warning(LOGGER, "Unknown compression '%s' (distributed.comm.compression): none is used",
+                    compression);
+    }
+}
+
+/* The plugin that every stock worker needs for P2P shuffles. */
+static void add_shuffle_plugin(struct node *node)
+{
+    struct text pickle = {0}, value = {0};
+    pickle_make_shuffle_plugin(&pickle);
+    msgpack_write_bin(&value, text_span(&pickle));
+    map_put(&node->worker_plugins, SPAN("\xa7shuffle"), NULL)->value.pointer =
+        payload_value(text_span(&value));
+    text_fini(&pickle);
+    text_fini(&value);
+}
+
+int node_create(const struct config *config, const struct node_options *options, struct node **out_node,
+                struct text *why)
+{
+    struct node *node = mem_zalloc(1, sizeof *node);
+    node->config = config;
+    node->loop = io_loop_create();
+    node->started = io_now();
+    node->tick_due = INFINITY;
+    arena_init(&node->scratch);
+    arena_init(&node->outbound_arena);
+    message_decoder_init(&node->rpc_decoder, PORT_SCHEDULER_RPC, &node->scratch);
+    message_decoder_init(&node->stream_decoder, PORT_SCHEDULER_STREAM, &node->scratch);
+    text_add_cstr(&node->id, "Scheduler-");
+    write_uuid(&node->id);
+    create_core(node);
+    int code = create_tls(node, why);
+    read_comm_settings(node);
+    uint64_t files = io_open_files_max();
+    node->rpc = rpc_pool_create(&node->comm_settings, (uint32_t)(files / 2 > 8192 ? 8192 : files / 2));
+    node->tick_timer = io_timer_create(node->loop, tick, node);
+    node->topics = topics_create(node, (uint32_t)config_int(config, "distributed.admin.low-level-log-length", 1000));
+    node->task_stream = task_stream_create(node);
+    node->planner = planner_create(node);
+    node->lifecycle = lifecycle_create(node);
+    add_shuffle_plugin(node);
+    if (code == OK) {
+        code = listen_all(node, options, why);
+    }
+    if (code != OK) {
+        node_destroy(node);
+        return code;
+    }
+    io_loop_on_turn(node->loop, end_turn, node);
+    io_on_signal(node->loop, SIGINT, on_signal, node);
+    io_on_signal(node->loop, SIGTERM, on_signal, node);
+    set_tick(node, io_now());
+    *out_node = node;
+    return OK;
+}
+
+int node_run(struct node *node)
+{
+    io_loop_run(node->loop);
+    return node->exit_code;
+}
+
+/* ---- end -------------------------------------------------------------------------------------- */
+
+static void stop_loop(void *user)
+{
+    struct node *node = user;
+    io_loop_stop(node->loop);
+}
+
+void node_close(struct node *node, const char *reason)
+{
+    if (node->is_closing) {
+        io_loop_stop(node->loop); /* asked twice: at once */
+        return;
+    }
+    node->is_closing = true;
+    log_info(LOGGER, "Scheduler closing due to %s...", reason);
+    listen_stop(node);
+    struct msg_worker_close close;
+    struct msg_worker_close_stream close_stream = {0};
+    message_defaults(MESSAGE_WORKER_CLOSE, &close);
+    close.reason = SPAN("scheduler-close");
+    for (uint32_t i = 0; i < node->worker_streams.count; i++) {
+        struct stream *stream = node->worker_streams.items[i];
+        if (stream != NULL) {
+            message_encode(stream_batch(stream), MESSAGE_WORKER_CLOSE, &close);
+            message_encode(stream_batch(stream), MESSAGE_WORKER_CLOSE_STREAM, &close_stream);
+        }
+    }
+    streams_flush(node);
+    planner_stop(node->planner);
+    io_timer_stop(node->tick_timer);
+    node->close_timer = io_timer_create(node->loop, stop_loop, node);
+    io_timer_start(node->close_timer, 0.1, 0); /* what was sent has a moment to leave */
+}
+
+static void free_plugins(struct map *plugins)
+{
+    uint32_t cursor = 0;
+    for (struct map_entry *entry; (entry = map_next(plugins, &cursor)) != NULL;) {
+        blob_unref(entry->value.pointer);
+    }
+    map_fini(plugins);
+}
+
+void node_destroy(struct node *node)
+{
+    listen_stop(node);
+    rpc_pool_destroy(node->rpc);
+    lifecycle_destroy(node->lifecycle);
+    planner_destroy(node->planner);
+    io_timer_destroy(node->tick_timer);
+    io_timer_destroy(node->close_timer);
+    node->is_closing = true;
+    io_loop_destroy(node->loop); /* closes every connection, each of which tells the core */
+    task_stream_destroy(node->task_stream);
+    topics_destroy(node->topics);
+    scheduler_destroy(node->core);
+    step_fini(&node->step);
+    io_tls_destroy(node->tls);
+    free_plugins(&node->worker_plugins);
+    free_plugins(&node->nanny_plugins);
+    blob_unref(node->metadata);
+    for (uint32_t i = 0; i < node->worker_names.count; i++) {
+        mem_free((void *)(uintptr_t)node->worker_names.items[i].data);
+    }
+    vec_fini(&node->worker_names);
+    vec_fini(&node->listeners);
+    vec_fini(&node->connections);
+    vec_fini(&node->answered);
+    vec_fini(&node->worker_streams);
+    vec_fini(&node->client_streams);
+    vec_fini(&node->dirty_streams);
+    vec_fini(&node->status_watchers);
+    map_fini(&node->requests);
+    message_decoder_fini(&node->rpc_decoder);
+    message_decoder_fini(&node->stream_decoder);
+    arena_fini(&node->scratch);
+    arena_fini(&node->outbound_arena);
+    text_fini(&node->id);
+    text_fini(&node->address);
+    mem_free(node);
+}

@@ -1,0 +1,26 @@
+/* scheduler_node.h: the scheduler process, for the command line: create, run, destroy. */
+#ifndef CASK_NODE_SCHEDULER_NODE_H
+#define CASK_NODE_SCHEDULER_NODE_H
+
+#include "node/config.h"
+#include "node/node.h"
+
+/* What `cask scheduler` was told, as `dask scheduler`'s options mean it. NULL: not given. */
+struct node_options {
+    const char *host;             /* --host: name, address or URI; may be "tls://…" */
+    const char *interface;        /* --interface */
+    const char *protocol;         /* --protocol: tcp, tls, ws, wss, unix */
+    const char *contact_address;  /* --contact-address */
+    const char *scheduler_file;   /* --scheduler-file: written when it listens */
+    const char *const *ports;     /* --port: one for each listener; NULL-terminated, may be NULL */
+    const char *dashboard_address; /* --dashboard-address; NULL: default, "": none */
+};
+
+/* Everything ready and listening; messages are served once node_run is called. On failure a code and why. */
+int node_create(const struct config *config, const struct node_options *options, struct node **out_node,
+                struct text *why) __attribute__((warn_unused_result));
+/* Serve until closed; gives the exit code. */
+int node_run(struct node *node);
+void node_destroy(struct node *node);
+
+#endif

@@ -1,0 +1,16 @@
+/* task_stream.h: the records behind get_task_stream, start/stop_task_metadata: what ran where and when.
+ * Recording begins at the first question, as stock's lazily installed plugin; capped, newest kept.
+ * Source: distributed diagnostics/task_stream.py; protocol.md 7. */
+#ifndef CASK_NODE_TASK_STREAM_H
+#define CASK_NODE_TASK_STREAM_H
+
+#include "node/node.h"
+
+struct task_stream;
+
+struct task_stream *task_stream_create(struct node *node);
+void task_stream_destroy(struct task_stream *stream);
+/* NOTICE_TASK_DONE. O(1), and next to nothing while nobody asked. Inside a step. */
+void task_stream_add(struct task_stream *stream, const struct notice *notice);
+
+#endif

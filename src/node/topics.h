@@ -1,0 +1,37 @@
+/* topics.h: the event log: topics, their last events, and who is told of new ones.
+ *
+ * Peers log any value under a topic; the node logs what the core notices (workers, clients, graphs …) in
+ * stock's words. Source: distributed broker.py; protocol.md 5.10. */
+#ifndef CASK_NODE_TOPICS_H
+#define CASK_NODE_TOPICS_H
+
+#include "core/scheduler/actions.h"
+#include "wire/message.h"
+
+struct node;
+struct stream;
+struct topics;
+
+/* `length`: events kept a topic (admin.low-level-log-length or events-log-length). */
+struct topics *topics_create(struct node *node, uint32_t length);
+void topics_destroy(struct topics *topics);
+/* `topic` is canonical msgpack. */
+void topics_subscribe(struct topics *topics, struct span topic, client_id client);
+void topics_unsubscribe(struct topics *topics, struct span topic, client_id client);
+void topics_client_gone(struct topics *topics, client_id client);
+/* File `event` under `topic` and tell the subscribers. Keeps a reference. */
+void topics_log(struct topics *topics, struct span topic, struct blob *event);
+/* A plain value under the topic named `topic` (C string). */
+void topics_log_value(struct topics *topics, const char *topic, struct span value);
+/* log-event of a stream: topic is a str or a list of them; a worker's map gets its address under "worker".
+ * False: malformed. `stream` NULL: from an RPC. */
+bool topics_log_from_peer(struct topics *topics, struct stream *stream, const struct frames *message,
+                          struct span topic, struct span value);
+/* What the core noticed, in stock's words, to stock's topics. */
+void topics_notice(struct topics *topics, const struct notice *notice);
+/* Append [[time, event], …] of a topic to the answer; an unknown topic is empty. */
+void topics_write(struct topics *topics, struct span topic, struct outgoing *answer);
+/* Append {topic: [[time, event], …]} of all. */
+void topics_write_all(struct topics *topics, struct outgoing *answer);
+
+#endif
