@@ -1,51 +1,91 @@
-/* planner.h: the Python child that does what only Python can: graphs of collections, functions to run on
- * the scheduler, plugins. Started on first need, kept warm; if it dies, what was under way fails with the
- * reason and the next need starts it again. The scheduler never waits for it. Protocol: docs/planner.md. */
+/* planner.h: the Python child that materialises graphs and runs what users run on the scheduler.
+ *
+ * Started at the first request and kept; requests are answered in any order, none blocks the loop. It
+ * asks back over the same channel, by the scheduler's ordinary RPCs (queries), so a handler may ask it
+ * while it asks us. If it dies, what was under way fails with the reason (the signal, its last words)
+ * and the next request starts another; plugins that lived in it are lost, and logged.
+ * Messages: docs/planner.md. */
 #ifndef CASK_NODE_PLANNER_H
 #define CASK_NODE_PLANNER_H
 
-#include "node/node.h"
 #include "wire/flat_graph.h"
+#include "wire/frame.h"
+#include "wire/outgoing.h"
 
+struct node;
 struct planner;
+struct request;
 
+/* Starts nothing yet, unless preload modules are configured. */
 struct planner *planner_create(struct node *node);
-/* Tell it to end; kill it if it does not within a second. */
+/* The scheduler closes: plugins get their close hooks, what is under way fails, nothing new starts. */
 void planner_stop(struct planner *planner);
-/* Callbacks are not called any more. */
+/* Kill it if it runs, free. No callback follows. */
 void planner_destroy(struct planner *planner);
 
-/* Why a request failed: blobs as they go to clients ("exception", "traceback" may be NULL) and texts; valid
- * for the callback. */
-struct planner_error {
-    struct blob *exception, *traceback;
-    struct span exception_text, traceback_text;
+/* ---- graphs ---- */
+
+/* What an update-graph carries that Python must read. Spans are values in frame 0 of `message`. */
+struct planner_graph_request {
+    const struct frames *message; /* borrowed for the call; references are taken */
+    struct span expr_ser;
+    struct span annotations;   /* {"__Pickled__": N}, or empty: they were read in C */
+    struct span code;          /* the same */
+    struct span span_metadata; /* the same */
 };
 
-/* A graph is flat: `error` NULL, and `graph` with everything, the callee's to flat_graph_fini; or it failed.
- * extra (msgpack map) carries what update-graph's pickles held and C could not read: "annotations" (global,
- * plain values), "span_metadata", "code", "actors"; absent keys: not asked. Called exactly once. */
-typedef void planner_graph_done(void *user, struct flat_graph *graph, struct span extra,
-                                const struct planner_error *error);
-/* `message` is the update-graph's; references are taken. expr_ser, annotations … are raw values in it; data
- * NULL: need not be read by Python. */
+/* How it went. All is borrowed for the call, but `graph` may be taken over (memcpy, then zero it here). */
 struct planner_graph {
-    const struct frames *message;
-    struct span expr_ser, keys, annotations, span_metadata, code, actors;
+    bool is_ok;
+    struct flat_graph *graph; /* annotation sets include the global annotations if those were asked for */
+    double seconds;           /* the planner spent */
+    struct blob *annotations;   /* what was asked for, as plain msgpack; callables are left out; else NULL */
+    struct blob *code;          /* list of [code, lineno_frame, lineno_relative, filename] */
+    struct blob *span_metadata;
+    /* if not is_ok: bin of the pickled exception, bin of the pickled traceback or nil, texts */
+    struct blob *exception;
+    struct blob *traceback;
+    struct span exception_text;
+    struct span traceback_text;
 };
-void planner_materialise(struct planner *planner, const struct planner_graph *graph, planner_graph_done *done,
-                         void *user);
+typedef void planner_graph_done(void *user, struct planner_graph *result);
 
-/* Any other request: `call` is a message (map with its op, and frames; taken); the answer's frame 0 is the
- * value to reply with. `error` as above, if it raised. Called exactly once. */
-typedef void planner_call_done(void *user, const struct frames *answer, const struct planner_error *error);
-void planner_call(struct planner *planner, struct outgoing *call, planner_call_done *done, void *user);
+/* Materialise; `done` is called once, never inside this call, unless the planner is destroyed first. */
+void planner_materialise(struct planner *planner, const struct planner_graph_request *graph,
+                         planner_graph_done *done, void *user);
 
-/* Transitions and other notices go to plugins only while one is registered that listens. */
-bool planner_wants_notices(const struct planner *planner);
-void planner_notice(struct planner *planner, const struct notice *notice);
+/* ---- what users run ---- */
 
-/* Preload modules and texts (--preload, distributed.scheduler.preload): loaded at start. */
-void planner_preload(struct planner *planner, const char *const *modules, const char *const *arguments);
+/* Have the planner answer an RPC: run_function, register_scheduler_plugin, unregister_scheduler_plugin,
+ * feed, performance_report, dump_cluster_state_to_url, workers_to_close (with a key), or an operation
+ * that user code added. The request is answered (or raises) when the planner has answered; a feed's items go
+ * out as messages of its connection until that is gone. */
+void planner_forward(struct planner *planner, struct request *request);
+/* User code has added an RPC operation, or a stream operation, of this name. */
+bool planner_has_handler(const struct planner *planner, struct span op);
+bool planner_has_stream_handler(const struct planner *planner, struct span op);
+/* Give a stream message to such an operation. `map` lies in frame 0 of `message`; `peer_field` ("client",
+ * "worker") and `peer` (msgpack) are added to it, as stock's streams do. */
+void planner_stream_message(struct planner *planner, const struct frames *message, struct span map,
+                            const char *peer_field, struct span peer);
+
+/* ---- plugin hooks ---- */
+
+enum planner_hook {
+#define PLANNER_HOOK(ID, name) PLANNER_HOOK_##ID,
+#include "node/planner_hooks.def"
+    PLANNER_HOOK_COUNT
+};
+
+/* Some plugin wants to hear of this. Ask before doing any work for it. */
+bool planner_wants(const struct planner *planner, enum planner_hook hook);
+/* Where to write the fields of one event: exactly one map must be appended (payload_put may be used).
+ * Only if planner_wants. Events are sent together at the next turn of the loop, in order. */
+struct outgoing *planner_event(struct planner *planner, enum planner_hook hook);
+/* Which of these workers (a msgpack list of addresses) do plugins allow to close? `done` gets a msgpack list,
+ * or, if the planner failed, the list that was asked. Only if planner_wants. */
+typedef void planner_workers_done(void *user, struct span addresses);
+void planner_valid_workers(struct planner *planner, struct span addresses, planner_workers_done *done,
+                           void *user);
 
 #endif
