@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+from functools import partial
 from typing import Any
 
 from dask.utils import funcname, parse_timedelta
@@ -51,11 +52,11 @@ class UserJobs:
             "feed": self._feed,
             "register_scheduler_plugin": self._register_plugin,
             "unregister_scheduler_plugin": self._unregister_plugin,
-            "method": self._method,
             "handler": self._handler,
             "events": self._events_happened,
             "valid_workers": self._valid_workers,
             "preload": self._preload,
+            **{name: partial(self._shared, name) for name in SHARED},
         }
 
     def interest_changed(self) -> None:
@@ -135,7 +136,9 @@ class UserJobs:
             return error_message(error)
         return {"status": "OK", "result": to_serialize(result)}
 
-    async def _feed(self, number: int, function, setup=None, teardown=None, interval="1s") -> None:
+    async def _feed(
+        self, number: int, function=None, setup=None, teardown=None, interval="1s", **_
+    ) -> None:
         interval = parse_timedelta(interval)
         function = pickle.loads(function) if function else None
         setup = pickle.loads(setup) if setup else None
@@ -160,11 +163,9 @@ class UserJobs:
     async def _unregister_plugin(self, name: str) -> None:
         self._scheduler.remove_plugin(name)
 
-    async def _method(self, name: str, kwargs: dict) -> Any:
-        """A method that stock's code computes from the view."""
-        if name not in SHARED:
-            raise ValueError(f"not a method that the planner runs: {name!r}")
-        result = getattr(self._scheduler, name)(**kwargs)
+    async def _shared(self, name: str, **arguments) -> Any:
+        """A method of stock's that works on the view."""
+        result = getattr(self._scheduler, name)(**arguments)
         return await result if inspect.isawaitable(result) else result
 
     async def _handler(self, name: str, message: dict, peer: str = "", stream: bool = False) -> Any:
