@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "node/node.h"
+#include "node/coordination.h"
 #include "node/topics.h"
 #include "node/values.h"
 
@@ -17,7 +18,11 @@
 /* The client's name the message speaks for: its own, or one it names (fire_and_forget). */
 static struct span speaks_for(struct node *node, const struct stream *stream, struct span named)
 {
-    return named.data != NULL ? named : scheduler_client_name(node->core, stream->client);
+    struct client_view own = {0};
+    if (named.data == NULL) {
+        view_client(node->core, stream->client, &own);
+    }
+    return named.data != NULL ? named : own.name;
 }
 
 static void client_desires(struct node *node, struct stream *stream, const struct msg_client_desires_keys *m)
@@ -63,9 +68,11 @@ static void client_beats(struct node *node, struct stream *stream)
     struct event event = event_of(EVENT_CLIENT_HEARTBEAT);
     event.of.client_heartbeat.client = stream->client;
     node_apply(node, &event);
+    struct totals_view totals;
+    view_totals(node->core, &totals);
     struct msg_adjust_heartbeat_interval adjust = {
         /* heartbeat_interval(n_clients) * 10, as stock */
-        .interval = 10 * node_heartbeat_interval(scheduler_client_count(node->core)),
+        .interval = 10 * node_heartbeat_interval(totals.client_count),
     };
     message_encode(stream_batch(stream), MESSAGE_ADJUST_HEARTBEAT_INTERVAL, &adjust);
 }

@@ -18,6 +18,9 @@ void lifecycle_retired(struct node *node, const struct action_retired *retired);
 /* Workers that come or go: told to the watchers (subscribe_worker_status) and to flows that wait for
  * workers (scatter, restart). Inside a step. */
 void lifecycle_notice(struct node *node, const struct notice *notice);
+/* The "extensions" of a heartbeat (raw map or nil): spans and shuffle metrics go to the core's. */
+void lifecycle_heartbeat_extensions(struct node *node, worker_id worker, const struct frames *message,
+                                    struct span extensions);
 /* Call `ready` (posted, never inside) once at least `count` workers are running, or after `timeout`
  * seconds: `enough` says which. For scatter and restart. */
 void lifecycle_wait_for_workers(struct node *node, uint32_t count, double timeout,

@@ -159,11 +159,6 @@ enum inbound_result inbound_go_on(struct node *node, struct stream *stream, stru
 void update_graph(struct node *node, struct stream *stream, const struct frames *message,
                   const struct msg_update_graph *graph);
 
-/* ---- rpc_coordination.c ---- */
-
-/* The stream message that publish_put and publish_delete of the same uid wait for. */
-void publish_flushed(struct node *node, struct span uid);
-
 /* ---- rpc.def: every RPC by name ---- */
 
 /* Answers `request`, now or later. `message` is its decoded call, valid for this call only (the frames

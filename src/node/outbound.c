@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "node/coordination.h"
+#include "node/exception.h"
 #include "node/lifecycle.h"
 #include "node/task_stream.h"
 #include "node/topics.h"
