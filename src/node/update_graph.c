@@ -293,51 +293,37 @@ static void apply(struct intake *intake)
 
 /* ---- through the planner ----------------------------------------------------------------------- */
 
-/* What the planner read of the message's pickles replaces what C could not. */
-static void take_extra(struct intake *intake, struct span extra)
+/* What the planner read of the message's pickles. Its annotation sets hold the global annotations already;
+ * the global set itself is for the computation only. */
+static void take_plain(struct text *out, const struct blob *value)
 {
-    struct span value;
-    if (msgpack_find(extra, "annotations", &value) == OK) {
-        text_clear(&intake->annotations);
-        text_add(&intake->annotations, value);
-    }
-    if (msgpack_find(extra, "span_metadata", &value) == OK) {
-        text_clear(&intake->span_metadata);
-        text_add(&intake->span_metadata, value);
-    }
-    if (msgpack_find(extra, "code", &value) == OK) {
-        text_clear(&intake->code);
-        text_add(&intake->code, value);
-    }
-    if (msgpack_find(extra, "actors", &value) == OK) {
-        intake->actors = arena_copy(&intake->arena, value);
+    if (value != NULL) {
+        text_add(out, slice_span(value->value));
     }
 }
 
-static void planned(void *user, struct flat_graph *graph, struct span extra, const struct planner_error *error)
+static void planned(void *user, struct planner_graph *result)
 {
     struct intake *intake = user;
     struct node *node = intake->node;
     node->graphs_under_way--;
     struct stream *stream = stream_of_client(node, intake->client);
-    if (error != NULL) {
+    if (stream != NULL && !result->is_ok) {
         struct failure_info failure = {
             .kind = FAILURE_USER,
-            .exception = error->exception,
-            .traceback = error->traceback,
-            .exception_text = error->exception_text,
-            .traceback_text = error->traceback_text,
+            .exception = result->exception,
+            .traceback = result->traceback,
+            .exception_text = result->exception_text,
+            .traceback_text = result->traceback_text,
         };
-        if (stream != NULL) {
-            fail(intake, &failure);
-        }
-    } else {
-        intake->graph = *graph;
-        memset(graph, 0, sizeof *graph);
-        take_extra(intake, extra);
-        if (stream != NULL) {
-            apply(intake);
-        }
+        fail(intake, &failure);
+    } else if (stream != NULL) {
+        intake->graph = *result->graph;
+        memset(result->graph, 0, sizeof *result->graph);
+        take_plain(&intake->annotations, result->annotations);
+        take_plain(&intake->span_metadata, result->span_metadata);
+        take_plain(&intake->code, result->code);
+        apply(intake);
     }
     intake_free(intake);
     if (stream != NULL) {
@@ -351,21 +337,16 @@ static void plan(struct intake *intake, struct stream *stream)
     text_clear(&intake->annotations);
     text_clear(&intake->span_metadata);
     text_clear(&intake->code);
-    struct text keys = {0};
-    key_list_write(&keys, &fields->keys);
-    struct planner_graph request = {
+    struct planner_graph_request request = {
         .message = &intake->message,
         .expr_ser = fields->expr_ser.raw,
-        .keys = text_span(&keys),
         .annotations = fields->annotations.raw,
         .span_metadata = fields->span_metadata.raw,
         .code = fields->code.raw,
-        .actors = fields->actors,
     };
     stream_hold(stream);
     intake->node->graphs_under_way++;
     planner_materialise(intake->node->planner, &request, planned, intake);
-    text_fini(&keys);
 }
 
 void update_graph(struct node *node, struct stream *stream, const struct frames *message,
@@ -389,7 +370,7 @@ void update_graph(struct node *node, struct stream *stream, const struct frames 
         apply(intake);
         intake_free(intake);
     } else {
-        flat_graph_fini(&intake->graph);
+        flat_graph_fini(&intake->graph); /* it may have been cut while its annotations could not be read */
         plan(intake, stream);
     }
 }
