@@ -46,6 +46,7 @@ struct io_loop {
     struct io_posted *posted_last;
     void (*turn)(void *user);
     void *turn_user;
+    bool ending; /* io_loop_run is past its last sleep */
     struct io_stream *streams;
     struct io_listener *listeners;
     struct io_signal *signals;

@@ -134,13 +134,18 @@ struct io_loop *io_loop_create(void)
 void io_loop_run(struct io_loop *loop)
 {
     uv_run(&loop->uv, UV_RUN_DEFAULT);
-    /* What happened after the last sleep has not had its turn. */
+    /* What happened after the last sleep has not had its turn. A stop in there has no run to stop,
+     * and must not stop the next one. */
+    loop->ending = true;
     on_before_sleep(&loop->before_sleep);
+    loop->ending = false;
 }
 
 void io_loop_stop(struct io_loop *loop)
 {
-    uv_stop(&loop->uv);
+    if (!loop->ending) {
+        uv_stop(&loop->uv);
+    }
 }
 
 static void on_signal_closed(uv_handle_t *handle)
