@@ -1,0 +1,428 @@
+/* config.c: settings from files, the environment and the command line; and typed looks at them. */
+#include "node/config.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/vec.h"
+#include "io/io.h"
+#include "node/config_tree.h"
+#include "wire/msgpack.h"
+
+#define LOGGER "distributed.config"
+#define FILE_BYTES_MAX (4u * 1024 * 1024)
+
+extern char **environ;
+
+struct config {
+    struct config_node *root;
+};
+
+/* ---- files ------------------------------------------------------------------------------------ */
+
+static int read_file(struct config *config, const char *path, struct text *why)
+{
+    struct buf *content;
+    struct text problem = {0};
+    int code = io_file_read(path, FILE_BYTES_MAX, &content, &problem);
+    if (code == OK) {
+        struct config_node *tree;
+        code = config_yaml_parse(span_of(content->data, content->size), &tree, &problem);
+        buf_unref(content);
+        if (code == OK && tree->kind != CONFIG_NULL && tree->kind != CONFIG_MAP) {
+            config_node_destroy(tree);
+            text_add_cstr(&problem, "a configuration file must hold a mapping");
+            code = ERR_CONFIG;
+        } else if (code == OK && tree->kind == CONFIG_MAP) {
+            config_node_expand(tree);
+            config->root = config_node_merge(config->root, tree);
+        } else if (code == OK) {
+            config_node_destroy(tree);
+        }
+    }
+    if (code != OK) {
+        text_printf(why, "%s: %s", path, text_cstr(&problem));
+    }
+    text_fini(&problem);
+    return code;
+}
+
+static bool is_yaml_name(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+    return dot != NULL && (strcasecmp(dot, ".yaml") == 0 || strcasecmp(dot, ".yml") == 0 ||
+                           strcasecmp(dot, ".json") == 0);
+}
+
+static int yaml_only(const struct dirent *entry)
+{
+    return is_yaml_name(entry->d_name);
+}
+
+/* A file, or the YAML files of a directory by name; what is not there is passed over. */
+static int read_path(struct config *config, const char *path, struct text *why)
+{
+    struct dirent **names;
+    int count = scandir(path, &names, yaml_only, alphasort);
+    if (count < 0) {
+        return errno == ENOTDIR ? read_file(config, path, why) : OK;
+    }
+    int code = OK;
+    for (int i = 0; i < count; i++) {
+        struct text file = {0};
+        text_printf(&file, "%s/%s", path, names[i]->d_name);
+        if (code == OK) {
+            code = read_file(config, text_cstr(&file), why);
+        }
+        text_fini(&file);
+        free(names[i]); /* scandir's own */
+    }
+    free(names);
+    return code;
+}
+
+static int read_relative(struct config *config, const char *base, const char *rest, struct text *why)
+{
+    struct text path = {0};
+    text_printf(&path, "%s%s", base, rest);
+    int code = read_path(config, text_cstr(&path), why);
+    text_fini(&path);
+    return code;
+}
+
+static int read_files(struct config *config, struct text *why)
+{
+    const char *root = getenv("DASK_ROOT_CONFIG");
+    const char *home = getenv("HOME");
+    const char *prefix = getenv("VIRTUAL_ENV");
+    const char *named = getenv("DASK_CONFIG");
+    int code = read_path(config, root == NULL ? "/etc/dask" : root, why);
+    if (code == OK && prefix != NULL) {
+        code = read_relative(config, prefix, "/etc/dask", why);
+    }
+    if (code == OK && home != NULL) {
+        code = read_relative(config, home, "/.config/dask", why);
+    }
+    if (code == OK && named != NULL) {
+        code = read_path(config, named, why);
+    }
+    return code;
+}
+
+/* ---- environment ------------------------------------------------------------------------------ */
+
+/* A Python literal or a bare string: YAML reads both, but for None. */
+static struct config_node *read_value(const char *value)
+{
+    struct config_node *node;
+    struct text why = {0};
+    if (strcmp(value, "None") == 0 || strcmp(value, "none") == 0) {
+        return config_node_create(CONFIG_NULL);
+    }
+    if (config_yaml_parse(span_of_text(value), &node, &why) != OK) {
+        node = config_node_create(CONFIG_SCALAR);
+        node->is_quoted = true;
+        node->text = mem_copy(value, strlen(value) + 1);
+    }
+    text_fini(&why);
+    return node;
+}
+
+void config_set(struct config *config, const char *name, const char *value)
+{
+    const char *dot = strrchr(name, '.');
+    size_t parent_size = dot == NULL ? 0 : (size_t)(dot - name);
+    char *parent = mem_copy(name, strlen(name) + 1);
+    parent[parent_size] = '\0';
+    struct config_node *map = config_node_walk(config->root, parent, true);
+    struct span last = span_of_text(dot == NULL ? name : dot + 1);
+    config_node_put(map, last, read_value(value));
+    mem_free(parent);
+}
+
+/* DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL → distributed.scheduler.worker-ttl */
+static void take_variable(struct config *config, const char *variable)
+{
+    const char *equals = strchr(variable, '=');
+    if (strncmp(variable, "DASK_", 5) != 0 || equals == NULL ||
+        strncmp(variable, "DASK_CONFIG=", 12) == 0 || strncmp(variable, "DASK_ROOT_CONFIG=", 17) == 0 ||
+        strncmp(variable, "DASK_INTERNAL_INHERIT_CONFIG=", 29) == 0) {
+        return;
+    }
+    struct text name = {0};
+    for (const char *c = variable + 5; c < equals; c++) {
+        bool is_border = c[0] == '_' && c + 1 < equals && c[1] == '_';
+        text_add_char(&name, is_border ? '.' : (*c >= 'A' && *c <= 'Z') ? (char)(*c + 32) : *c == '_' ? '-' : *c);
+        c += is_border;
+    }
+    config_set(config, text_cstr(&name), equals + 1);
+    text_fini(&name);
+}
+
+static int base64_digit(char c)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    const char *at = c == '\0' ? NULL : strchr(digits, c);
+    return at != NULL ? (int)(at - digits) : c == '+' || c == '-' ? 62 : c == '/' || c == '_' ? 63 : -1;
+}
+
+/* The whole configuration of a parent process: base64 of JSON, which YAML reads. */
+static int take_inherited(struct config *config, struct text *why)
+{
+    const char *inherited = getenv("DASK_INTERNAL_INHERIT_CONFIG");
+    struct text json = {0};
+    uint32_t bits = 0;
+    int bit_count = 0;
+    for (const char *c = inherited; c != NULL && base64_digit(*c) >= 0; c++) {
+        bits = (bits << 6 | (uint32_t)base64_digit(*c)) & 0xffffff;
+        bit_count += 6;
+        if (bit_count >= 8) {
+            bit_count -= 8;
+            text_add_char(&json, (char)(bits >> bit_count & 0xff));
+        }
+    }
+    struct config_node *tree;
+    int code = json.size == 0 ? OK : config_yaml_parse(text_span(&json), &tree, why);
+    if (code == OK && json.size > 0) {
+        if (tree->kind == CONFIG_MAP) {
+            config->root = config_node_merge(config->root, tree);
+        } else {
+            config_node_destroy(tree);
+        }
+    }
+    text_fini(&json);
+    return code;
+}
+
+int config_create(struct config **out_config, struct text *why)
+{
+    struct config *config = mem_zalloc(1, sizeof *config);
+    config->root = config_node_create(CONFIG_MAP);
+    int code = read_files(config, why);
+    if (code == OK) {
+        code = take_inherited(config, why);
+    }
+    if (code != OK) {
+        config_destroy(config);
+        return ERR_CONFIG;
+    }
+    for (char **variable = environ; *variable != NULL; variable++) {
+        take_variable(config, *variable);
+    }
+    *out_config = config;
+    return OK;
+}
+
+void config_destroy(struct config *config)
+{
+    config_node_destroy(config->root);
+    mem_free(config);
+}
+
+/* ---- looking ---------------------------------------------------------------------------------- */
+
+static const struct config_node *find(const struct config *config, const char *name)
+{
+    return config_node_walk(config->root, name, false);
+}
+
+/* The scalar's text; NULL: missing, null, or no scalar (which is said). */
+static const char *scalar(const struct config *config, const char *name)
+{
+    const struct config_node *node = find(config, name);
+    if (node == NULL || node->kind == CONFIG_NULL) {
+        return NULL;
+    }
+    if (node->kind != CONFIG_SCALAR) {
+        log_warning(LOGGER, "Setting '%s' must be a single value; it is ignored", name);
+        return NULL;
+    }
+    return node->text;
+}
+
+static void complain(const char *name, const char *value, const char *wanted)
+{
+    log_warning(LOGGER, "Setting '%s' is '%s', which is not %s; it is ignored", name, value, wanted);
+}
+
+const char *config_text(const struct config *config, const char *name, const char *absent)
+{
+    const char *text = scalar(config, name);
+    return text == NULL ? absent : text;
+}
+
+double config_float(const struct config *config, const char *name, double absent)
+{
+    const char *text = scalar(config, name);
+    char *end;
+    if (text == NULL) {
+        return absent;
+    }
+    if (strcasecmp(text, ".inf") == 0) {
+        return INFINITY;
+    }
+    double value = strtod(text, &end);
+    if (end == text || *end != '\0') {
+        complain(name, text, "a number");
+        return absent;
+    }
+    return value;
+}
+
+int64_t config_int(const struct config *config, const char *name, int64_t absent)
+{
+    double value = config_float(config, name, (double)absent);
+    if (!(value > -9e18 && value < 9e18)) {
+        complain(name, scalar(config, name), "an integer in range");
+        return absent;
+    }
+    return (int64_t)value;
+}
+
+static bool is_word(const char *text, const char *const *words)
+{
+    while (*words != NULL && strcasecmp(text, *words) != 0) {
+        words++;
+    }
+    return *words != NULL;
+}
+
+static bool is_false(const char *text)
+{
+    return is_word(text, (const char *const[]){"false", "no", "off", "0", NULL});
+}
+
+bool config_bool(const struct config *config, const char *name, bool absent)
+{
+    const char *text = scalar(config, name);
+    if (text == NULL) {
+        return absent;
+    }
+    if (is_false(text)) {
+        return false;
+    }
+    if (is_word(text, (const char *const[]){"true", "yes", "on", "1", NULL})) {
+        return true;
+    }
+    complain(name, text, "true or false");
+    return absent;
+}
+
+double config_seconds(const struct config *config, const char *name, double absent)
+{
+    const char *text = scalar(config, name);
+    double seconds;
+    if (text == NULL || (isinf(absent) && is_false(text))) {
+        return absent;
+    }
+    if (strcasecmp(text, "inf") == 0 || strcasecmp(text, ".inf") == 0) {
+        return INFINITY;
+    }
+    if (!text_parse_seconds(span_of_text(text), &seconds)) {
+        complain(name, text, "a duration such as 30s or 100 ms");
+        return absent;
+    }
+    return seconds;
+}
+
+double config_bytes(const struct config *config, const char *name, double absent)
+{
+    const char *text = scalar(config, name);
+    double bytes;
+    if (text == NULL) {
+        return absent;
+    }
+    if (!text_parse_bytes(span_of_text(text), &bytes)) {
+        complain(name, text, "a size such as 64 MiB");
+        return absent;
+    }
+    return bytes;
+}
+
+bool config_child(const struct config *config, const char *name, uint32_t index, const char **out_key,
+                  const char **out_value)
+{
+    const struct config_node *node = find(config, name);
+    if (node == NULL || node->kind != CONFIG_MAP || index >= node->count) {
+        return false;
+    }
+    *out_key = node->keys[index];
+    *out_value = node->items[index]->kind == CONFIG_SCALAR ? node->items[index]->text : NULL;
+    return true;
+}
+
+bool config_item(const struct config *config, const char *name, uint32_t index, const char **out_value)
+{
+    const struct config_node *node = find(config, name);
+    if (node != NULL && node->kind == CONFIG_SCALAR && index == 0) {
+        *out_value = node->text;
+        return true;
+    }
+    if (node == NULL || node->kind != CONFIG_LIST || index >= node->count) {
+        return false;
+    }
+    *out_value = node->items[index]->kind == CONFIG_SCALAR ? node->items[index]->text : NULL;
+    return true;
+}
+
+/* A plain scalar as YAML 1.1 reads it: bool, int, float, else text. */
+static void write_scalar(const struct config_node *node, struct text *out)
+{
+    char *end;
+    long long number = strtoll(node->text, &end, 10);
+    if (!node->is_quoted && end != node->text && *end == '\0') {
+        msgpack_write_int(out, number);
+        return;
+    }
+    double real = strtod(node->text, &end);
+    if (!node->is_quoted && end != node->text && *end == '\0') {
+        msgpack_write_float(out, real);
+    } else if (!node->is_quoted && is_word(node->text, (const char *const[]){"true", "yes", "on", NULL})) {
+        msgpack_write_bool(out, true);
+    } else if (!node->is_quoted && is_word(node->text, (const char *const[]){"false", "no", "off", NULL})) {
+        msgpack_write_bool(out, false);
+    } else {
+        msgpack_write_str_lossy(out, span_of_text(node->text));
+    }
+}
+
+static void write_node(const struct config_node *node, struct text *out)
+{
+    switch (node->kind) {
+    case CONFIG_NULL:
+        msgpack_write_nil(out);
+        break;
+    case CONFIG_SCALAR:
+        write_scalar(node, out);
+        break;
+    case CONFIG_LIST:
+        msgpack_write_array(out, node->count);
+        break;
+    case CONFIG_MAP:
+        msgpack_write_map(out, node->count);
+        break;
+    }
+    for (uint32_t i = 0; i < node->count; i++) {
+        if (node->kind == CONFIG_MAP) {
+            msgpack_write_str_lossy(out, span_of_text(node->keys[i]));
+        }
+        write_node(node->items[i], out);
+    }
+}
+
+void config_write(const struct config *config, const char *name, struct text *out_msgpack)
+{
+    const struct config_node *node = find(config, name);
+    if (node == NULL) {
+        msgpack_write_nil(out_msgpack);
+    } else {
+        write_node(node, out_msgpack);
+    }
+}
