@@ -346,6 +346,12 @@ double config_bytes(const struct config *config, const char *name, double absent
     return bytes;
 }
 
+bool config_is_null(const struct config *config, const char *name)
+{
+    const struct config_node *node = find(config, name);
+    return node != NULL && node->kind == CONFIG_NULL;
+}
+
 bool config_child(const struct config *config, const char *name, uint32_t index, const char **out_key,
                   const char **out_value)
 {

@@ -53,6 +53,7 @@ struct node {
     double started;                /* seconds since the epoch */
     struct text id;                /* "Scheduler-<uuid>" */
     struct text address;           /* contact address */
+    struct text scheduler_file;    /* written at start, removed at the end; empty: none */
     struct VEC(struct io_listener *) listeners;
     struct VEC(struct connection *) connections;
     struct VEC(struct connection *) answered; /* see connections_go_on */

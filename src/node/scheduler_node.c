@@ -302,5 +302,6 @@ void node_destroy(struct node *node)
     arena_fini(&node->outbound_arena);
     text_fini(&node->id);
     text_fini(&node->address);
+    text_fini(&node->scheduler_file);
     mem_free(node);
 }
