@@ -32,16 +32,19 @@ uint64_t frames_size(const struct frames *frames);
 struct frame_reader {
     struct buf *buf; /* receive buffer: bytes [at, buf->size) are unread; NULL while idle */
     size_t at;
-    uint32_t phase; /* of enum frame_phase, frame.c */
-    uint32_t frame_count;
+    struct buf **spare; /* optional, set after init: where an idle reader leaves its buffer and a waking
+                         * one looks first; one for all readers of a thread */
+    uint32_t phase;     /* of enum frame_phase, frame.c */
+    bool direct;        /* frame_reader_space() lent the segment, not the receive buffer */
     uint64_t prefix;
+    uint32_t frame_count;
     uint64_t body_size; /* of the message being read */
     struct VEC(uint64_t) lengths;
-    struct frames done; /* frames of the current message that are complete */
-    struct buf *segment;         /* where the next frames go, when they outgrow the receive buffer */
-    uint64_t segment_size;       /* its final size */
-    uint32_t segment_frames;     /* how many frames it will hold */
-    uint64_t message_bytes_max;  /* LIMIT_MESSAGE_BYTES_MAX; lower for peers not yet known */
+    struct frames done;         /* frames of the current message that are complete */
+    struct buf *segment;        /* where the next frames go, when they outgrow the receive buffer */
+    uint64_t segment_size;      /* its final size */
+    uint32_t segment_frames;    /* how many frames it will hold */
+    uint64_t message_bytes_max; /* LIMIT_MESSAGE_BYTES_MAX; less for peers not yet known */
 };
 
 void frame_reader_init(struct frame_reader *reader);
@@ -54,8 +57,9 @@ void frame_reader_advance(struct frame_reader *reader, size_t size);
  * reader then holds no buffer); ERR_MALFORMED, ERR_LIMIT: close the connection.
  * Call it until it gives 0 after each advance. */
 int frame_reader_next(struct frame_reader *reader, struct frames *out_frames) MUST_USE;
-/* Feed `bytes` at once, for those who already hold them (TLS records, captures, tests). */
-void frame_reader_feed(struct frame_reader *reader, struct span bytes);
+/* For those who hold the bytes already (captures, tests): copy in as many of them as there is room for
+ * and give their number (≥ 1). Take messages, then feed the rest. */
+size_t frame_reader_feed(struct frame_reader *reader, struct span bytes);
 /* The stream may end here: no message is half read. */
 bool frame_reader_idle(const struct frame_reader *reader);
 
@@ -63,8 +67,12 @@ bool frame_reader_idle(const struct frame_reader *reader);
  * `chunks` what goes to the stream, ready for writev: the lengths and all small frames are copied
  * together, large frames are only referenced. */
 void frame_encode(const struct frames *message, struct frames *chunks);
+/* As frame_encode, frame 0 (always copied) apart from the `count` frames that follow it. */
+void frame_encode_parts(struct span head, const struct slice *rest, uint32_t count,
+                        struct frames *chunks);
 /* The same for ws: each chunk is the payload of one binary websocket message. */
-void frame_encode_ws(const struct frames *message, struct frames *chunks);
+void frame_encode_ws(struct span head, const struct slice *rest, uint32_t count,
+                     struct frames *chunks);
 
 /* ws: whole websocket messages in, Dask messages out. */
 struct frame_ws_reader {

@@ -105,9 +105,13 @@ void msgpack_write_str_lossy(struct text *out, struct span value);
  * it wrote to out->size. */
 uint8_t *msgpack_room(struct text *out, size_t size) __attribute__((returns_nonnull));
 
-/* The value for people: Python's repr, nested, shortened: at most `size_max` bytes are appended, bin
+/* The value for people: Python's repr, nested, shortened: about `size_max` bytes are appended, bin
  * becomes <N bytes>. Malformed bytes are shown as such. */
 void msgpack_print(struct text *out, struct span value, size_t size_max);
+/* As msgpack_print; `hook` sees every map first, and says true if it printed it itself. */
+void msgpack_print_hooked(struct text *out, struct span value, size_t size_max,
+                          bool (*hook)(void *context, struct text *out, struct span map),
+                          void *context);
 
 /* `bytes` are valid UTF-8 (no surrogates, no overlong forms). */
 bool msgpack_is_utf8(struct span bytes);

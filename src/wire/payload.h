@@ -16,6 +16,9 @@
  * ERR_MALFORMED: a placeholder names frames that the message does not have, or more than it has. */
 int payload_take(const struct frames *message, struct span value, struct blob **out_blob) MUST_USE;
 
+/* `value` is exactly one placeholder, for frame *out_number of its message. */
+bool payload_is_placeholder(struct span value, uint32_t *out_number, bool *out_is_pickled);
+
 /* Append the blob's value to the message's head and its frames to its frames. */
 void payload_put(struct outgoing *message, const struct blob *blob);
 
