@@ -6,6 +6,7 @@
  * sockets, as libuv's are, so that all streams are alike. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <signal.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
@@ -79,6 +80,9 @@ static bool place_descriptors(const struct launch *launch)
             return false;
         }
     }
+    /* What our own parent left open is nobody's business. A kernel before 5.11 keeps it open. */
+    unsigned first_other = launch->options->channel ? FD_COUNT : FD_COUNT - 1;
+    (void)close_range(first_other, ~0u, CLOSE_RANGE_CLOEXEC);
     return true;
 }
 
