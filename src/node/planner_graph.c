@@ -4,6 +4,8 @@
  * The planner is our own child, but user code runs in it: every number is checked before it is used. */
 #include "node/planner_graph.h"
 
+#include <endian.h>
+
 #include "base/limits.h"
 #include "wire/msgpack.h"
 
