@@ -3,57 +3,15 @@
  * A request is sent as soon as there is a process to send it to, and is pending until its answer comes or
  * the process ends. Nothing is told to its owner inside the call that made it: what fails at once fails
  * from the timer. Queries of the planner become requests of ours, dispatched as any RPC. */
-#include "node/planner.h"
-
 #include "base/alloc.h"
 #include "base/log.h"
-#include "node/node.h"
-#include "node/planner_graph.h"
-#include "node/planner_process.h"
+#include "node/planner_internal.h"
 #include "wire/payload.h"
 #include "wire/pickle_make.h"
 
 #define LOGGER "distributed.scheduler"
 
-enum pending_kind { PENDING_GRAPH, PENDING_REQUEST, PENDING_FEED, PENDING_WORKERS, PENDING_PRELOAD };
-
-/* A request that the planner has not answered. */
-struct pending {
-    enum pending_kind kind;
-    void *user;
-    planner_graph_done *graph_done;
-    struct planner_graph_reader graph;
-    int graph_error; /* a part was not as it must be: the rest is ignored */
-    struct request *request;
-    bool is_cancelled; /* a feed whose reader has gone */
-    planner_workers_done *workers_done;
-    struct slice workers; /* what was asked */
-};
-
-/* An RPC that the planner asked for. */
-struct query {
-    struct planner *planner;
-    struct request *request;
-    struct slice id; /* raw msgpack; nil: no answer is wanted */
-};
-
-struct planner {
-    struct node *node;
-    struct planner_process *process; /* NULL: none runs */
-    struct io_timer *soon;           /* sends the events; fails what could not be sent */
-    struct map pending;              /* number (8 bytes) → struct pending * */
-    uint64_t number_last;
-    struct VEC(struct query *) queries;
-    struct outgoing events; /* [name, fields] one after the other, not sent yet */
-    uint32_t event_count;
-    bool wants[PLANNER_HOOK_COUNT];
-    struct map handlers, stream_handlers; /* names that user code added */
-    struct text plugins;                  /* their names, for the log */
-    struct text start_failure;            /* why no process could be started; empty: none failed */
-    bool is_stopping;
-};
-
-static const char *const hook_names[PLANNER_HOOK_COUNT] = {
+const char *const planner_hook_names[PLANNER_HOOK_COUNT] = {
 #define PLANNER_HOOK(ID, name) name,
 #include "node/planner_hooks.def"
 };
@@ -72,18 +30,19 @@ static struct pending *pending_add(struct planner *planner, enum pending_kind ki
     return pending;
 }
 
-static struct pending *pending_find(const struct planner *planner, uint64_t number)
+struct pending *pending_find(const struct planner *planner, uint64_t number)
 {
     struct map_entry *entry = map_find(&planner->pending, span_of(&number, sizeof number));
     return entry == NULL ? NULL : entry->value.pointer;
 }
 
-static void pending_destroy(struct pending *pending)
+void pending_destroy(struct pending *pending)
 {
     if (pending->kind == PENDING_GRAPH) {
         planner_graph_fini(&pending->graph);
     }
     slice_fini(&pending->workers);
+    text_fini(&pending->failure);
     mem_free(pending);
 }
 
@@ -96,8 +55,7 @@ static struct blob *bin_blob(struct span bytes)
     return blob;
 }
 
-/* A graph fails for a reason that is ours to put into words. */
-static void fail_graph(struct pending *pending, const char *why)
+void planner_fail_graph(struct pending *pending, const char *why)
 {
     struct text pickle = {0}, repr = {0};
     pickle_make_exception(&pickle, "builtins", "RuntimeError", span_of_text(why));
@@ -117,7 +75,7 @@ static void fail_graph(struct pending *pending, const char *why)
 }
 
 /* Preloads are part of the start: a scheduler without them is not the one that was asked for. */
-static void fail_preload(struct planner *planner, const char *why)
+void planner_fail_preload(struct planner *planner, const char *why)
 {
     log_error(LOGGER, "Preload failed: %s", why);
     planner->node->exit_code = 1;
@@ -127,12 +85,41 @@ static void fail_preload(struct planner *planner, const char *why)
 static void pending_fail(struct planner *planner, struct pending *pending, const char *why)
 {
     switch (pending->kind) {
-    case PENDING_GRAPH: fail_graph(pending, why); break;
+    case PENDING_GRAPH: planner_fail_graph(pending, why); break;
     case PENDING_REQUEST:
     case PENDING_FEED: request_raise_builtin(pending->request, "RuntimeError", "%s", why); break;
     case PENDING_WORKERS: pending->workers_done(pending->user, slice_span(pending->workers)); break;
-    case PENDING_PRELOAD: fail_preload(planner, why); break;
+    case PENDING_PRELOAD: planner_fail_preload(planner, why); break;
     }
+}
+
+/* It cannot be sent: it fails once its owner has left the call. */
+static void fail_soon(struct planner *planner, struct pending *pending, const char *why)
+{
+    text_clear(&pending->failure);
+    text_add_cstr(&pending->failure, why);
+    io_timer_start(planner->soon, 0, 0);
+}
+
+static void fail_unsent(struct planner *planner)
+{
+    struct VEC(uint64_t) numbers = {0}; /* owners may ask again while they are told */
+    uint32_t cursor = 0;
+    for (struct map_entry *entry; (entry = map_next(&planner->pending, &cursor)) != NULL;) {
+        struct pending *pending = entry->value.pointer;
+        if (pending->failure.size > 0) {
+            uint64_t number;
+            memcpy(&number, entry->name.data, sizeof number);
+            vec_push(&numbers, number);
+        }
+    }
+    for (uint32_t i = 0; i < numbers.count; i++) {
+        struct pending *pending = pending_find(planner, numbers.items[i]);
+        map_remove(&planner->pending, span_of(&numbers.items[i], sizeof numbers.items[i]));
+        pending_fail(planner, pending, text_cstr(&pending->failure));
+        pending_destroy(pending);
+    }
+    vec_fini(&numbers);
 }
 
 static void fail_all(struct planner *planner, const char *why)
@@ -147,389 +134,11 @@ static void fail_all(struct planner *planner, const char *why)
     map_fini(&failed);
 }
 
-/* ---- queries: RPCs that the planner asks for --------------------------------------------------- */
-
-static void query_destroy(struct query *query)
-{
-    struct planner *planner = query->planner;
-    for (uint32_t i = 0; i < planner->queries.count; i++) {
-        if (planner->queries.items[i] == query) {
-            vec_swap_remove(&planner->queries, i);
-            break;
-        }
-    }
-    slice_fini(&query->id);
-    mem_free(query);
-}
-
-static void deliver_answer(void *user, struct request *request, struct outgoing *answer)
-{
-    (void)request;
-    struct query *query = user;
-    struct planner *planner = query->planner;
-    if (!msgpack_is_nil(slice_span(query->id)) && planner->process != NULL) {
-        struct outgoing out;
-        outgoing_init(&out);
-        msgpack_write_map(&out.head, 3);
-        msgpack_write_cstr(&out.head, "op");
-        msgpack_write_cstr(&out.head, "answer");
-        msgpack_write_cstr(&out.head, "id");
-        msgpack_write_raw(&out.head, slice_span(query->id));
-        msgpack_write_cstr(&out.head, "reply");
-        msgpack_write_raw(&out.head, text_span(&answer->head));
-        for (uint32_t i = 0; i < answer->frames.count; i++) {
-            outgoing_add_frame(&out, slice_ref(answer->frames.items[i]));
-        }
-        planner_process_send(planner->process, &out);
-        outgoing_fini(&out);
-    }
-    query_destroy(query);
-}
-
-/* Part of a frame as a slice of its own. */
-static struct slice slice_part(const struct slice *whole, struct span part)
-{
-    return whole->owner != NULL ? slice_create(whole->owner, part) : slice_copy(part);
-}
-
-static void take_query(struct planner *planner, const struct frames *message)
-{
-    struct span head = frames_head(message), id, call;
-    if (msgpack_find(head, "id", &id) != OK || msgpack_find(head, "call", &call) != OK) {
-        log_error(LOGGER, "The planner sent a query without id or call");
-        return;
-    }
-    struct frames frames = {0};
-    frames_add(&frames, slice_part(&message->items[0], call));
-    for (uint32_t i = 1; i < message->count; i++) {
-        frames_add(&frames, slice_ref(message->items[i]));
-    }
-    struct query *query = mem_zalloc(1, sizeof *query);
-    query->planner = planner;
-    query->id = slice_copy(id);
-    struct node *node = planner->node;
-    int code = request_create(node, &frames, deliver_answer, query, &query->request);
-    frames_fini(&frames);
-    if (code != OK) {
-        log_error(LOGGER, "The planner sent a query that is no call (%s)", error_meaning(code));
-        slice_fini(&query->id);
-        mem_free(query);
-        return;
-    }
-    vec_push(&planner->queries, query);
-    arena_reset(&node->scratch);
-    rpc_dispatch(node, query->request);
-}
-
-static void abandon_queries(struct planner *planner)
-{
-    while (planner->queries.count > 0) {
-        struct query *query = vec_pop(&planner->queries);
-        request_abandon(query->request);
-        slice_fini(&query->id);
-        mem_free(query);
-    }
-}
-
-/* ---- what the planner says --------------------------------------------------------------------- */
-
-static bool read_number(struct span head, uint64_t *out_number)
-{
-    struct span raw;
-    if (msgpack_find(head, "id", &raw) != OK) {
-        return false;
-    }
-    struct msgpack_reader reader = msgpack_reader(raw);
-    return msgpack_read_uint(&reader, out_number) == OK;
-}
-
-static bool says_ok(struct span head)
-{
-    struct span raw, status;
-    if (msgpack_find(head, "status", &raw) != OK) {
-        return false;
-    }
-    struct msgpack_reader reader = msgpack_reader(raw);
-    return msgpack_read_str(&reader, &status) == OK && span_equal_text(status, "OK");
-}
-
-/* A field as a blob, or NULL if it is absent or malformed. */
-static struct blob *take_field(const struct frames *message, struct span map, const char *name)
-{
-    struct span raw;
-    struct blob *blob;
-    if (msgpack_find(map, name, &raw) != OK || payload_take(message, raw, &blob) != OK) {
-        return NULL;
-    }
-    return blob;
-}
-
-static struct span text_field(struct span map, const char *name)
-{
-    struct span raw, text = {0};
-    if (msgpack_find(map, name, &raw) == OK) {
-        struct msgpack_reader reader = msgpack_reader(raw);
-        if (msgpack_read_str(&reader, &text) != OK) {
-            return (struct span){0};
-        }
-    }
-    return text;
-}
-
-static double seconds_field(struct span map)
-{
-    struct span raw;
-    double seconds = 0;
-    if (msgpack_find(map, "seconds", &raw) == OK) {
-        struct msgpack_reader reader = msgpack_reader(raw);
-        if (msgpack_read_float(&reader, &seconds) != OK) {
-            return 0;
-        }
-    }
-    return seconds;
-}
-
-static void give_graph(struct pending *pending, const struct frames *message)
-{
-    struct span head = frames_head(message);
-    struct planner_graph result = {
-        .is_ok = true,
-        .graph = &pending->graph.graph,
-        .seconds = seconds_field(head),
-        .annotations = take_field(message, head, "annotations"),
-        .code = take_field(message, head, "code"),
-        .span_metadata = take_field(message, head, "span_metadata"),
-    };
-    pending->graph_done(pending->user, &result);
-    blob_unref(result.annotations);
-    blob_unref(result.code);
-    blob_unref(result.span_metadata);
-}
-
-/* The user's graph failed in the planner: hand on what it raised. */
-static void give_graph_error(struct pending *pending, const struct frames *message)
-{
-    struct span error;
-    struct planner_graph result = {0};
-    if (msgpack_find(frames_head(message), "error", &error) == OK) {
-        result.exception = take_field(message, error, "exception");
-        result.traceback = take_field(message, error, "traceback");
-        result.exception_text = text_field(error, "exception_text");
-        result.traceback_text = text_field(error, "traceback_text");
-    }
-    if (result.exception == NULL || result.traceback == NULL) {
-        fail_graph(pending, "the planner failed without saying why");
-    } else {
-        pending->graph_done(pending->user, &result);
-    }
-    blob_unref(result.exception);
-    blob_unref(result.traceback);
-}
-
-static void end_graph(struct pending *pending, const struct frames *message)
-{
-    if (!says_ok(frames_head(message))) {
-        give_graph_error(pending, message);
-        return;
-    }
-    int code = pending->graph_error;
-    if (code == OK) {
-        code = planner_graph_finish(&pending->graph, message);
-    }
-    if (code == OK) {
-        give_graph(pending, message);
-    } else {
-        struct text why = {0};
-        text_printf(&why, "the planner sent a graph that cannot be read: %s", error_meaning(code));
-        fail_graph(pending, text_cstr(&why));
-        text_fini(&why);
-    }
-}
-
-static void end_request(struct pending *pending, const struct frames *message)
-{
-    struct span head = frames_head(message);
-    struct blob *reply = take_field(message, head, says_ok(head) ? "reply" : "error");
-    if (reply == NULL) {
-        request_raise_builtin(pending->request, "RuntimeError", "the planner's answer cannot be read");
-        return;
-    }
-    request_reply_blob(pending->request, reply);
-    blob_unref(reply);
-}
-
-static void end_workers(struct pending *pending, const struct frames *message)
-{
-    struct span head = frames_head(message), reply;
-    if (!says_ok(head) || msgpack_find(head, "reply", &reply) != OK) {
-        log_warning(LOGGER, "Plugins could not say which workers may close");
-        reply = slice_span(pending->workers);
-    }
-    pending->workers_done(pending->user, reply);
-}
-
-static void end_preload(struct planner *planner, const struct frames *message)
-{
-    struct span head = frames_head(message), error;
-    if (!says_ok(head)) {
-        struct span text = {0};
-        if (msgpack_find(head, "error", &error) == OK) {
-            text = text_field(error, "exception_text");
-        }
-        struct text why = {0};
-        text_add(&why, text);
-        fail_preload(planner, text_cstr(&why));
-        text_fini(&why);
-    }
-}
-
-/* The last message about a request. */
-static void take_end(struct planner *planner, uint64_t number, const struct frames *message)
-{
-    struct pending *pending = pending_find(planner, number);
-    if (pending == NULL) {
-        log_error(LOGGER, "The planner answered request %llu, which is not open",
-                  (unsigned long long)number);
-        return;
-    }
-    map_remove(&planner->pending, span_of(&number, sizeof number));
-    switch (pending->kind) {
-    case PENDING_GRAPH: end_graph(pending, message); break;
-    case PENDING_REQUEST:
-    case PENDING_FEED: end_request(pending, message); break;
-    case PENDING_WORKERS: end_workers(pending, message); break;
-    case PENDING_PRELOAD: end_preload(planner, message); break;
-    }
-    pending_destroy(pending);
-}
-
-static void take_part(struct planner *planner, uint64_t number, const struct frames *message)
-{
-    struct pending *pending = pending_find(planner, number);
-    if (pending != NULL && pending->kind == PENDING_GRAPH && pending->graph_error == OK) {
-        pending->graph_error = planner_graph_add(&pending->graph, message);
-    }
-}
-
-static void cancel(struct planner *planner, uint64_t number)
-{
-    struct outgoing out;
-    outgoing_init(&out);
-    msgpack_write_map(&out.head, 2);
-    msgpack_write_cstr(&out.head, "op");
-    msgpack_write_cstr(&out.head, "cancel");
-    msgpack_write_cstr(&out.head, "id");
-    msgpack_write_uint(&out.head, number);
-    planner_process_send(planner->process, &out);
-    outgoing_fini(&out);
-}
-
-/* One item of a feed: a message of its connection. */
-static void take_feed_item(struct planner *planner, uint64_t number, const struct frames *message)
-{
-    struct pending *pending = pending_find(planner, number);
-    if (pending == NULL || pending->kind != PENDING_FEED) {
-        return;
-    }
-    struct connection *connection = connection_of(pending->request);
-    if (connection == NULL) {
-        if (!pending->is_cancelled) {
-            pending->is_cancelled = true;
-            cancel(planner, number);
-        }
-        return;
-    }
-    struct blob *item = take_field(message, frames_head(message), "item");
-    if (item != NULL) {
-        struct outgoing out;
-        outgoing_init(&out);
-        payload_put(&out, item);
-        comm_send(connection_comm(connection), &out);
-        outgoing_fini(&out);
-        blob_unref(item);
-    }
-}
-
-/* ---- interest: which hooks and operations user code has ----------------------------------------- */
-
-static void read_names(struct span head, const char *field, void (*each)(struct planner *, struct span),
-                       struct planner *planner)
-{
-    struct span raw, name;
-    uint32_t count;
-    if (msgpack_find(head, field, &raw) != OK) {
-        return;
-    }
-    struct msgpack_reader reader = msgpack_reader(raw);
-    if (msgpack_read_array(&reader, &count) != OK) {
-        return;
-    }
-    for (uint32_t i = 0; i < count && msgpack_read_str(&reader, &name) == OK; i++) {
-        each(planner, name);
-    }
-}
-
-static void add_hook(struct planner *planner, struct span name)
-{
-    for (uint32_t i = 0; i < PLANNER_HOOK_COUNT; i++) {
-        planner->wants[i] |= span_equal_text(name, hook_names[i]);
-    }
-}
-
-static void add_handler(struct planner *planner, struct span name)
-{
-    map_put(&planner->handlers, name, NULL);
-}
-
-static void add_stream_handler(struct planner *planner, struct span name)
-{
-    map_put(&planner->stream_handlers, name, NULL);
-}
-
-static void add_plugin(struct planner *planner, struct span name)
-{
-    text_add_cstr(&planner->plugins, planner->plugins.size > 0 ? ", " : "");
-    text_add(&planner->plugins, name);
-}
-
-static void forget_interest(struct planner *planner)
-{
-    memset(planner->wants, 0, sizeof planner->wants);
-    map_fini(&planner->handlers);
-    map_fini(&planner->stream_handlers);
-    text_clear(&planner->plugins);
-}
-
-static void take_interest(struct planner *planner, struct span head)
-{
-    forget_interest(planner);
-    read_names(head, "hooks", add_hook, planner);
-    read_names(head, "handlers", add_handler, planner);
-    read_names(head, "stream_handlers", add_stream_handler, planner);
-    read_names(head, "plugins", add_plugin, planner);
-}
-
 /* ---- the process ------------------------------------------------------------------------------- */
 
 static void on_message(void *user, const struct frames *message)
 {
-    struct planner *planner = user;
-    struct span head = frames_head(message);
-    struct span op = text_field(head, "op");
-    uint64_t number = 0;
-    if (span_equal_text(op, "query")) {
-        take_query(planner, message);
-    } else if (span_equal_text(op, "interest")) {
-        take_interest(planner, head);
-    } else if (!read_number(head, &number)) {
-        log_error(LOGGER, "The planner sent a message that answers nothing");
-    } else if (span_equal_text(op, "graph-part")) {
-        take_part(planner, number, message);
-    } else if (span_equal_text(op, "feed-item")) {
-        take_feed_item(planner, number, message);
-    } else {
-        take_end(planner, number, message);
-    }
+    planner_take_message(user, message);
 }
 
 static void on_ended(void *user, const char *why)
@@ -542,10 +151,10 @@ static void on_ended(void *user, const char *why)
             log_error(LOGGER, "Scheduler plugins were lost with it: %s", text_cstr(&planner->plugins));
         }
     }
-    forget_interest(planner);
+    planner_forget_interest(planner);
     outgoing_clear(&planner->events);
     planner->event_count = 0;
-    abandon_queries(planner);
+    planner_abandon_queries(planner);
     fail_all(planner, why);
 }
 
@@ -555,22 +164,24 @@ static const struct planner_process_events process_events = {
 };
 
 /* Send a request that is pending; without a process it fails soon. */
-static void send(struct planner *planner, struct outgoing *out)
+static void send(struct planner *planner, uint64_t number, struct outgoing *out)
 {
-    if (planner->process == NULL && !planner->is_stopping && planner->start_failure.size == 0) {
-        struct node *node = planner->node;
-        int code = planner_process_start(node->loop, node->config, &process_events, planner,
-                                         &planner->process, &planner->start_failure);
-        if (code != OK) {
-            log_error(LOGGER, "%s", text_cstr(&planner->start_failure));
-        }
+    struct node *node = planner->node;
+    struct text why = {0};
+    if (planner->is_stopping) {
+        text_add_cstr(&why, "the scheduler is closing");
+    } else if (planner->process == NULL &&
+               planner_process_start(node->loop, node->config, &process_events, planner,
+                                     &planner->process, &why) != OK) {
+        log_error(LOGGER, "%s", text_cstr(&why));
     }
-    if (planner->process != NULL && !planner->is_stopping) {
+    if (why.size == 0) {
         planner_process_send(planner->process, out);
     } else {
-        outgoing_clear(out);
-        io_timer_start(planner->soon, 0, 0);
+        fail_soon(planner, pending_find(planner, number), text_cstr(&why));
     }
+    outgoing_fini(out);
+    text_fini(&why);
 }
 
 /* {"op": op, "id": number, … `more` pairs follow. */
@@ -612,14 +223,7 @@ static void on_soon(void *user)
 {
     struct planner *planner = user;
     send_events(planner);
-    if (planner->is_stopping) {
-        fail_all(planner, "the scheduler is closing");
-    } else if (planner->start_failure.size > 0) {
-        struct text why = planner->start_failure;
-        memset(&planner->start_failure, 0, sizeof planner->start_failure); /* the next one tries again */
-        fail_all(planner, text_cstr(&why));
-        text_fini(&why);
-    }
+    fail_unsent(planner);
 }
 
 /* ---- requests ---------------------------------------------------------------------------------- */
@@ -666,12 +270,11 @@ void planner_materialise(struct planner *planner, const struct planner_graph_req
         }
     }
     if (code == OK) {
-        send(planner, &out);
+        send(planner, number, &out);
     } else {
-        pending->graph_error = code;
-        io_timer_start(planner->soon, 0, 0);
+        fail_soon(planner, pending, "the graph points to frames that its message does not have");
+        outgoing_fini(&out);
     }
-    outgoing_fini(&out);
 }
 
 /* A field of a call that is not an argument of it. */
@@ -722,8 +325,7 @@ static void forward_known(struct planner *planner, struct request *request, cons
     begin(&out, op, number, count);
     msgpack_write_raw(&out.head, text_span(&arguments));
     put_frames(&out, &request->message);
-    send(planner, &out);
-    outgoing_fini(&out);
+    send(planner, number, &out);
     text_fini(&arguments);
 }
 
@@ -757,8 +359,7 @@ static void forward_added(struct planner *planner, struct request *request)
     msgpack_write_cstr(&out.head, "peer");
     msgpack_write_cstr(&out.head, connection == NULL ? "" : comm_peer(connection_comm(connection)));
     put_frames(&out, &request->message);
-    send(planner, &out);
-    outgoing_fini(&out);
+    send(planner, number, &out);
 }
 
 void planner_forward(struct planner *planner, struct request *request)
@@ -799,7 +400,7 @@ void planner_stream_message(struct planner *planner, const struct frames *messag
     msgpack_write_cstr(&out.head, "handler");
     msgpack_write_cstr(&out.head, "id");
     msgpack_write_nil(&out.head);
-    put_handler_call(&out, text_field(map, "op"), map, peer_field, peer);
+    put_handler_call(&out, planner_text_field(map, "op"), map, peer_field, peer);
     msgpack_write_cstr(&out.head, "stream");
     msgpack_write_bool(&out.head, true);
     put_frames(&out, message);
@@ -821,7 +422,7 @@ struct outgoing *planner_event(struct planner *planner, enum planner_hook hook)
         io_timer_start(planner->soon, 0, 0);
     }
     msgpack_write_array(&planner->events.head, 2);
-    msgpack_write_cstr(&planner->events.head, hook_names[hook]);
+    msgpack_write_cstr(&planner->events.head, planner_hook_names[hook]);
     return &planner->events;
 }
 
@@ -838,8 +439,7 @@ void planner_valid_workers(struct planner *planner, struct span addresses, plann
     begin(&out, "valid_workers", number, 1);
     msgpack_write_cstr(&out.head, "workers");
     msgpack_write_raw(&out.head, addresses);
-    send(planner, &out);
-    outgoing_fini(&out);
+    send(planner, number, &out);
 }
 
 /* ---- life -------------------------------------------------------------------------------------- */
@@ -866,8 +466,7 @@ static void start_preloads(struct planner *planner)
             msgpack_write_nil(&out.head);
         }
         msgpack_write_raw(&out.head, text_span(&argv));
-        send(planner, &out);
-        outgoing_fini(&out);
+        send(planner, number, &out);
     }
     text_fini(&preload);
     text_fini(&argv);
@@ -902,7 +501,10 @@ void planner_stop(struct planner *planner)
         planner_process_close(planner->process);
     }
     planner->is_stopping = true;
-    io_timer_start(planner->soon, 0, 0);
+    uint32_t cursor = 0;
+    for (struct map_entry *entry; (entry = map_next(&planner->pending, &cursor)) != NULL;) {
+        fail_soon(planner, entry->value.pointer, "the scheduler is closing");
+    }
 }
 
 void planner_destroy(struct planner *planner)
@@ -914,17 +516,16 @@ void planner_destroy(struct planner *planner)
         planner_process_destroy(planner->process);
         planner->process = NULL;
     }
-    abandon_queries(planner);
+    planner_abandon_queries(planner);
     uint32_t cursor = 0;
     for (struct map_entry *entry; (entry = map_next(&planner->pending, &cursor)) != NULL;) {
         pending_destroy(entry->value.pointer);
     }
     map_fini(&planner->pending);
-    forget_interest(planner);
+    planner_forget_interest(planner);
     vec_fini(&planner->queries);
     outgoing_fini(&planner->events);
     text_fini(&planner->plugins);
-    text_fini(&planner->start_failure);
     io_timer_destroy(planner->soon);
     mem_free(planner);
 }

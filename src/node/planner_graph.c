@@ -23,6 +23,9 @@ enum {
     FRAME_BUFFERS,
 };
 
+/* Bytes that a slice may pin beside twice its own. */
+enum { KEPT_SLACK = 512 };
+
 /* {"__Pickled__": 1}: the value of every run_spec's blob. */
 static const uint8_t PICKLED_VALUE[] = "\x81\xab__Pickled__\x01";
 
@@ -37,6 +40,15 @@ static uint32_t number_at(const struct numbers *numbers, uint32_t index)
     uint32_t value;
     memcpy(&value, numbers->at + (size_t)index * sizeof value, sizeof value);
     return le32toh(value);
+}
+
+/* A slice that does not pin much more than itself: small frames lie in a shared receive buffer. */
+static struct slice slice_own(const struct slice *slice)
+{
+    if (slice->owner != NULL && slice->owner->capacity > 2 * slice->size + KEPT_SLACK) {
+        return slice_copy(slice_span(*slice));
+    }
+    return slice_ref(*slice);
 }
 
 void planner_graph_init(struct planner_graph_reader *reader)
@@ -177,21 +189,23 @@ static int add_run_specs(struct planner_graph_reader *reader, const struct slice
         !buffers_are_known(reader, &buffer_numbers)) {
         return ERR_MALFORMED;
     }
-    const struct slice *specs = &arrays[FRAME_SPECS];
-    struct span left = slice_span(*specs);
-    uint32_t at = 0;
+    struct slice specs = slice_own(&arrays[FRAME_SPECS]);
+    struct span left = slice_span(specs);
+    uint32_t at = 0, done = 0;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t size = number_at(&sizes, i);
         uint32_t buffer_count = buffer_counts.count == 0 ? 0 : number_at(&buffer_counts, i);
         if (size > left.size || buffer_count > buffer_numbers.count - at) {
-            return ERR_MALFORMED;
+            break;
         }
-        vec_push(&reader->run_specs, make_run_spec(reader, specs, span_of(left.data, size), &buffer_numbers,
+        vec_push(&reader->run_specs, make_run_spec(reader, &specs, span_of(left.data, size), &buffer_numbers,
                                                    at, buffer_count));
         at += buffer_count;
         left = span_of(left.data + size, left.size - size);
+        done++;
     }
-    return left.size == 0 && at == buffer_numbers.count ? OK : ERR_MALFORMED;
+    slice_fini(&specs);
+    return done == count && left.size == 0 && at == buffer_numbers.count ? OK : ERR_MALFORMED;
 }
 
 static int add_flags(struct planner_graph_reader *reader, const struct slice *arrays, uint32_t count)
@@ -233,7 +247,7 @@ int planner_graph_add(struct planner_graph_reader *reader, const struct frames *
         return ERR_MALFORMED;
     }
     for (uint32_t i = FRAME_BUFFERS; i < array_count; i++) {
-        vec_push(&reader->buffers, slice_ref(arrays[i]));
+        vec_push(&reader->buffers, slice_own(&arrays[i]));
     }
     int code = add_keys(reader, arrays, count);
     code = code != OK ? code : add_dependencies(reader, arrays, count);

@@ -1,0 +1,392 @@
+/* planner_answers.c: what the planner says: answers to our requests, its own queries, and which hooks and
+ * operations the user code inside it has. */
+#include "base/alloc.h"
+#include "base/log.h"
+#include "node/planner_internal.h"
+#include "wire/payload.h"
+
+#define LOGGER "distributed.scheduler"
+
+/* ---- queries: RPCs that the planner asks for --------------------------------------------------- */
+
+static void query_destroy(struct query *query)
+{
+    struct planner *planner = query->planner;
+    for (uint32_t i = 0; i < planner->queries.count; i++) {
+        if (planner->queries.items[i] == query) {
+            vec_swap_remove(&planner->queries, i);
+            break;
+        }
+    }
+    slice_fini(&query->id);
+    mem_free(query);
+}
+
+static void deliver_answer(void *user, struct request *request, struct outgoing *answer)
+{
+    (void)request;
+    struct query *query = user;
+    struct planner *planner = query->planner;
+    if (!msgpack_is_nil(slice_span(query->id)) && planner->process != NULL) {
+        struct outgoing out;
+        outgoing_init(&out);
+        msgpack_write_map(&out.head, 3);
+        msgpack_write_cstr(&out.head, "op");
+        msgpack_write_cstr(&out.head, "answer");
+        msgpack_write_cstr(&out.head, "id");
+        msgpack_write_raw(&out.head, slice_span(query->id));
+        msgpack_write_cstr(&out.head, "reply");
+        msgpack_write_raw(&out.head, text_span(&answer->head));
+        for (uint32_t i = 0; i < answer->frames.count; i++) {
+            outgoing_add_frame(&out, slice_ref(answer->frames.items[i]));
+        }
+        planner_process_send(planner->process, &out);
+        outgoing_fini(&out);
+    }
+    query_destroy(query);
+}
+
+/* Part of a frame as a slice of its own. */
+static struct slice slice_part(const struct slice *whole, struct span part)
+{
+    return whole->owner != NULL ? slice_create(whole->owner, part) : slice_copy(part);
+}
+
+static void take_query(struct planner *planner, const struct frames *message)
+{
+    struct span head = frames_head(message), id, call;
+    if (msgpack_find(head, "id", &id) != OK || msgpack_find(head, "call", &call) != OK) {
+        log_error(LOGGER, "The planner sent a query without id or call");
+        return;
+    }
+    struct frames frames = {0};
+    frames_add(&frames, slice_part(&message->items[0], call));
+    for (uint32_t i = 1; i < message->count; i++) {
+        frames_add(&frames, slice_ref(message->items[i]));
+    }
+    struct query *query = mem_zalloc(1, sizeof *query);
+    query->planner = planner;
+    query->id = slice_copy(id);
+    struct node *node = planner->node;
+    int code = request_create(node, &frames, deliver_answer, query, &query->request);
+    frames_fini(&frames);
+    if (code != OK) {
+        log_error(LOGGER, "The planner sent a query that is no call (%s)", error_meaning(code));
+        slice_fini(&query->id);
+        mem_free(query);
+        return;
+    }
+    vec_push(&planner->queries, query);
+    arena_reset(&node->scratch);
+    rpc_dispatch(node, query->request);
+}
+
+void planner_abandon_queries(struct planner *planner)
+{
+    while (planner->queries.count > 0) {
+        struct query *query = vec_pop(&planner->queries);
+        request_abandon(query->request);
+        slice_fini(&query->id);
+        mem_free(query);
+    }
+}
+
+/* ---- what the planner says --------------------------------------------------------------------- */
+
+static bool read_number(struct span head, uint64_t *out_number)
+{
+    struct span raw;
+    if (msgpack_find(head, "id", &raw) != OK) {
+        return false;
+    }
+    struct msgpack_reader reader = msgpack_reader(raw);
+    return msgpack_read_uint(&reader, out_number) == OK;
+}
+
+static bool says_ok(struct span head)
+{
+    struct span raw, status;
+    if (msgpack_find(head, "status", &raw) != OK) {
+        return false;
+    }
+    struct msgpack_reader reader = msgpack_reader(raw);
+    return msgpack_read_str(&reader, &status) == OK && span_equal_text(status, "OK");
+}
+
+/* A field as a blob, or NULL if it is absent or malformed. */
+static struct blob *take_field(const struct frames *message, struct span map, const char *name)
+{
+    struct span raw;
+    struct blob *blob;
+    if (msgpack_find(map, name, &raw) != OK || payload_take(message, raw, &blob) != OK) {
+        return NULL;
+    }
+    return blob;
+}
+
+struct span planner_text_field(struct span map, const char *name)
+{
+    struct span raw, text = {0};
+    if (msgpack_find(map, name, &raw) == OK) {
+        struct msgpack_reader reader = msgpack_reader(raw);
+        if (msgpack_read_str(&reader, &text) != OK) {
+            return (struct span){0};
+        }
+    }
+    return text;
+}
+
+static double seconds_field(struct span map)
+{
+    struct span raw;
+    double seconds = 0;
+    if (msgpack_find(map, "seconds", &raw) == OK) {
+        struct msgpack_reader reader = msgpack_reader(raw);
+        if (msgpack_read_float(&reader, &seconds) != OK) {
+            return 0;
+        }
+    }
+    return seconds;
+}
+
+static void give_graph(struct pending *pending, const struct frames *message)
+{
+    struct span head = frames_head(message);
+    struct planner_graph result = {
+        .is_ok = true,
+        .graph = &pending->graph.graph,
+        .seconds = seconds_field(head),
+        .annotations = take_field(message, head, "annotations"),
+        .code = take_field(message, head, "code"),
+        .span_metadata = take_field(message, head, "span_metadata"),
+    };
+    pending->graph_done(pending->user, &result);
+    blob_unref(result.annotations);
+    blob_unref(result.code);
+    blob_unref(result.span_metadata);
+}
+
+/* The user's graph failed in the planner: hand on what it raised. */
+static void give_graph_error(struct pending *pending, const struct frames *message)
+{
+    struct span error;
+    struct planner_graph result = {0};
+    if (msgpack_find(frames_head(message), "error", &error) == OK) {
+        result.exception = take_field(message, error, "exception");
+        result.traceback = take_field(message, error, "traceback");
+        result.exception_text = planner_text_field(error, "exception_text");
+        result.traceback_text = planner_text_field(error, "traceback_text");
+    }
+    if (result.exception == NULL || result.traceback == NULL) {
+        planner_fail_graph(pending, "the planner failed without saying why");
+    } else {
+        pending->graph_done(pending->user, &result);
+    }
+    blob_unref(result.exception);
+    blob_unref(result.traceback);
+}
+
+static void end_graph(struct pending *pending, const struct frames *message)
+{
+    if (!says_ok(frames_head(message))) {
+        give_graph_error(pending, message);
+        return;
+    }
+    int code = pending->graph_error;
+    if (code == OK) {
+        code = planner_graph_finish(&pending->graph, message);
+    }
+    if (code == OK) {
+        give_graph(pending, message);
+    } else {
+        struct text why = {0};
+        text_printf(&why, "the planner sent a graph that cannot be read: %s", error_meaning(code));
+        planner_fail_graph(pending, text_cstr(&why));
+        text_fini(&why);
+    }
+}
+
+static void end_request(struct pending *pending, const struct frames *message)
+{
+    struct span head = frames_head(message);
+    struct blob *reply = take_field(message, head, says_ok(head) ? "reply" : "error");
+    if (reply == NULL) {
+        request_raise_builtin(pending->request, "RuntimeError", "the planner's answer cannot be read");
+        return;
+    }
+    request_reply_blob(pending->request, reply);
+    blob_unref(reply);
+}
+
+static void end_workers(struct pending *pending, const struct frames *message)
+{
+    struct span head = frames_head(message), reply;
+    if (!says_ok(head) || msgpack_find(head, "reply", &reply) != OK) {
+        log_warning(LOGGER, "Plugins could not say which workers may close");
+        reply = slice_span(pending->workers);
+    }
+    pending->workers_done(pending->user, reply);
+}
+
+static void end_preload(struct planner *planner, const struct frames *message)
+{
+    struct span head = frames_head(message), error;
+    if (!says_ok(head)) {
+        struct span text = {0};
+        if (msgpack_find(head, "error", &error) == OK) {
+            text = planner_text_field(error, "exception_text");
+        }
+        struct text why = {0};
+        text_add(&why, text);
+        planner_fail_preload(planner, text_cstr(&why));
+        text_fini(&why);
+    }
+}
+
+/* The last message about a request. */
+static void take_end(struct planner *planner, uint64_t number, const struct frames *message)
+{
+    struct pending *pending = pending_find(planner, number);
+    if (pending == NULL) {
+        log_error(LOGGER, "The planner answered request %llu, which is not open",
+                  (unsigned long long)number);
+        return;
+    }
+    map_remove(&planner->pending, span_of(&number, sizeof number));
+    switch (pending->kind) {
+    case PENDING_GRAPH: end_graph(pending, message); break;
+    case PENDING_REQUEST:
+    case PENDING_FEED: end_request(pending, message); break;
+    case PENDING_WORKERS: end_workers(pending, message); break;
+    case PENDING_PRELOAD: end_preload(planner, message); break;
+    }
+    pending_destroy(pending);
+}
+
+static void take_part(struct planner *planner, uint64_t number, const struct frames *message)
+{
+    struct pending *pending = pending_find(planner, number);
+    if (pending != NULL && pending->kind == PENDING_GRAPH && pending->graph_error == OK) {
+        pending->graph_error = planner_graph_add(&pending->graph, message);
+    }
+}
+
+static void cancel(struct planner *planner, uint64_t number)
+{
+    struct outgoing out;
+    outgoing_init(&out);
+    msgpack_write_map(&out.head, 2);
+    msgpack_write_cstr(&out.head, "op");
+    msgpack_write_cstr(&out.head, "cancel");
+    msgpack_write_cstr(&out.head, "id");
+    msgpack_write_uint(&out.head, number);
+    planner_process_send(planner->process, &out);
+    outgoing_fini(&out);
+}
+
+/* One item of a feed: a message of its connection. */
+static void take_feed_item(struct planner *planner, uint64_t number, const struct frames *message)
+{
+    struct pending *pending = pending_find(planner, number);
+    if (pending == NULL || pending->kind != PENDING_FEED) {
+        return;
+    }
+    struct connection *connection = connection_of(pending->request);
+    if (connection == NULL) {
+        if (!pending->is_cancelled) {
+            pending->is_cancelled = true;
+            cancel(planner, number);
+        }
+        return;
+    }
+    struct blob *item = take_field(message, frames_head(message), "item");
+    if (item != NULL) {
+        struct outgoing out;
+        outgoing_init(&out);
+        payload_put(&out, item);
+        comm_send(connection_comm(connection), &out);
+        outgoing_fini(&out);
+        blob_unref(item);
+    }
+}
+
+/* ---- interest: which hooks and operations user code has ----------------------------------------- */
+
+static void read_names(struct span head, const char *field, void (*each)(struct planner *, struct span),
+                       struct planner *planner)
+{
+    struct span raw, name;
+    uint32_t count;
+    if (msgpack_find(head, field, &raw) != OK) {
+        return;
+    }
+    struct msgpack_reader reader = msgpack_reader(raw);
+    if (msgpack_read_array(&reader, &count) != OK) {
+        return;
+    }
+    for (uint32_t i = 0; i < count && msgpack_read_str(&reader, &name) == OK; i++) {
+        each(planner, name);
+    }
+}
+
+static void add_hook(struct planner *planner, struct span name)
+{
+    for (uint32_t i = 0; i < PLANNER_HOOK_COUNT; i++) {
+        planner->wants[i] |= span_equal_text(name, planner_hook_names[i]);
+    }
+}
+
+static void add_handler(struct planner *planner, struct span name)
+{
+    map_put(&planner->handlers, name, NULL);
+}
+
+static void add_stream_handler(struct planner *planner, struct span name)
+{
+    map_put(&planner->stream_handlers, name, NULL);
+}
+
+static void add_plugin(struct planner *planner, struct span name)
+{
+    text_add_cstr(&planner->plugins, planner->plugins.size > 0 ? ", " : "");
+    text_add(&planner->plugins, name);
+}
+
+void planner_forget_interest(struct planner *planner)
+{
+    memset(planner->wants, 0, sizeof planner->wants);
+    map_fini(&planner->handlers);
+    map_fini(&planner->stream_handlers);
+    text_clear(&planner->plugins);
+}
+
+static void take_interest(struct planner *planner, struct span head)
+{
+    planner_forget_interest(planner);
+    read_names(head, "hooks", add_hook, planner);
+    read_names(head, "handlers", add_handler, planner);
+    read_names(head, "stream_handlers", add_stream_handler, planner);
+    read_names(head, "plugins", add_plugin, planner);
+}
+
+/* ---- every message ----------------------------------------------------------------------------- */
+
+void planner_take_message(struct planner *planner, const struct frames *message)
+{
+    struct span head = frames_head(message);
+    struct span op = planner_text_field(head, "op");
+    uint64_t number = 0;
+    if (span_equal_text(op, "query")) {
+        take_query(planner, message);
+    } else if (span_equal_text(op, "interest")) {
+        take_interest(planner, head);
+    } else if (!read_number(head, &number)) {
+        log_error(LOGGER, "The planner sent a message that answers nothing");
+    } else if (span_equal_text(op, "graph-part")) {
+        take_part(planner, number, message);
+    } else if (span_equal_text(op, "feed-item")) {
+        take_feed_item(planner, number, message);
+    } else {
+        take_end(planner, number, message);
+    }
+}
