@@ -49,22 +49,33 @@ enum pickle_post_kind {
 
 #define PICKLE_NO_MEMO UINT32_MAX
 
+enum {
+    PICKLE_NOTE_CLOSED = 1 << 0,   /* its range refers to nothing that is built around it */
+    PICKLE_NOTE_INNER = 1 << 1,    /* it can be a pickle of its own inside others … */
+    PICKLE_NOTE_NO_INNER = 1 << 2, /* … or not */
+    PICKLE_NOTE_GRAPH = 1 << 3,    /* Future, TaskRef or GraphNode: means something in a graph */
+};
+
 struct pickle_node {
     uint32_t start; /* first byte of its opcodes */
     uint32_t end;   /* one past the last byte that made or changed it */
-    uint32_t first; /* its children are tree->children[first .. first + count) */
+    union {
+        uint32_t first;  /* its children are tree->children[first .. first + count) */
+        uint32_t number; /* TEXT: 1 + its number as a key, or 0; noted by pickle_keys.c */
+    };
     uint32_t count;
     uint32_t fixups; /* first of tree->fixups at or after start */
     uint32_t post;   /* 1 + its first post, or 0 */
     uint32_t memo;   /* its place in the memo, or PICKLE_NO_MEMO */
     uint8_t kind;    /* enum pickle_kind */
-    uint8_t checked; /* pickle_emit.c: known to be self-contained */
-    uint16_t reserved;
+    uint8_t notes;   /* PICKLE_NOTE_…: what was found out about it since */
+    uint16_t shared; /* pickle_emit.c: 1 + its place among the shared objects, or 0 */
 };
 
 /* Something done to a node after it was made, in order. */
 struct pickle_post {
     uint32_t next; /* 1 + the node's next post, or 0 */
+    uint32_t last; /* of a node's first post: 1 + its newest */
     uint32_t first;
     uint32_t count;
     uint32_t kind; /* enum pickle_post_kind */
@@ -149,7 +160,7 @@ struct pickle_items {
     uint32_t wanted;  /* enum pickle_post_kind */
 };
 
-/* false: no container, or one to which something else was done than adding items. */
+/* false: it is no plain container. */
 bool pickle_items_begin(const struct pickle_tree *tree, pickle_id id, struct pickle_items *out);
 bool pickle_items_next(struct pickle_items *items, pickle_id *out_id);
 /* Number of items, as pickle_items gives them (pairs count twice); 0 if it is no plain container. */
