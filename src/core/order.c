@@ -12,9 +12,9 @@
 #include "core/order_internal.h"
 
 enum {
-    ROOT_WORDS_FREE = 32 << 20,
+    ROOT_WORDS_FREE = 16 << 20,
     ROOT_WORDS_PER_NODE = 128,
-    ROOT_BYTES_FREE = 16 << 20,
+    ROOT_BYTES_FREE = 4 << 20,
     ROOT_BYTES_PER_NODE = 32,
     LEAF_VISITS_FREE = 32 << 20,
     LEAF_VISITS_PER_NODE = 64,

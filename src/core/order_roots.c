@@ -35,9 +35,15 @@ static struct order_set view_set(const struct finder *finder, uint32_t reference
     return finder->sets.items[reference];
 }
 
+/* What a set takes, in words: its members, itself and what the allocator adds. */
+static uint32_t set_cost(const struct order_set *set)
+{
+    return order_set_size(set) + sizeof *set / sizeof(uint64_t) + 2;
+}
+
 static void *take_words(struct finder *finder, const struct order_set *set)
 {
-    finder->words_live += order_set_size(set);
+    finder->words_live += set_cost(set);
     return mem_alloc(order_set_size(set) * sizeof(uint64_t));
 }
 
@@ -66,7 +72,7 @@ static void drop_set(struct finder *finder, uint32_t reference)
         return;
     }
     if (set->list != NULL) {
-        finder->words_live -= order_set_size(set);
+        finder->words_live -= set_cost(set);
         mem_free(set->list);
     }
     *set = (struct order_set){.refs = finder->free_set};

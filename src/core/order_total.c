@@ -5,9 +5,9 @@
 #include "core/order_internal.h"
 
 enum {
-    WORDS_MAX_LATE = 4,      /* precision once the table is large */
-    WORDS_FREE = 64 * 1024,  /* words before that, */
-    WORDS_FREE_PER_NODE = 4, /* and as many more for each node */
+    WORDS_MAX_LATE = 3,      /* precision once the table is large */
+    WORDS_FREE = 128 * 1024, /* words before that, */
+    WORDS_FREE_PER_NODE = 2, /* and as many more for each node */
     SLOTS_MIN = 1024,
 };
 
@@ -26,23 +26,33 @@ void order_totals_fini(struct order_totals *totals)
     mem_free(totals->ranks);
 }
 
-/* The words of a total, least first; *small is room for one that is its own number. */
-static struct order_number view_number(const struct order_totals *totals, uint64_t total,
-                                       uint64_t *small, const uint64_t **out_words)
+/* A number that was taken out of the table, or never was in it. */
+struct view {
+    const uint64_t *words; /* least first */
+    uint32_t count;
+    uint32_t exponent;
+};
+
+static struct view view_number(const struct order_totals *totals, uint32_t index)
+{
+    ASSERT(index + 1 < totals->numbers.count);
+    const struct order_number *number = &totals->numbers.items[index];
+    return (struct view){totals->words.items + number->offset, number[1].offset - number->offset,
+                         number->exponent};
+}
+
+/* The number behind a total; *small is room for one that is its own number. */
+static struct view view_total(const struct order_totals *totals, uint64_t total, uint64_t *small)
 {
     if (total < ORDER_TOTAL_BIG) {
         *small = total;
-        *out_words = small;
-        return (struct order_number){0, 1, 0};
+        return (struct view){small, 1, 0};
     }
-    ASSERT(total - ORDER_TOTAL_BIG < totals->numbers.count);
-    struct order_number number = totals->numbers.items[total - ORDER_TOTAL_BIG];
-    *out_words = totals->words.items + number.offset;
-    return number;
+    return view_number(totals, (uint32_t)(total - ORDER_TOTAL_BIG));
 }
 
-/* sum += words, dropping what lies below the sum's exponent. */
-static void sum_add(struct order_totals *totals, struct order_number number, const uint64_t *words)
+/* sum += number, dropping what lies below the sum's exponent. */
+static void sum_add(struct order_totals *totals, struct view number)
 {
     ASSERT(number.exponent <= totals->sum_exponent);
     uint64_t carry = 0;
@@ -50,7 +60,7 @@ static void sum_add(struct order_totals *totals, struct order_number number, con
     uint32_t place = 0;
     for (uint32_t i = skip; i < number.count || carry != 0; i++, place++) {
         ASSERT(place < ORDER_TOTAL_WORDS_MAX + 2);
-        uint64_t word = i < number.count ? words[i] : 0;
+        uint64_t word = i < number.count ? number.words[i] : 0;
         uint64_t with_carry = word + carry;
         carry = with_carry < word;
         totals->sum[place] += with_carry;
@@ -72,9 +82,14 @@ static void sum_trim(struct order_totals *totals)
     }
 }
 
-static uint64_t hash_words(const uint64_t *words, uint32_t count, uint32_t exponent)
+static uint64_t hash_number(struct view number)
 {
-    return span_hash(span_of(words, count * sizeof *words)) + exponent;
+    return span_hash(span_of(number.words, number.count * sizeof *number.words)) + number.exponent;
+}
+
+static uint32_t number_count(const struct order_totals *totals)
+{
+    return totals->numbers.count == 0 ? 0 : totals->numbers.count - 1;
 }
 
 static void grow_slots(struct order_totals *totals)
@@ -83,10 +98,8 @@ static void grow_slots(struct order_totals *totals)
     mem_free(totals->slots);
     totals->slots = mem_zalloc(slot_count, sizeof *totals->slots);
     totals->slot_count = slot_count;
-    for (uint32_t i = 0; i < totals->numbers.count; i++) {
-        struct order_number number = totals->numbers.items[i];
-        const uint64_t *words = totals->words.items + number.offset;
-        uint64_t slot = hash_words(words, number.count, number.exponent);
+    for (uint32_t i = 0; i < number_count(totals); i++) {
+        uint64_t slot = hash_number(view_number(totals, i));
         while (totals->slots[slot & (slot_count - 1)] != 0) {
             slot++;
         }
@@ -94,57 +107,64 @@ static void grow_slots(struct order_totals *totals)
     }
 }
 
-static bool is_sum(const struct order_totals *totals, struct order_number number)
+static bool numbers_equal(struct view a, struct view b)
 {
-    return number.count == totals->sum_count && number.exponent == totals->sum_exponent &&
-           memcmp(totals->words.items + number.offset, totals->sum,
-                  number.count * sizeof *totals->sum) == 0;
+    return a.count == b.count && a.exponent == b.exponent &&
+           memcmp(a.words, b.words, a.count * sizeof *a.words) == 0;
+}
+
+/* Append the number to the table; returns its index. */
+static uint32_t add_number(struct order_totals *totals, struct view number)
+{
+    if (totals->numbers.count == 0) {
+        vec_push(&totals->numbers, (struct order_number){0});
+    }
+    uint32_t index = totals->numbers.count - 1;
+    vec_reserve(&totals->words, number.count);
+    memcpy(totals->words.items + totals->words.count, number.words,
+           number.count * sizeof *number.words);
+    totals->words.count += number.count;
+    totals->numbers.items[index].exponent = number.exponent;
+    vec_push(&totals->numbers, (struct order_number){.offset = totals->words.count});
+    return index;
 }
 
 /* The sum's name; it is added to the table if it is new. */
 static uint64_t sum_name(struct order_totals *totals)
 {
-    if (totals->numbers.count >= totals->slot_count / 2) {
+    struct view sum = {totals->sum, totals->sum_count, totals->sum_exponent};
+    if (number_count(totals) >= totals->slot_count / 2) {
         grow_slots(totals);
     }
-    uint64_t slot = hash_words(totals->sum, totals->sum_count, totals->sum_exponent);
+    uint64_t slot = hash_number(sum);
     uint32_t *entry = &totals->slots[slot & (totals->slot_count - 1)];
     while (*entry != 0) {
-        if (is_sum(totals, totals->numbers.items[*entry - 1])) {
+        if (numbers_equal(view_number(totals, *entry - 1), sum)) {
             return ORDER_TOTAL_BIG + *entry - 1;
         }
         entry = &totals->slots[++slot & (totals->slot_count - 1)];
     }
-    struct order_number number = {totals->words.count, totals->sum_count, totals->sum_exponent};
-    vec_reserve(&totals->words, totals->sum_count);
-    memcpy(totals->words.items + number.offset, totals->sum,
-           totals->sum_count * sizeof *totals->sum);
-    totals->words.count += totals->sum_count;
-    vec_push(&totals->numbers, number);
-    *entry = totals->numbers.count;
-    return ORDER_TOTAL_BIG + totals->numbers.count - 1;
+    *entry = add_number(totals, sum) + 1;
+    return ORDER_TOTAL_BIG + *entry - 1;
 }
 
 static uint64_t sum_large(struct order_totals *totals, const struct order_node *nodes,
                           const uint32_t *ids, uint32_t count)
 {
-    uint64_t small = 1;
-    const uint64_t *words;
+    uint64_t small;
     memset(totals->sum, 0, sizeof totals->sum);
     totals->sum_count = 0;
     totals->sum_exponent = 0;
     for (uint32_t i = 0; i < count; i++) {
-        struct order_number number = view_number(totals, nodes[ids[i]].total, &small, &words);
+        struct view number = view_total(totals, nodes[ids[i]].total, &small);
         if (number.exponent > totals->sum_exponent) {
             totals->sum_exponent = number.exponent;
         }
     }
     for (uint32_t i = 0; i < count; i++) {
-        struct order_number number = view_number(totals, nodes[ids[i]].total, &small, &words);
-        sum_add(totals, number, words);
+        sum_add(totals, view_total(totals, nodes[ids[i]].total, &small));
     }
-    struct order_number one = view_number(totals, 1, &small, &words);
-    sum_add(totals, one, words);
+    sum_add(totals, view_total(totals, 1, &small));
     sum_trim(totals);
     return sum_name(totals);
 }
@@ -162,36 +182,64 @@ uint64_t order_totals_sum(struct order_totals *totals, const struct order_node *
     return sum;
 }
 
-static uint32_t number_depth_max(const void *context, uint32_t id)
+static uint32_t number_depth_max(const void *context, uint32_t index)
 {
-    const struct order_totals *totals = context;
-    return totals->numbers.items[id].count;
+    return view_number(context, index).count - 1;
 }
 
-/* The size in words, then the words from the greatest on. */
-static uint64_t number_word(const void *context, uint32_t id, uint32_t depth)
+/* The words from the greatest on. */
+static uint64_t number_word(const void *context, uint32_t index, uint32_t depth)
 {
-    const struct order_totals *totals = context;
-    struct order_number number = totals->numbers.items[id];
-    return depth == 0 ? (uint64_t)number.count + number.exponent
-                      : totals->words.items[number.offset + number.count - depth];
+    struct view number = view_number(context, index);
+    return number.words[number.count - 1 - depth];
+}
+
+static uint32_t number_size(const struct order_totals *totals, uint32_t index)
+{
+    struct view number = view_number(totals, index);
+    return number.count + number.exponent;
+}
+
+/* All numbers by their size in words; out_start[size + 1] is where the larger ones begin. */
+static void sort_by_size(const struct order_totals *totals, uint32_t *out_sorted,
+                         uint32_t *out_start, uint32_t size_max)
+{
+    uint32_t count = number_count(totals);
+    for (uint32_t i = 0; i < count; i++) {
+        out_start[number_size(totals, i) + 2]++;
+    }
+    for (uint32_t size = 0; size <= size_max; size++) {
+        out_start[size + 2] += out_start[size + 1];
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        out_sorted[out_start[number_size(totals, i) + 1]++] = i;
+    }
 }
 
 void order_totals_rank(struct order_totals *totals)
 {
-    uint32_t count = totals->numbers.count;
-    if (count == 0) {
-        return;
-    }
-    uint32_t *sorted = mem_alloc(count * sizeof *sorted);
+    uint32_t count = number_count(totals);
+    uint32_t size_max = 0;
     for (uint32_t i = 0; i < count; i++) {
-        sorted[i] = i;
+        uint32_t size = number_size(totals, i);
+        size_max = size > size_max ? size : size_max;
     }
+    mem_free(totals->slots);
+    totals->slots = NULL;
+    totals->slot_count = 0;
+
+    /* Size by size: sorting all at once would take several times the memory. */
+    uint32_t *sorted = mem_alloc(((size_t)count + 1) * sizeof *sorted);
+    uint32_t *start = mem_zalloc((size_t)size_max + 3, sizeof *start);
+    sort_by_size(totals, sorted, start, size_max);
     struct order_words words = {totals, number_word, number_depth_max};
-    order_sort_words(&words, sorted, count);
-    totals->ranks = mem_alloc(count * sizeof *totals->ranks);
+    for (uint32_t size = 0; size <= size_max; size++) {
+        order_sort_words(&words, sorted + start[size], start[size + 1] - start[size]);
+    }
+    totals->ranks = mem_alloc(((size_t)count + 1) * sizeof *totals->ranks);
     for (uint32_t rank = 0; rank < count; rank++) {
         totals->ranks[sorted[rank]] = rank;
     }
+    mem_free(start);
     mem_free(sorted);
 }

@@ -3,7 +3,7 @@
  *
  * A total below ORDER_TOTAL_BIG is the number itself. Others name an entry of the table; equal numbers
  * have equal names. At the end names become ranks, so that plain comparison orders all totals.
- * Beyond 4,096 bits, or 256 once the table is large, the lowest bits are dropped. */
+ * Beyond 4,096 bits, or 192 once the table is large, the lowest bits are dropped. */
 #ifndef CASK_CORE_ORDER_TOTAL_H
 #define CASK_CORE_ORDER_TOTAL_H
 
@@ -15,14 +15,14 @@ enum { ORDER_TOTAL_WORDS_MAX = 64 };
 
 struct order_node;
 
+/* Its words are words[offset..), up to the next number's, least first; the last is not 0. */
 struct order_number {
-    uint32_t offset;   /* of its words, least first */
-    uint32_t count;    /* words; the last is not 0 */
+    uint32_t offset;
     uint32_t exponent; /* words dropped below these */
 };
 
 struct order_totals {
-    struct VEC(struct order_number) numbers;
+    struct VEC(struct order_number) numbers; /* and one more: where the next one will begin */
     struct VEC(uint64_t) words;
     uint32_t *slots; /* hash table: 1 + index into numbers; 0 is empty */
     uint32_t slot_count;
