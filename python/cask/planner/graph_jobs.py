@@ -20,8 +20,8 @@ GRAPHS_AT_ONCE = 4
 
 
 def plain_error(error: BaseException) -> dict:
-    """distributed.core.error_message, its pickles as plain bytes (clients take them as well)."""
-    fields = error_message(error)
+    """What a server answers when a handler raised, its pickles as plain bytes (which clients take)."""
+    fields = error_message(error, status="uncaught-error")
     for name in ("exception", "traceback"):
         value = fields[name]
         if value is not None:

@@ -30,6 +30,10 @@ from cask.planner.scheduler_view import SHARED, SchedulerView
 logger = logging.getLogger("distributed.scheduler")
 
 
+# What plugins may take to hear that the scheduler closes.
+CLOSE_SECONDS = 5
+
+
 class Caller:
     """What a handler that takes ``comm`` gets: who called, and no stream."""
 
@@ -199,7 +203,11 @@ class UserJobs:
         await manager.start()
 
     async def close(self) -> None:
-        """Run the teardown of preloads, cancel what still runs."""
+        """Let events (close hooks) reach plugins, run the teardown of preloads, end the rest."""
+        try:
+            await asyncio.wait_for(self._events.acquire(), CLOSE_SECONDS)
+        except asyncio.TimeoutError:
+            logger.warning("Plugins took too long to close")
         for task in list(self._running.values()):
             task.cancel()
         for manager in self._preloads:
