@@ -64,6 +64,15 @@ struct shuffle_answer {
     struct span span_id;        /* or empty */
 };
 
+/* One steal request, as stock logs it. */
+struct steal_note {
+    struct span key;
+    int64_t level;
+    double cost; /* seconds */
+    worker_id victim, thief;
+    double victim_occupancy, thief_occupancy;
+};
+
 /* Something people may want to hear of. `topic` users: the node renders and files it. */
 struct notice {
     enum notice_kind {
@@ -77,7 +86,9 @@ struct notice {
         NOTICE_GRAPH_FAILED,         /* text: the reason */
         NOTICE_CANCELLED,            /* number: count, flag: force */
         NOTICE_RETRIED,              /* keys */
-        NOTICE_STEAL,                /* keys[0], worker: victim, worker2: thief, text: what, number: level */
+        NOTICE_STEAL,                /* text: "request": steals; else what came of one: keys[0], worker: victim,
+                                        worker2: thief, text2: the victim's state of it, flag: thief is gone;
+                                        "stale-response", "already-aborted": worker: who answered */
         NOTICE_TTL,                  /* worker timed out */
         NOTICE_NO_WORKERS_TIMEOUT,   /* keys */
         NOTICE_TRANSITION,           /* a task's move, when wanted: task, text: start, text2: finish */
@@ -96,6 +107,8 @@ struct notice {
     bool flag;
     struct startstop_list startstops; /* TASK_DONE */
     uint64_t thread;                  /* TASK_DONE */
+    const struct steal_note *steals;  /* STEAL "request" */
+    uint32_t steal_count;
 };
 
 enum action_kind {

@@ -2,9 +2,9 @@
 #ifndef CASK_CORE_SCHEDULER_ADAPT_H
 #define CASK_CORE_SCHEDULER_ADAPT_H
 
-#include "core/scheduler/internal.h"
+#include "core/scheduler/scheduler.h"
 
-/* `target_duration`: seconds in which the present work should be done (adaptive.target-duration, 5). */
+/* `target_duration`: seconds in which the present work should be done (adaptive.target-duration, 5). O(workers). */
 int64_t adapt_target(const struct scheduler *s, double target_duration);
 
 #endif

@@ -4,17 +4,22 @@
 #ifndef CASK_CORE_SCHEDULER_AMM_H
 #define CASK_CORE_SCHEDULER_AMM_H
 
-#include "core/scheduler/internal.h"
+#include "core/scheduler/scheduler.h"
+
+struct amm;
+struct worker;
 
 struct amm *amm_create(const struct scheduler_config *config);
 void amm_destroy(struct amm *amm);
+/* The interval's run, and a look at each worker being retired: has it nothing unique left? */
 void amm_tick(struct scheduler *s, struct step *step);
 double amm_next_tick(const struct scheduler *s);
 /* EVENT_AMM: start, stop, run_once. */
 void amm_command(struct scheduler *s, const struct event *event, struct step *step);
 bool amm_running(const struct scheduler *s);
 /* EVENT_RETIRE_BEGIN: status closing_gracefully, unique data moved away first, then a RETIRED action each
- * (retired true: remove as asked; false: nowhere to put its data, or it holds actors; status restored). */
+ * (retired true: remove as asked; false: nowhere to put its data, or it holds actors; the worker is told
+ * its former status). Workers that are gone get their RETIRED at once. */
 void amm_retire_begin(struct scheduler *s, const struct event *event, struct step *step);
 /* A worker left, for whatever reason: its retirement ends as retired. */
 void amm_worker_removed(struct scheduler *s, struct worker *worker, struct step *step);

@@ -1,38 +1,54 @@
-/* balance.h: plans for moving replicas that an RPC then carries out: replicate, rebalance, scatter's
- * choice of workers, and which workers to close. Pure views: nothing changes here.
- * Must agree with: scheduler.py replicate, _rebalance_find_msgs, workers_to_close, scatter. */
+/* balance.h: plans for moving replicas that an RPC then carries out: replicate and rebalance; and which
+ * workers to close. Pure views: nothing changes here. Tasks are named by pointers good for this step.
+ * Must agree with: scheduler.py replicate, _rebalance_find_msgs, workers_to_close. */
 #ifndef CASK_CORE_SCHEDULER_BALANCE_H
 #define CASK_CORE_SCHEDULER_BALANCE_H
 
-#include "core/scheduler/internal.h"
+#include <math.h>
+
+#include "base/prng.h"
+#include "core/scheduler/scheduler.h"
+
+struct task;
 
 struct balance_move {
-    worker_id sender, recipient; /* sender 0: recipient chooses among the holders */
+    worker_id sender, recipient; /* sender 0: recipient chooses among the holders; recipient 0: just dropped */
     const struct task *task;
 };
 struct balance_plan {
     const struct balance_move *moves; /* in the arena */
     uint32_t count;
+    uint32_t sender_count, recipient_count; /* rebalance: workers above and below the mean, for its event */
 };
 
-/* Rebalance `tasks` (count 0: all in memory) among `workers` (count 0: all running); moves in order. */
-struct balance_plan balance_rebalance(const struct scheduler *s, const task_id *tasks, uint32_t task_count,
-                                      const worker_id *workers, uint32_t worker_count, struct arena *arena);
-/* One round of replicating `tasks` to `n` of `workers`, each holder giving at most `branching` copies a round;
- * an empty plan: done. Deterministic by the core's generator state. */
-struct balance_plan balance_replicate(struct scheduler *s, const task_id *tasks, uint32_t task_count, uint32_t n,
-                                      const worker_id *workers, uint32_t worker_count, uint32_t branching,
+/* Tasks and workers a plan is about. Workers that are gone are skipped. */
+struct balance_scope {
+    const struct task *const *tasks;
+    uint32_t task_count;
+    const worker_id *workers;
+    uint32_t worker_count;
+};
+
+/* Rebalance the tasks (tasks NULL: all in memory) among the workers (workers NULL: all); moves in order. */
+struct balance_plan balance_rebalance(const struct scheduler *s, const struct balance_scope *scope,
                                       struct arena *arena);
-/* Surplus replicas to delete so that each task keeps `n` among `workers`. sender: who loses it. */
-struct balance_plan balance_surplus(struct scheduler *s, const task_id *tasks, uint32_t task_count, uint32_t n,
-                                    const worker_id *workers, uint32_t worker_count, struct arena *arena);
+/* One round of replicating the tasks to `n` of the workers (NULL: the running ones), each holder giving at
+ * most `branching` copies a round. An empty plan: done. Tasks that nobody holds are skipped. */
+struct balance_plan balance_replicate(const struct scheduler *s, const struct balance_scope *scope, uint32_t n,
+                                      uint32_t branching, struct prng *prng, struct arena *arena);
+/* Surplus replicas to delete so that each task keeps `n` among the workers. sender: who loses it. */
+struct balance_plan balance_surplus(const struct scheduler *s, const struct balance_scope *scope, uint32_t n,
+                                    struct prng *prng, struct arena *arena);
 
 struct close_request {
-    double memory_ratio;       /* NaN: default 2 */
-    int64_t n, minimum, target; /* −1: none */
-    const struct span *group_of; /* by place among sorted workers: its group (attrgetter key), or NULL: own address */
+    double memory_ratio;         /* NaN: not given */
+    int64_t n, minimum, target;  /* −1: not given; a negative target minus workers counts as n = 0 */
+    const struct span *group_of; /* by place among sorted workers: its group (any bytes); NULL: each alone */
 };
-/* Workers that can be closed without loss. Count in *out_count. */
+/* What workers_to_close() means without arguments. */
+#define CLOSE_REQUEST_DEFAULT                                                                      \
+    ((struct close_request){.memory_ratio = NAN, .n = -1, .minimum = -1, .target = -1})
+/* Workers that can be closed without loss, in the arena; count in *out_count. */
 const worker_id *balance_workers_to_close(const struct scheduler *s, const struct close_request *request,
                                           struct arena *arena, uint32_t *out_count);
 
