@@ -19,9 +19,7 @@ enum wanted_state { WANTED, ASKED, FETCHED, FAILED };
 
 struct wanted {
     struct span key;   /* in the gather's arena */
-    struct worker_vec VEC(worker_id);
-
-enum wanted_state state;
+    enum wanted_state state;
     struct blob *value;
     struct worker_vec refused; /* holders that said they do not have it */
 };
