@@ -238,10 +238,7 @@ struct io_write *io_ws_frame(struct io_stream *stream, const struct span *parts,
 void io_ws_end(struct io_stream *stream, uint16_t status);
 /* Begin the handshake: a client sends its request. */
 void io_ws_http_begin(struct io_stream *stream);
-/* Look at the head collected so far; true when the handshake is over (done or failed). */
+/* Look at the head collected so far; goes on or fails when it is complete. */
 void io_ws_http_read(struct io_stream *stream);
-/* Sec-WebSocket-Accept for a key (RFC 6455, 1.3). */
-#define IO_WS_ACCEPT_SIZE 29
-void io_ws_http_accept(const char *key, size_t key_size, char out_accept[IO_WS_ACCEPT_SIZE]);
 
 #endif

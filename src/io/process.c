@@ -1,7 +1,7 @@
 /* process.c: children: started with vfork (a large parent costs nothing), watched through a pidfd.
  *
- * Between vfork and exec the child shares our memory: it makes system calls and touches only its
- * own stack and `launch`. Everything it needs is prepared before. PR_SET_PDEATHSIG makes the kernel
+ * Between vfork and exec the child shares our memory: it only makes system calls. Everything it
+ * needs is prepared before; what stops it is reported through a pipe that exec closes. PR_SET_PDEATHSIG makes the kernel
  * kill it when the thread that started it ends, which is the loop's thread. Its ends of pipes are
  * sockets, as libuv's are, so that all streams are alike. */
 #include <errno.h>
@@ -39,10 +39,10 @@ struct launch {
     const struct io_process_options *options;
     char **environment;
     pid_t parent;
-    int ours[FD_COUNT];       /* -1: none */
-    int theirs[FD_COUNT];     /* -1: inherited */
-    sigset_t mask;            /* what the child starts with */
-    volatile int errno_value; /* written by the child */
+    int ours[FD_COUNT];   /* -1: none */
+    int theirs[FD_COUNT]; /* -1: inherited */
+    sigset_t mask;        /* what the child starts with */
+    int report;           /* where the child writes the errno that kept it from its program */
 };
 
 /* ---- the child, before exec ---- */
@@ -86,7 +86,7 @@ static bool place_descriptors(const struct launch *launch)
     return true;
 }
 
-static _Noreturn void become(struct launch *launch)
+static _Noreturn void become(const struct launch *launch)
 {
     const struct io_process_options *options = launch->options;
     char *const *argv;
@@ -101,7 +101,8 @@ static _Noreturn void become(struct launch *launch)
         reset_signals(launch);
         execvpe(argv[0], argv, launch->environment);
     }
-    launch->errno_value = errno;
+    int errno_value = errno;
+    (void)!write(launch->report, &errno_value, sizeof errno_value);
     _exit(127);
 }
 
@@ -182,9 +183,45 @@ static int open_descriptors(struct launch *launch)
     return 0;
 }
 
+/* What the child reported: an errno, or 0 when the pipe was closed by exec. */
+static int read_report(int fd)
+{
+    int errno_value = 0;
+    ssize_t got;
+    do {
+        got = read(fd, &errno_value, sizeof errno_value);
+    } while (got < 0 && errno == EINTR);
+    return got == sizeof errno_value ? errno_value : 0;
+}
+
+/* A pipe whose ends lie above the descriptors that the child fills; false: see errno. */
+static bool open_report(int out_pipe[2])
+{
+    int low[2];
+    if (pipe2(low, O_CLOEXEC) != 0) {
+        return false;
+    }
+    out_pipe[0] = fcntl(low[0], F_DUPFD_CLOEXEC, FD_COUNT);
+    out_pipe[1] = fcntl(low[1], F_DUPFD_CLOEXEC, FD_COUNT);
+    int errno_value = errno;
+    bool opened = out_pipe[0] >= 0 && out_pipe[1] >= 0;
+    close(low[0]);
+    close(low[1]);
+    if (!opened && out_pipe[0] >= 0) { /* the second comes later, so it cannot be there alone */
+        close(out_pipe[0]);
+    }
+    errno = errno_value;
+    return opened;
+}
+
 /* vfork and exec; the pid, or -errno. */
 static pid_t start(struct launch *launch)
 {
+    int report[2] = {-1, -1};
+    if (!open_report(report)) {
+        return -errno;
+    }
+    launch->report = report[1];
     sigset_t all;
     sigfillset(&all);
     launch->parent = getpid();
@@ -196,15 +233,16 @@ static pid_t start(struct launch *launch)
     }
     int errno_value = errno;
     pthread_sigmask(SIG_SETMASK, &launch->mask, NULL);
-    if (pid < 0) {
-        return -errno_value;
+    close(report[1]);
+    if (pid > 0) {
+        errno_value = read_report(report[0]);
     }
-    if (launch->errno_value != 0) {
+    close(report[0]);
+    if (pid > 0 && errno_value != 0) {
         while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
         }
-        return -launch->errno_value;
     }
-    return pid;
+    return pid > 0 && errno_value == 0 ? pid : -errno_value;
 }
 
 static void on_poll_closed(uv_handle_t *handle)

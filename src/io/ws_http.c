@@ -12,9 +12,12 @@
 #include "base/error.h"
 
 #define HEAD_MAX 16384u
+/* base64 of a SHA-1 digest, and NUL. */
+#define ACCEPT_SIZE 29
 #define GUID "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
-void io_ws_http_accept(const char *key, size_t key_size, char out_accept[IO_WS_ACCEPT_SIZE])
+/* Sec-WebSocket-Accept for a key (RFC 6455, 1.3). */
+static void accept_for(const char *key, size_t key_size, char out_accept[ACCEPT_SIZE])
 {
     struct text joined = {0};
     text_add(&joined, span_of(key, key_size));
@@ -26,7 +29,7 @@ void io_ws_http_accept(const char *key, size_t key_size, char out_accept[IO_WS_A
     ASSERT(code == 1);
     ASSERT(digest_size == 20);
     int size = EVP_EncodeBlock((uint8_t *)out_accept, digest, (int)digest_size);
-    ASSERT(size == IO_WS_ACCEPT_SIZE - 1);
+    ASSERT(size == ACCEPT_SIZE - 1);
 }
 
 void io_ws_http_begin(struct io_stream *stream)
@@ -155,8 +158,8 @@ static void serve(struct io_stream *stream, struct span head)
     } else if (key.size != IO_WS_KEY_SIZE - 1) {
         answer_error(stream, "400 Bad Request", "Sec-WebSocket-Key must have 24 characters");
     } else {
-        char accept[IO_WS_ACCEPT_SIZE];
-        io_ws_http_accept((const char *)key.data, key.size, accept);
+        char accept[ACCEPT_SIZE];
+        accept_for((const char *)key.data, key.size, accept);
         struct text answer = {0};
         text_printf(&answer,
                     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
@@ -172,8 +175,8 @@ static void check_answer(struct io_stream *stream, struct span head)
 {
     struct span rest = head;
     struct span status = take_line(&rest);
-    char accept[IO_WS_ACCEPT_SIZE];
-    io_ws_http_accept(stream->ws->key, IO_WS_KEY_SIZE - 1, accept);
+    char accept[ACCEPT_SIZE];
+    accept_for(stream->ws->key, IO_WS_KEY_SIZE - 1, accept);
     if (status.size < 12 || memcmp(status.data, "HTTP/1.1 101", 12) != 0) {
         int shown = status.size < 100 ? (int)status.size : 100;
         io_stream_fail(stream, ERR_CONNECT, "the peer refuses a websocket: it answers '%.*s'",

@@ -4,7 +4,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "io/internal.h"
+#include "base/prng.h"
 #include "unit/io/certificates.h"
 
 struct bench {
@@ -418,6 +418,76 @@ static void test_lying_size(void **state)
     assert_int_equal(bench->service.side.message_count, 0);
 }
 
+static void noise_closed(void *user, int code, const char *text)
+{
+    assert_int_not_equal(code, ERR_IO);
+    assert_true(strlen(text) > 0);
+    mem_free(user);
+}
+
+static const struct io_stream_events noise_events = {
+    .message = side_message,
+    .closed = noise_closed,
+};
+
+static void spoil(uint8_t *bytes, size_t size, struct prng *prng)
+{
+    uint32_t changes = prng_below(prng, 4);
+    for (uint32_t i = 0; i < changes; i++) {
+        bytes[prng_below(prng, (uint32_t)size)] = (uint8_t)prng_next(prng);
+    }
+}
+
+static void accept_all(void *user, struct io_stream *stream)
+{
+    struct bench *bench = user;
+    bench->service.accepted_count++;
+    struct side *side = mem_zalloc(1, sizeof *side);
+    side->stream = stream;
+    side->discard = true;
+    io_stream_start(stream, &noise_events, side);
+}
+
+static const struct io_listen_events noise_listen_events = {.accepted = accept_all};
+
+/* Handshakes and frames with bytes changed at random: whatever comes of it, it concerns that one
+ * connection. */
+static void test_noise(void **state)
+{
+    struct bench *bench = *state;
+    struct prng prng;
+    prng_init(&prng, 20261122);
+    struct io_address any = {.transport = IO_WS, .host = "127.0.0.1"};
+    struct text why = {0};
+    assert_int_equal(io_listen(bench->loop, &any, NULL, &bench->service.listener, &why), OK);
+    text_fini(&why);
+    bench->service.address = *io_listener_address(bench->service.listener);
+    io_listener_start(bench->service.listener, &noise_listen_events, bench);
+    for (int i = 0; i < 500; i++) {
+        uint8_t bytes[512];
+        size_t size = sizeof request - 1;
+        memcpy(bytes, request, size);
+        if (i % 4 == 0) {
+            spoil(bytes, size, &prng);
+        }
+        static const uint8_t frames[] = "\x02\x83\x37\xfa\x21\x3d\x7f\x9f\x4d"
+                                        "\x89\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58"
+                                        "\x80\x82\x37\xfa\x21\x3d\x5b\x95"
+                                        "\x82\xfe\x00\x80\1\2\3\4";
+        memcpy(bytes + size, frames, sizeof frames - 1);
+        spoil(bytes + size, sizeof frames - 1, &prng);
+        size += sizeof frames - 1;
+        knock(bench);
+        say(bench, span_of(bytes, size));
+        hear_bytes(bench, 0);
+        close(bench->fd);
+        bench->fd = -1;
+        hear_bytes(bench, 0);
+    }
+    assert_true(bench->service.accepted_count > 300);
+    io_listener_close(bench->service.listener);
+}
+
 /* ---- handshakes that fail ---- */
 
 static void refused_request(struct bench *bench, const char *text, const char *status)
@@ -533,6 +603,7 @@ int main(void)
         WS_TEST(test_long_ping_refused),
         WS_TEST(test_unknown_opcode_refused),
         WS_TEST(test_lying_size),
+        WS_TEST(test_noise),
         WS_TEST(test_plain_get_refused),
         WS_TEST(test_post_refused),
         WS_TEST(test_old_version_refused),
