@@ -227,6 +227,9 @@ struct io_stream *io_connect(struct io_loop *loop, const struct io_address *addr
     stream->user = user;
     stream->peer = *address;
     stream->local.transport = address->transport;
+    if (address->transport == IO_UNIX) {
+        stream->local = *address; /* the connecting end has no name: both go by the path */
+    }
     stream->connection = mem_zalloc(1, sizeof *stream->connection);
     stream->connection->stream = stream;
     stream->connection->last_errno = EADDRNOTAVAIL;

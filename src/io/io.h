@@ -196,7 +196,7 @@ void io_stream_resume(struct io_stream *stream);
 void io_stream_close(struct io_stream *stream);
 /* Close at once; what is queued is dropped. Also ends a close that lasts. */
 void io_stream_abort(struct io_stream *stream);
-/* Numeric addresses of both ends (connected streams). */
+/* Numeric addresses of both ends (connected streams); on unix sockets both are the path. */
 const struct io_address *io_stream_peer(const struct io_stream *stream);
 const struct io_address *io_stream_local(const struct io_stream *stream);
 

@@ -72,7 +72,7 @@ static void welcome(struct io_listener *listener, int fd)
 {
     struct io_stream *stream = io_stream_create(listener->loop, IO_PHASE_CONNECTING);
     stream->listener = listener;
-    stream->peer.transport = listener->address.transport;
+    stream->peer = listener->address; /* a unix peer has no name: both ends go by the path */
     stream->local = listener->address;
     io_stream_adopt(stream, fd);
     if (listener->address.transport != IO_UNIX) {

@@ -71,6 +71,10 @@ static void echo_on(enum io_transport transport, const char *host)
 {
     struct pair *pair = pair_open(io_loop_create(), transport, host);
     pair->service.side.on_bytes = side_echo;
+    if (transport == IO_UNIX) {
+        assert_string_equal(io_stream_peer(pair->service.side.stream)->host, host);
+        assert_string_equal(io_stream_local(pair->client.stream)->host, host);
+    }
     side_write(&pair->client, "hello");
     run_until(pair->service.loop, client_has_echo, &pair->client);
     assert_string_equal(text_cstr(&pair->client.received), "hello");
