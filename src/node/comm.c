@@ -32,6 +32,7 @@ struct comm {
     bool is_shaken; /* their handshake has come */
     bool is_held;
     bool is_pressed; /* too much waits to be sent */
+    bool is_trusted; /* read on even then */
     bool is_draining;
     bool is_closing;
 };
@@ -315,7 +316,7 @@ static void comm_on_pressure(void *user, bool on)
     if (comm->stream == NULL || comm->is_closing || comm->is_held) {
         return;
     }
-    if (on) {
+    if (on && !comm->is_trusted) {
         io_stream_pause(comm->stream);
     } else {
         io_stream_resume(comm->stream);
@@ -333,6 +334,14 @@ static void comm_on_closed(void *user, int code, const char *text)
     }
     comm->events->closed(comm->user, comm, code, text);
     comm_destroy(comm);
+}
+
+void comm_trust(struct comm *comm)
+{
+    comm->is_trusted = true;
+    if (comm->is_pressed && !comm->is_held && comm->stream != NULL && !comm->is_closing) {
+        io_stream_resume(comm->stream);
+    }
 }
 
 size_t comm_queued(const struct comm *comm)
@@ -355,7 +364,7 @@ void comm_release(struct comm *comm)
     if (comm->is_held) {
         comm->is_held = false;
         if (comm->stream != NULL && !comm->is_closing) {
-            if (!comm->is_pressed) {
+            if (!comm->is_pressed || comm->is_trusted) {
                 io_stream_resume(comm->stream);
             }
             drain(comm);

@@ -42,6 +42,9 @@ void comm_use(struct comm *comm, const struct comm_events *events, void *user);
 
 /* Send a message: takes what is in `out` and leaves it empty. Order is kept. */
 void comm_send(struct comm *comm, struct outgoing *out);
+/* Read on even while the peer is slow to read. For workers: two servers that both stop reading until the
+ * other reads would wait for ever. */
+void comm_trust(struct comm *comm);
 /* Bytes accepted and not yet taken by the system. */
 size_t comm_queued(const struct comm *comm);
 /* Stop and resume the handing over of messages (and, with it, reading). */

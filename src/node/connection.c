@@ -196,6 +196,7 @@ void connection_become_worker(struct request *request, worker_id worker)
         vec_push(&node->worker_streams, NULL);
     }
     become_stream(connection);
+    comm_trust(connection->comm);
     connection->stream->worker = worker;
     node->worker_streams.items[worker] = connection->stream;
 }
