@@ -18,7 +18,7 @@
 enum {
     CHANNEL_FD = 3,
     STDERR_SPACE = 4096,
-    LAST_WORDS_MAX = 4096, /* bytes of standard error in a report */
+    LAST_WORDS_MAX = 700, /* bytes of standard error in a report, which errors may shorten to 1,000 */
 };
 
 /* Seconds after the exit in which the rest of standard error must come. */
@@ -138,6 +138,25 @@ static void abandon(struct planner_process *process)
     free_if_done(process);
 }
 
+/* The end of what it printed, whole lines as far as possible, without white space around it. */
+static struct span last_words(const struct planner_process *process)
+{
+    struct span words = text_span(&process->last_words);
+    while (words.size > 0 && strchr(" \n\r\t", words.data[words.size - 1]) != NULL) {
+        words.size--;
+    }
+    if (words.size > LAST_WORDS_MAX) {
+        words.data += words.size - LAST_WORDS_MAX;
+        words.size = LAST_WORDS_MAX;
+        const uint8_t *line = memchr(words.data, '\n', words.size);
+        if (line != NULL) {
+            words.size -= (size_t)(line + 1 - words.data);
+            words.data = line + 1;
+        }
+    }
+    return words;
+}
+
 static void describe_end(const struct planner_process *process, struct text *out)
 {
     text_printf(out, "the planner (process %d) ", process->id);
@@ -149,9 +168,10 @@ static void describe_end(const struct planner_process *process, struct text *out
     } else {
         text_printf(out, "ended with status %d", process->status);
     }
-    if (process->last_words.size > 0) {
+    struct span words = last_words(process);
+    if (words.size > 0) {
         text_add_cstr(out, "; its last output was:\n");
-        text_add(out, text_span(&process->last_words));
+        text_add(out, words);
     }
 }
 
@@ -277,9 +297,9 @@ static void errors_read(void *user, size_t size)
     fwrite(process->error_space, 1, size, stderr);
     struct text *words = &process->last_words;
     text_add(words, span_of(process->error_space, size));
-    if (words->size > 2 * LAST_WORDS_MAX) {
-        memmove(words->data, words->data + words->size - LAST_WORDS_MAX, LAST_WORDS_MAX + 1);
-        words->size = LAST_WORDS_MAX;
+    if (words->size > 4 * STDERR_SPACE) { /* only the end matters */
+        memmove(words->data, words->data + words->size - STDERR_SPACE, STDERR_SPACE + 1);
+        words->size = STDERR_SPACE;
     }
 }
 

@@ -42,6 +42,11 @@ void topics_destroy(struct topics *topics)
     mem_free(topics);
 }
 
+struct node *topics_node(struct topics *topics)
+{
+    return topics->node;
+}
+
 static struct topic *topic_get(struct topics *topics, struct span name)
 {
     bool is_new;

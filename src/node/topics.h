@@ -27,6 +27,8 @@ void topics_log_value(struct topics *topics, const char *topic, struct span valu
  * False: malformed. `stream` NULL: from an RPC. */
 bool topics_log_from_peer(struct topics *topics, struct stream *stream, const struct frames *message,
                           struct span topic, struct span value);
+/* The node it belongs to. */
+struct node *topics_node(struct topics *topics);
 /* What the core noticed, in stock's words, to stock's topics. */
 void topics_notice(struct topics *topics, const struct notice *notice);
 /* Append [[time, event], …] of a topic to the answer; an unknown topic is empty. */

@@ -1,0 +1,235 @@
+/* topics_notice.c: what the core notices, in the words and under the topics of stock.
+ * Source: the log_event calls of distributed scheduler.py, stealing.py, shuffle/_scheduler_plugin.py. */
+#include "base/log.h"
+#include "node/node.h"
+#include "node/topics.h"
+
+#define LOGGER "distributed.scheduler"
+
+/* An event being written: a map whose size is known at the end. */
+struct draft {
+    struct text pairs;
+    uint32_t count;
+};
+
+static struct text *pair(struct draft *draft, const char *name)
+{
+    draft->count++;
+    msgpack_write_cstr(&draft->pairs, name);
+    return &draft->pairs;
+}
+
+static struct draft draft_of(const char *action)
+{
+    struct draft draft = {0};
+    msgpack_write_cstr(pair(&draft, "action"), action);
+    return draft;
+}
+
+static struct blob *draft_blob(const struct draft *draft)
+{
+    struct text map = {0};
+    msgpack_write_map(&map, draft->count);
+    msgpack_write_raw(&map, text_span(&draft->pairs));
+    struct blob *blob = payload_value(text_span(&map));
+    text_fini(&map);
+    return blob;
+}
+
+/* File it under the str `topic`; the draft stays. */
+static void file(struct topics *topics, const struct draft *draft, struct span topic)
+{
+    struct text name = {0};
+    struct blob *blob = draft_blob(draft);
+    msgpack_write_str(&name, topic);
+    topics_log(topics, text_span(&name), blob);
+    blob_unref(blob);
+    text_fini(&name);
+}
+
+static void put_keys(struct text *out, struct span_list keys)
+{
+    msgpack_write_array(out, keys.count);
+    for (uint32_t i = 0; i < keys.count; i++) {
+        msgpack_write_raw(out, keys.items[i]);
+    }
+}
+
+/* A Python set. */
+static void put_key_set(struct text *out, struct span_list keys)
+{
+    msgpack_write_map(out, 2);
+    msgpack_write_cstr(out, "__Set__");
+    msgpack_write_bool(out, true);
+    msgpack_write_cstr(out, "as-list");
+    put_keys(out, keys);
+}
+
+static struct span address_of(struct topics *topics, worker_id worker)
+{
+    return worker == WORKER_NONE ? (struct span){0} : view_worker_address(topics_node(topics)->core, worker);
+}
+
+static struct span client_name(struct topics *topics, client_id client)
+{
+    struct client_view view = {0};
+    if (client != CLIENT_NONE) {
+        view_client(topics_node(topics)->core, client, &view);
+    }
+    return view.name;
+}
+
+static void worker_added(struct topics *topics, const struct notice *notice)
+{
+    struct draft draft = draft_of("add-worker");
+    struct span address = address_of(topics, notice->worker);
+    file(topics, &draft, address);
+    msgpack_write_str(pair(&draft, "worker"), address);
+    file(topics, &draft, SPAN("all"));
+    text_fini(&draft.pairs);
+}
+
+static void worker_removed(struct topics *topics, const struct notice *notice)
+{
+    struct draft draft = draft_of("remove-worker");
+    struct span address = address_of(topics, notice->worker);
+    put_key_set(pair(&draft, "processing-tasks"), notice->busy);
+    put_key_set(pair(&draft, "lost-computed-tasks"), notice->keys);
+    put_key_set(pair(&draft, "lost-scattered-tasks"), notice->more_keys);
+    msgpack_write_str(pair(&draft, "stimulus_id"), notice->stimulus);
+    msgpack_write_bool(pair(&draft, "expected"), notice->flag);
+    file(topics, &draft, address);
+    msgpack_write_str(pair(&draft, "worker"), address);
+    file(topics, &draft, SPAN("all"));
+    text_fini(&draft.pairs);
+}
+
+static void worker_status(struct topics *topics, const struct notice *notice)
+{
+    struct draft draft = draft_of("worker-status-change");
+    msgpack_write_str(pair(&draft, "prev-status"), notice->text);
+    msgpack_write_str(pair(&draft, "status"), notice->text2);
+    msgpack_write_str(pair(&draft, "stimulus_id"), notice->stimulus);
+    file(topics, &draft, address_of(topics, notice->worker));
+    text_fini(&draft.pairs);
+}
+
+static void client_came_or_went(struct topics *topics, const struct notice *notice, const char *action)
+{
+    struct draft draft = draft_of(action);
+    struct span name = client_name(topics, notice->client);
+    msgpack_write_str(pair(&draft, "client"), name);
+    file(topics, &draft, SPAN("all"));
+    file(topics, &draft, name);
+    text_fini(&draft.pairs);
+}
+
+static void graph(struct topics *topics, const struct notice *notice, const char *status)
+{
+    struct draft draft = draft_of("update-graph");
+    msgpack_write_str(pair(&draft, "stimulus_id"), notice->stimulus);
+    if (notice->kind == NOTICE_GRAPH_ADDED) {
+        struct text *metrics = pair(&draft, "metrics");
+        msgpack_write_map(metrics, 3);
+        msgpack_write_cstr(metrics, "tasks");
+        msgpack_write_int(metrics, notice->number);
+        msgpack_write_cstr(metrics, "new_tasks");
+        msgpack_write_int(metrics, notice->number2);
+        msgpack_write_cstr(metrics, "key_collisions");
+        msgpack_write_int(metrics, notice->number3);
+    }
+    msgpack_write_cstr(pair(&draft, "status"), status);
+    file(topics, &draft, SPAN("scheduler"));
+    file(topics, &draft, client_name(topics, notice->client));
+    text_fini(&draft.pairs);
+}
+
+static void counted(struct topics *topics, const struct notice *notice, const char *action)
+{
+    struct draft draft = draft_of(action);
+    msgpack_write_int(pair(&draft, "count"), notice->number);
+    if (notice->kind == NOTICE_CANCELLED) {
+        msgpack_write_bool(pair(&draft, "force"), notice->flag);
+    }
+    file(topics, &draft, client_name(topics, notice->client));
+    text_fini(&draft.pairs);
+}
+
+static void ttl(struct topics *topics, const struct notice *notice)
+{
+    struct draft draft = draft_of("worker-ttl-timed-out");
+    struct text *workers = pair(&draft, "workers");
+    msgpack_write_array(workers, 1);
+    msgpack_write_str(workers, address_of(topics, notice->worker));
+    msgpack_write_float(pair(&draft, "ttl"), view_config(topics_node(topics)->core)->worker_ttl);
+    file(topics, &draft, SPAN("scheduler"));
+    text_fini(&draft.pairs);
+}
+
+static void no_workers(struct topics *topics, const struct notice *notice)
+{
+    struct draft draft = draft_of("no-workers-timeout-exceeded");
+    put_keys(pair(&draft, "keys"), notice->keys);
+    file(topics, &draft, SPAN("scheduler"));
+    text_fini(&draft.pairs);
+}
+
+static void retired(struct topics *topics, const struct notice *notice)
+{
+    struct draft draft = draft_of(notice->flag ? "retired" : "could-not-retire");
+    msgpack_write_str(pair(&draft, "stimulus_id"), notice->stimulus);
+    file(topics, &draft, address_of(topics, notice->worker));
+    text_fini(&draft.pairs);
+}
+
+/* ["request" | "confirm" | …, key, level, victim, thief]: stock logs tuples under "stealing". */
+static void steal(struct topics *topics, const struct notice *notice)
+{
+    struct text value = {0};
+    msgpack_write_array(&value, 5);
+    msgpack_write_str(&value, notice->text);
+    if (notice->keys.count > 0) {
+        msgpack_write_raw(&value, notice->keys.items[0]);
+    } else {
+        msgpack_write_nil(&value);
+    }
+    msgpack_write_int(&value, notice->number);
+    msgpack_write_str(&value, address_of(topics, notice->worker));
+    msgpack_write_str(&value, address_of(topics, notice->worker2));
+    topics_log_value(topics, "stealing", text_span(&value));
+    text_fini(&value);
+}
+
+static void shuffle(struct topics *topics, const struct notice *notice)
+{
+    struct draft draft = {0};
+    msgpack_write_str(pair(&draft, "action"), notice->text);
+    msgpack_write_str(pair(&draft, "shuffle"), notice->text2);
+    msgpack_write_str(pair(&draft, "stimulus"), notice->stimulus);
+    file(topics, &draft, SPAN("p2p"));
+    text_fini(&draft.pairs);
+}
+
+void topics_notice(struct topics *topics, const struct notice *notice)
+{
+    switch (notice->kind) {
+    case NOTICE_WORKER_ADDED: worker_added(topics, notice); break;
+    case NOTICE_WORKER_REMOVED: worker_removed(topics, notice); break;
+    case NOTICE_WORKER_STATUS: worker_status(topics, notice); break;
+    case NOTICE_CLIENT_ADDED: client_came_or_went(topics, notice, "add-client"); break;
+    case NOTICE_CLIENT_REMOVED: client_came_or_went(topics, notice, "remove-client"); break;
+    case NOTICE_GRAPH_ADDED: graph(topics, notice, "OK"); break;
+    case NOTICE_GRAPH_CANCELLED: graph(topics, notice, "cancelled"); break;
+    case NOTICE_GRAPH_FAILED: graph(topics, notice, "error"); break;
+    case NOTICE_CANCELLED: counted(topics, notice, "cancel"); break;
+    case NOTICE_RETRIED: counted(topics, notice, "retry"); break;
+    case NOTICE_STEAL: steal(topics, notice); break;
+    case NOTICE_TTL: ttl(topics, notice); break;
+    case NOTICE_NO_WORKERS_TIMEOUT: no_workers(topics, notice); break;
+    case NOTICE_RETIRED: retired(topics, notice); break;
+    case NOTICE_SHUFFLE: shuffle(topics, notice); break;
+    case NOTICE_REPLICATE:   /* stock logs nothing of the memory manager's single moves */
+    case NOTICE_TRANSITION:  /* plugins' business */
+    case NOTICE_TASK_DONE: break; /* the task stream's */
+    }
+}
