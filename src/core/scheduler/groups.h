@@ -11,7 +11,7 @@ struct group *group_ref(struct group *group);
 /* The last reference frees it. */
 void group_unref(struct group *group);
 /* The task joins: counts and size. */
-void group_add_task(struct group *group, struct task *task);
+void group_add_task(struct scheduler *s, struct group *group, struct task *task);
 /* `group` depends on `other` by one more edge. */
 void group_add_dependency(struct group *group, struct group *other);
 /* One measured action of one of its tasks; `start`, `stop` in seconds. */
@@ -23,12 +23,15 @@ void group_add_nbytes(struct group *group, int64_t difference);
 void group_unlist(struct scheduler *s, struct group *group);
 /* True if every task of it is in memory, erred, released or forgotten. */
 bool group_done(const struct group *group);
-/* Every listed group done (Dask's is_idle of the scheduler). O(groups). */
+/* Every listed group done (Dask's is_idle of the scheduler). */
 bool groups_all_done(const struct scheduler *s);
 /* A task of the prefix has been running for so long, and is not done. */
 void prefix_add_exec_time(struct scheduler *s, struct prefix *prefix, double seconds);
-/* Forget all prefixes (restart); no group may be listed. */
-void prefixes_clear(struct scheduler *s);
+/* Begin anew with prefixes (restart); no group may be listed. Groups that spans and computations still hold
+ * keep theirs. */
+void prefixes_retire(struct scheduler *s);
+void prefixes_fini(struct scheduler *s);
+/* Groups let go of each other, so that their tasks' ends free them (scheduler_destroy). */
 void groups_fini(struct scheduler *s);
 
 #endif

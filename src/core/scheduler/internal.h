@@ -147,7 +147,7 @@ struct prefix {
     int64_t nbytes_total;
     int64_t duration_us; /* all actions of its listed groups */
     struct duration_list durations;
-    struct VEC(struct group *) groups; /* listed ones, in order of creation */
+    struct VEC(struct group *) groups; /* listed ones */
     bool fast;                         /* stealing never moves it: default-task-durations ≤ 1 ms */
     /* occupancy.h */
     int64_t duration_ns;       /* what one of its tasks is expected to take */
@@ -172,6 +172,7 @@ struct group {
     uint32_t id;   /* never reused */
     uint32_t refs; /* tasks, edges of other groups, spans and computations that hold it: group_ref */
     uint32_t size; /* tasks it ever had: len(group) */
+    uint32_t prefix_slot; /* in its prefix's groups */
     bool listed;   /* in s->groups; false once all its tasks are forgotten */
     uint32_t state_counts[TASK_STATE_COUNT];
     struct VEC(struct group_edge) dependencies;
@@ -218,6 +219,7 @@ struct worker {
     struct VEC(task_id) actors;
     struct VEC(task_id) stealable[STEAL_LEVELS];
     double steal_in_flight_occupancy; /* seconds moving to (+) or from (−) it, unconfirmed */
+    int32_t steal_in_flight_tasks;    /* the tasks behind that */
     /* what it told about itself */
     struct span address, host, name, nanny, server_id, local_directory; /* owned; name: msgpack scalar */
     int64_t memory_limit, pid;
@@ -277,8 +279,8 @@ struct queue_entry {
 };
 struct queue {
     struct VEC(struct queue_entry) run; /* ascending; run_head is the next */
-    uint32_t run_head;
-    uint32_t run_live;
+    uint32_t run_head, run_live;
+    uint32_t run_base; /* added to a place in the run before a task keeps it; see queue.c */
     struct VEC(struct queue_entry) heap; /* what came out of order; four children a node */
 };
 
@@ -288,21 +290,26 @@ struct unrunnable {
 };
 
 #define TASK_CHUNK_BITS 12
+#define STORY_WISHES_MAX 16 /* recommendations of one move that its story shows */
 
 struct scheduler {
     struct scheduler_config config;
     struct prng prng;
     double now;          /* time of the last event */
-    struct step *step;   /* the one being filled */
+    struct step *step;   /* the one being filled; NULL between steps */
 
     /* tasks */
-    struct task **task_chunks;
+    struct task **task_chunks;  /* on cache lines, inside task_memory */
+    void **task_memory;
     uint32_t task_chunk_count, task_high; /* ids below task_high were ever used */
     struct VEC(task_id) task_free;
-    struct VEC(task_id) graveyard; /* forgotten in this step; recycled at the next */
+    struct VEC(task_id) graveyard; /* forgotten; recycled bit by bit from the next step on */
+    uint32_t graveyard_head;
     struct key_table keys;
     uint32_t task_count, task_serial, traversal;
+    uint64_t state_counts[TASK_STATE_COUNT]; /* of listed groups */
     int64_t run_id_last;
+    struct span compute_stimulus; /* of this step's compute messages; empty until the first */
     uint64_t transition_counter;
 
     /* workers */
@@ -333,6 +340,7 @@ struct scheduler {
     /* names of many tasks */
     struct map prefix_by_name, group_by_name;
     struct VEC(struct prefix *) prefixes;
+    struct VEC(struct prefix *) prefixes_retired; /* of before a restart */
     uint32_t group_serial;
     struct group *group_recent;      /* of the last task created */
     struct map names;                /* interned short strings: resources, actions */
@@ -347,11 +355,15 @@ struct scheduler {
 
     /* moves */
     struct VEC(struct want) wants;      /* the pending ones; drained by transitions_run() */
-    struct VEC(struct want) recommended; /* by the move being made, for the story */
+    struct want recommended[STORY_WISHES_MAX]; /* by the move being made, the first ones: for the story */
+    uint32_t recommended_total;
     task_id moving;                     /* the task being moved */
     uint8_t moving_wish;                /* what it recommended for itself; TASK_STATE_COUNT nothing */
+    struct VEC(task_id) ready;          /* scratch of move_processing_memory */
     struct VEC(struct failure *) failures_dropped; /* actions may point to them until the next step */
-    struct VEC(int64_t) scratch_bytes;  /* by worker_id; all zero between uses */
+    struct VEC(int64_t) scratch_bytes;  /* by worker_id; all zero between uses: place.c */
+    struct VEC(worker_id) scratch_workers;
+    struct arena place_arena;           /* of one placement: place.c */
     struct story *story;
 
     double generation, last_graph_time; /* FIFO priorities */

@@ -15,7 +15,7 @@ double worker_occupancy(const struct scheduler *s, const struct worker *worker);
 double total_occupancy(const struct scheduler *s);
 /* Seconds one task of the prefix is expected to run: average, else twice the longest seen running, else
  * unknown-task-duration. */
-double prefix_duration(const struct prefix *prefix);
+double prefix_duration(const struct scheduler *s, const struct prefix *prefix);
 
 /* One task of the prefix more, or less, on the worker (long-running ones do not count). */
 void occupancy_add(struct scheduler *s, struct worker *worker, struct prefix *prefix);

@@ -17,7 +17,7 @@ bool is_rootish(const struct scheduler *s, const struct task *task);
 /* NULL: none; the task then waits in queued or no-worker. */
 struct worker *decide_worker_rootish_queuing_disabled(struct scheduler *s, struct task *task);
 struct worker *decide_worker_rootish_queuing_enabled(struct scheduler *s);
-struct worker *decide_worker_non_rootish(struct scheduler *s, struct task *task, struct arena *arena);
+struct worker *decide_worker_non_rootish(struct scheduler *s, struct task *task);
 /* Running workers that the task's rules allow; O(workers) for a restricted task. */
 struct worker_set valid_workers(const struct scheduler *s, const struct task *task, struct arena *arena);
 bool worker_set_has(const struct worker_set *set, const struct scheduler *s, worker_id worker);
@@ -43,12 +43,13 @@ bool is_unoccupied(const struct scheduler *s, const struct worker *worker, doubl
 void place_worker_stopped(struct scheduler *s, struct worker *worker);
 /* Take part in s->running, or not. */
 void place_set_running(struct scheduler *s, struct worker *worker, bool running);
-/* Workers were added or removed: ranks follow s->workers_sorted. */
-void place_rerank(struct scheduler *s);
+/* A known worker joins s->workers_sorted, or leaves it (when it takes part in nothing else). */
+void place_add_worker(struct scheduler *s, struct worker *worker);
+void place_remove_worker(struct scheduler *s, struct worker *worker);
+void place_init(struct scheduler *s);
+void place_fini(struct scheduler *s);
+void place_check(const struct scheduler *s);
 /* task_slots_available: how many more tasks it may be sent from the queue. */
 int32_t worker_slots(const struct scheduler *s, const struct worker *worker);
-
-/* A sorted-by-address vector of workers: s->running, idle, saturated. */
-struct worker_vec VEC(worker_id);
 
 #endif

@@ -38,6 +38,7 @@ struct scheduler_config {
     const struct prefix_number *default_task_durations; /* names → seconds */
     uint32_t default_task_duration_count;
     bool transition_notices;           /* NOTICE_TRANSITION wanted (a plugin listens) */
+    bool task_notices;                 /* NOTICE_TASK_DONE wanted (task stream, history); true */
     bool check;                        /* scheduler_check() after each step */
 };
 

@@ -14,6 +14,8 @@ struct move {
     const struct event_task_finished *finished; /* processing → memory, by the worker it was sent to */
     struct failure *failure;                    /* → erred: why; the task's blame becomes this */
     struct span worker;                         /* → erred: address it erred on; empty: none */
+    struct startstop_list startstops;           /* → erred: of that run */
+    uint64_t thread;                            /* → erred: of that run */
 };
 
 /* Recommend that `task` moves to `to`. */
@@ -36,8 +38,8 @@ void transition_all(struct scheduler *s, struct task *task, enum task_state to, 
                          struct step *step);
 #include "core/scheduler/states.def"
 
-/* Set the state and count it in group and prefix. */
-void task_set_state(struct task *task, enum task_state to);
+/* Set the state and count it: in all, in group and prefix. */
+void task_set_state(struct scheduler *s, struct task *task, enum task_state to);
 
 /* Parts shared by several moves. */
 void propagate_released(struct scheduler *s, struct task *task);
@@ -45,11 +47,18 @@ void propagate_erred(struct scheduler *s, struct task *task, const struct move *
 void propagate_forgotten(struct scheduler *s, struct task *task, struct step *step);
 
 /* waiting_on and waiters, kept on the edges. */
-/* Take `task` off the waiters of its dependency in slot `slot`; true if it was there. */
-bool waiter_discard(struct scheduler *s, struct task *task, uint32_t slot);
-/* Off all waiters' lists; a dependency nobody waits for or wants is recommended RELEASED. */
-void waiter_discard_all(struct scheduler *s, struct task *task);
+/* `task` joins the waiters of its dependency `dependency` in slot `slot`; nothing happens if it is there. */
+void waiter_add(struct task *task, uint32_t slot, struct task *dependency);
+/* It leaves them; true if it was there. */
+bool waiter_discard(struct task *task, uint32_t slot, struct task *dependency);
 /* ts.waiters = None */
 void waiters_clear(struct scheduler *s, struct task *task);
+/* The dependency in slot `slot` is, or is not, missing. */
+void missing_add(struct task *task, uint32_t slot);
+bool missing_discard(struct task *task, uint32_t slot);
+/* ts.waiting_on = None */
+void missing_clear(struct task *task);
+/* Nobody needs the result: no task waits for it, no client wants it. */
+bool task_is_unneeded(const struct task *task);
 
 #endif
