@@ -329,6 +329,7 @@ static bool body_read(struct frame_reader *reader)
 int frame_reader_next(struct frame_reader *reader, struct frames *out_frames)
 {
     int code = OK;
+    frames_clear(out_frames); /* first, so that a buffer nobody else holds can be used again */
     if (reader->phase == PHASE_HEAD && unread_size(reader) >= HEAD_SIZE) {
         code = head_read(reader);
     }
@@ -341,7 +342,6 @@ int frame_reader_next(struct frame_reader *reader, struct frames *out_frames)
     bool complete = reader->phase == PHASE_BODY && body_read(reader);
     if (complete) {
         struct frames taken = reader->done;
-        frames_clear(out_frames);
         reader->done = *out_frames;
         *out_frames = taken;
         reader->phase = PHASE_HEAD;

@@ -53,8 +53,8 @@ void frame_reader_fini(struct frame_reader *reader);
 void frame_reader_space(struct frame_reader *reader, uint8_t **out_data, size_t *out_size);
 /* `size` bytes (0 is allowed) were put there. */
 void frame_reader_advance(struct frame_reader *reader, size_t size);
-/* Take the next complete message: 1 and *out_frames replaced; 0: more bytes are needed (an idle
- * reader then holds no buffer); ERR_MALFORMED, ERR_LIMIT: close the connection.
+/* Take the next complete message into *out_frames, which is emptied first. 1: it is there; 0: more bytes
+ * are needed (an idle reader then holds no buffer); ERR_MALFORMED, ERR_LIMIT: close the connection.
  * Call it until it gives 0 after each advance. */
 int frame_reader_next(struct frame_reader *reader, struct frames *out_frames) MUST_USE;
 /* For those who hold the bytes already (captures, tests): copy in as many of them as there is room for

@@ -130,6 +130,15 @@ int key_read(struct msgpack_reader *reader, struct arena *scratch, struct span *
 {
     struct msgpack_reader cursor = *reader;
     bool canonical = true;
+    bool is_short_text = cursor.at < cursor.end && (*cursor.at & 0xe0) == 0xa0;
+    if (is_short_text || (cursor.end - cursor.at > 1 && *cursor.at == 0xd9 && cursor.at[1] >= 32)) {
+        struct span text;
+        int code = msgpack_read_str(reader, &text);
+        if (code == OK) {
+            *out_key = span_of(cursor.at, (size_t)(reader->at - cursor.at));
+        }
+        return code;
+    }
     for (uint64_t todo = 1; todo > 0; todo--) {
         int code = key_step(&cursor, &todo, &canonical);
         if (code != OK) {

@@ -180,11 +180,16 @@ void message_print(struct text *out, const struct message *message, const struct
     text_add_cstr(out, info->op_size > 0 ? info->op : info->name);
     const void *body = &message->body;
     for (const struct message_field *field = message_fields(message->id); field->name; field++) {
-        if (field->type == FIELD_OP || message_field_is_default(field, body)) {
+        bool is_default = message_field_is_default(field, body);
+        if (field->type == FIELD_OP || (field->need == FIELD_OPT && is_default)) {
             continue;
         }
         text_printf(out, " %s=", field->name);
-        print_field(out, field, body, frames, value_size_max);
+        if (is_default && field->type <= FIELD_BIN) {
+            text_add_cstr(out, "None");
+        } else {
+            print_field(out, field, body, frames, value_size_max);
+        }
     }
     if (!message_port_is_stream(info->port) && info->op_size > 0 && !message->reply) {
         text_add_cstr(out, " reply=False");

@@ -1,13 +1,15 @@
-/* message_decode.c: a map becomes a struct in two passes over a short index.
+/* message_decode.c: a map becomes a struct.
  *
- * The first pass moves over the map once, checks every byte of it and notes where names and values
- * are. Then each name is looked for where the table expects it: stock writes its fields in a fixed
- * order, so the first comparison nearly always hits. Which message it is stands in `op`, often not the
- * first field; the decoder guesses it from the number of fields and only compares. */
+ * Stock writes a message's fields in a fixed order, and a connection repeats the same few messages. So
+ * a stream's map is first taken for the message that had as many fields the last time, in one pass that
+ * only compares names. If that does not hold, and for requests, it is read in two passes: the first
+ * moves over the map and notes where names and values are, the second looks each name up in the table
+ * of the message that `op`, wherever it stands, names. Either way every byte is checked once. */
 #include <math.h>
 
 #include "base/limits.h"
 #include "wire/message_field.h"
+#include "wire/msgpack_fast.h"
 
 enum {
     FIELDS_MAX = 128, /* of one map: six times the largest message */
@@ -32,28 +34,16 @@ void message_decoder_fini(struct message_decoder *decoder)
 
 /* ---- Pass one: the index ------------------------------------------------------------------------ */
 
-static bool is_ascii_short(const uint8_t *at, size_t size)
-{
-    uint8_t bits = 0;
-    for (size_t i = 0; i < size; i++) {
-        bits |= at[i];
-    }
-    return bits < 0x80;
-}
-
-/* A field's name: a short ASCII str, or whatever msgpack_read_str makes of it. */
+/* msgpack_read_str, with the usual case in place. */
 static inline int name_read(struct msgpack_reader *reader, struct span *out_name)
 {
-    size_t left = (size_t)(reader->end - reader->at);
-    if (left > 32 && (*reader->at & 0xe0) == 0xa0) {
-        size_t size = *reader->at & 31;
-        if (is_ascii_short(reader->at + 1, size)) {
-            *out_name = span_of(reader->at + 1, size);
-            reader->at += 1 + size;
-            return OK;
-        }
+    struct span name = msgpack_fast_str(reader->at, (size_t)(reader->end - reader->at));
+    if (name.data == NULL) {
+        return msgpack_read_str(reader, out_name);
     }
-    return msgpack_read_str(reader, out_name);
+    *out_name = name;
+    reader->at = name.data + name.size;
+    return OK;
 }
 
 /* msgpack_read_value, with the cheap cases in place. */
@@ -61,20 +51,13 @@ static inline int value_read(struct msgpack_reader *reader, struct span *out_val
 {
     const uint8_t *at = reader->at;
     size_t left = (size_t)(reader->end - at);
-    size_t size = 0;
-    if (left > 9) {
-        uint8_t mark = *at;
-        if (mark < 0x80 || mark >= 0xe0 || mark == 0xc0 || mark == 0xc2 || mark == 0xc3 ||
-            mark == 0x80 || mark == 0x90) {
-            size = 1;
-        } else if (mark == 0xcb || mark == 0xcf) {
-            size = 9;
-        } else if (mark == 0xc4 && left >= 2u + at[1]) {
-            size = 2u + at[1];
-        }
-    }
+    size_t size = msgpack_fast_size(at, left);
     if (size == 0) {
-        return msgpack_read_value(reader, out_value);
+        struct span text = msgpack_fast_str(at, left);
+        if (text.data == NULL) {
+            return msgpack_read_value(reader, out_value);
+        }
+        size = (size_t)(text.data - at) + text.size;
     }
     *out_value = span_of(at, size);
     reader->at += size;
@@ -106,9 +89,29 @@ static int map_index(struct msgpack_reader *reader, struct pair *pairs, uint32_t
 
 /* ---- Pass two: the fields ----------------------------------------------------------------------- */
 
+/* The names of the table are short: two words that may overlap beat a call of memcmp. */
 static inline bool name_is(struct span name, const char *text, size_t size)
 {
-    return name.size == size && memcmp(name.data, text, size) == 0;
+    uint64_t ours[2];
+    uint64_t theirs[2];
+    if (name.size != size) {
+        return false;
+    }
+    if (size < 8) {
+        size_t i = 0;
+        while (i < size && name.data[i] == (uint8_t)text[i]) {
+            i++;
+        }
+        return i == size;
+    }
+    if (size > 16) {
+        return memcmp(name.data, text, size) == 0;
+    }
+    memcpy(&ours[0], text, 8);
+    memcpy(&ours[1], text + size - 8, 8);
+    memcpy(&theirs[0], name.data, 8);
+    memcpy(&theirs[1], name.data + size - 8, 8);
+    return ours[0] == theirs[0] && ours[1] == theirs[1];
 }
 
 /* An int, or what Python's int() would make of a float or bool. */
@@ -117,6 +120,10 @@ static int number_decode(struct span value, int64_t *out)
     struct msgpack_reader reader = msgpack_reader(value);
     double real;
     bool flag;
+    if (value.data[0] < 0x80) {
+        *out = value.data[0];
+        return OK;
+    }
     int code = msgpack_read_int(&reader, out);
     if (code != ERR_TYPE) {
         return code;
@@ -159,6 +166,21 @@ static int flag_decode(struct span value, bool *out)
     return code;
 }
 
+/* A str or bin that was checked with the map: no need to look at its bytes again. */
+static inline bool bytes_view(struct span value, bool is_text, struct span *out)
+{
+    uint8_t mark = value.data[0];
+    if (is_text && (mark & 0xe0) == 0xa0) {
+        *out = span_of(value.data + 1, value.size - 1);
+        return true;
+    }
+    if (mark == (is_text ? 0xd9 : 0xc4)) {
+        *out = span_of(value.data + 2, value.size - 2);
+        return true;
+    }
+    return false;
+}
+
 /* The value, which is not nil, into the field's member. */
 static int field_decode(const struct message_field *field, struct span value,
                         struct arena *scratch, void *member)
@@ -170,9 +192,9 @@ static int field_decode(const struct message_field *field, struct span value,
     case FIELD_KEYS:
         return key_list_read(&reader, scratch, member);
     case FIELD_STR:
-        return msgpack_read_str(&reader, member);
+        return bytes_view(value, true, member) ? OK : msgpack_read_str(&reader, member);
     case FIELD_BIN:
-        return msgpack_read_bin(&reader, member);
+        return bytes_view(value, false, member) ? OK : msgpack_read_bin(&reader, member);
     case FIELD_INT:
         return number_decode(value, member);
     case FIELD_FLOAT:
@@ -342,19 +364,6 @@ static void message_reset(struct message *out)
     out->body.unknown_count = 0;
 }
 
-/* Which message has this op; the guess is right as long as a peer repeats itself. */
-static enum message_id op_resolve(struct message_decoder *decoder, struct span op, uint32_t count)
-{
-    uint16_t *guess = &decoder->guess[count % 16];
-    const struct message_info *info = message_info((enum message_id)*guess);
-    if (*guess != MESSAGE_UNKNOWN && name_is(op, info->op, info->op_size)) {
-        return (enum message_id)*guess;
-    }
-    enum message_id id = message_find(decoder->port, op);
-    *guess = (uint16_t)id;
-    return id;
-}
-
 /* Take `op` out of the index. ERR_MISSING: there is none, or it is no str. */
 static int op_take(struct message_decoder *decoder, const struct pair *pairs, uint32_t count,
                    struct message *out)
@@ -362,7 +371,8 @@ static int op_take(struct message_decoder *decoder, const struct pair *pairs, ui
     for (uint32_t i = 0; i < count; i++) {
         struct msgpack_reader reader = msgpack_reader(pairs[i].value);
         if (name_is(pairs[i].name, "op", 2) && msgpack_read_str(&reader, &out->op) == OK) {
-            out->id = op_resolve(decoder, out->op, count);
+            out->id = message_find(decoder->port, out->op);
+            decoder->guess[count % 16] = (uint16_t)out->id;
             return OK;
         }
     }
@@ -371,9 +381,81 @@ static int op_take(struct message_decoder *decoder, const struct pair *pairs, ui
     return ERR_MISSING;
 }
 
+/* ---- One pass: the guess ------------------------------------------------------------------------ */
+
+/* Move over `name` if that is what comes next. */
+static inline bool name_follows(struct msgpack_reader *reader, const char *name, size_t size)
+{
+    const uint8_t *at = reader->at;
+    if ((size_t)(reader->end - at) <= size || at[0] != (0xa0 | size) ||
+        !name_is(span_of(at + 1, size), name, size)) {
+        return false;
+    }
+    reader->at += 1 + size;
+    return true;
+}
+
+/* Move over "op" and the guessed message's op, if those come next. */
+static inline bool op_follows(struct msgpack_reader *reader, const struct message_info *info,
+                              struct message *out)
+{
+    struct span op;
+    if (!name_follows(reader, "op", 2) || name_read(reader, &op) != OK ||
+        !name_is(op, info->op, info->op_size)) {
+        return false;
+    }
+    out->op = op;
+    return true;
+}
+
+/* Decode a stream's map as the message that had as many fields last. false: it is another one, or has
+ * other fields or faults; nothing was moved then. */
+static bool guess_decode(struct message_decoder *decoder, struct msgpack_reader *reader,
+                         struct message *out)
+{
+    struct msgpack_reader cursor = *reader;
+    uint32_t left;
+    if (!message_port_is_stream(decoder->port) || msgpack_read_map(&cursor, &left) != OK ||
+        decoder->guess[left % 16] == MESSAGE_UNKNOWN) {
+        return false;
+    }
+    enum message_id id = (enum message_id)decoder->guess[left % 16];
+    const struct message_info *info = message_info(id);
+    message_reset(out);
+    bool has_op = op_follows(&cursor, info, out);
+    left -= has_op ? 1 : 0;
+    for (const struct message_field *field = message_fields(id); field->name != NULL; field++) {
+        struct span value;
+        if (field->type == FIELD_OP && !has_op) {
+            has_op = op_follows(&cursor, info, out);
+            left--;
+        } else if (left > 0 && name_follows(&cursor, field->name, field->name_size)) {
+            if (value_read(&cursor, &value) != OK ||
+                field_take(decoder, id, field, value, &out->body) != OK) {
+                return false;
+            }
+            left--;
+        } else if (field->type == FIELD_OP || field->need == FIELD_OPT) {
+            message_field_default(field, &out->body);
+        } else {
+            return false;
+        }
+    }
+    if (left > 0 || !has_op) {
+        return false;
+    }
+    out->id = id;
+    out->map = span_of(reader->at, (size_t)(cursor.at - reader->at));
+    *reader = cursor;
+    return true;
+}
+
 int message_decode(struct message_decoder *decoder, struct msgpack_reader *reader,
                    struct message *out_message)
 {
+    if (guess_decode(decoder, reader, out_message)) {
+        return OK;
+    }
     struct pair pairs[FIELDS_MAX];
     uint32_t count;
     const uint8_t *begin = reader->at;

@@ -10,10 +10,12 @@
  * (each item takes one at least), so no loop runs longer than its input. */
 #include "wire/msgpack.h"
 
+#include <endian.h>
 #include <math.h>
 
 #include "base/alloc.h"
 #include "base/limits.h"
+#include "wire/msgpack_fast.h"
 
 struct head {
     uint8_t type;    /* enum msgpack_type */
@@ -24,6 +26,10 @@ struct head {
 static uint64_t load_big_endian(const uint8_t *at, unsigned size)
 {
     uint64_t value = 0;
+    if (size == sizeof value) {
+        memcpy(&value, at, sizeof value);
+        return be64toh(value);
+    }
     for (unsigned i = 0; i < size; i++) {
         value = value << 8 | at[i];
     }
@@ -321,6 +327,37 @@ int msgpack_read_map(struct msgpack_reader *reader, uint32_t *out_count)
     return count_read(reader, MSGPACK_MAP, out_count);
 }
 
+/* Move over a scalar or the head of a container; *out_inside values follow inside it. */
+static inline int step(struct msgpack_reader *reader, uint64_t *out_inside)
+{
+    size_t left = (size_t)(reader->end - reader->at);
+    size_t size = msgpack_fast_size(reader->at, left);
+    *out_inside = 0;
+    if (size > 0) {
+        reader->at += size;
+        return OK;
+    }
+    struct span text = msgpack_fast_str(reader->at, left);
+    if (text.data != NULL) {
+        reader->at = text.data + text.size;
+        return OK;
+    }
+    struct head head;
+    int code = head_read(reader, &head);
+    if (code != OK) {
+        return code;
+    }
+    const uint8_t *body = reader->at + head.size;
+    reader->at = body;
+    if (head.type == MSGPACK_ARRAY || head.type == MSGPACK_MAP) {
+        *out_inside = head.type == MSGPACK_MAP ? 2 * (uint64_t)head.length : head.length;
+        return OK;
+    }
+    reader->at += head.length;
+    bool is_broken = head.type == MSGPACK_STR && !msgpack_is_utf8(span_of(body, head.length));
+    return is_broken ? ERR_MALFORMED : OK;
+}
+
 int msgpack_skip(struct msgpack_reader *reader)
 {
     uint64_t above[LIMIT_MSGPACK_DEPTH_MAX]; /* values left in the containers around the current one */
@@ -329,24 +366,18 @@ int msgpack_skip(struct msgpack_reader *reader)
     struct msgpack_reader cursor = *reader;
 
     for (;;) {
-        struct head head;
-        int code = head_read(&cursor, &head);
+        uint64_t inside;
+        int code = step(&cursor, &inside);
         if (code != OK) {
             return code;
         }
         left--;
-        cursor.at += head.size;
-        if (head.type == MSGPACK_ARRAY || head.type == MSGPACK_MAP) {
+        if (inside > 0) {
             if (depth == LIMIT_MSGPACK_DEPTH_MAX) {
                 return ERR_LIMIT;
             }
             above[depth++] = left;
-            left = head.type == MSGPACK_MAP ? 2 * (uint64_t)head.length : head.length;
-        } else {
-            if (head.type == MSGPACK_STR && !msgpack_is_utf8(span_of(cursor.at, head.length))) {
-                return ERR_MALFORMED;
-            }
-            cursor.at += head.length;
+            left = inside;
         }
         while (left == 0) {
             if (depth == 0) {
