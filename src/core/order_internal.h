@@ -14,6 +14,7 @@
 #define CASK_CORE_ORDER_INTERNAL_H
 
 #include "base/arena.h"
+#include "base/heap.h"
 #include "base/vec.h"
 #include "core/order.h"
 #include "core/order_set.h"
@@ -27,8 +28,9 @@ enum {
 };
 
 /* How much may be spent on knowing every node's roots exactly, as Python always does. Beyond, the
- * numbers of roots are estimated and leaves are taken in sorted order. Beyond is far from what
- * Python does in a minute: a graph of 100,000 roots that nearly all leaves need in part. */
+ * numbers of roots are estimated, and the next leaf is the first that touches the result. Beyond is
+ * where Python would need minutes and gigabytes: 10,000 roots that as many leaves need in part. In
+ * such graphs the results alive at a time stay within 2 % of what exact numbers give. */
 struct order_budget {
     uint64_t root_words;  /* 64-bit words touched by uniting sets of roots */
     uint64_t root_bytes;  /* memory of these sets at any time */
@@ -80,8 +82,9 @@ struct order {
     uint64_t *root_class_bits; /* what root_classes points into */
 
     /* Targets. */
-    struct order_stack heap; /* classes with roots still to be loaded */
-    uint32_t leaf_low;       /* leaves[leaf_low..leaf_high) have not been taken in sorted order */
+    struct order_stack class_heap; /* classes with roots still to be loaded */
+    struct heap touched;           /* unless classes_known: ranks of leaves that touch the result */
+    uint32_t leaf_low; /* leaves[leaf_low..leaf_high) have not been taken in sorted order */
     uint32_t leaf_high;
     bool longest_path;
     uint32_t reachable_count; /* nodes marked ORDER_REACHABLE */

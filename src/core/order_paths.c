@@ -310,13 +310,13 @@ static void end_branch(struct order *order, struct branch branch)
         execute_branch(order, branch);
     } else {
         order->marks[node] &= (uint8_t)~ORDER_RUNNABLE;
-        if (order_dependent_count(order, node) > 0) {
-            struct path_list list = {0};
-            list_append(order->paths, &list, path_of(order->paths, branch));
-            set_known(order, node, list);
-        } else if (branch.joined != ORDER_NONE) {
-            free_path(order->paths, branch.joined);
+        if (order_dependent_count(order, node) == 0) {
+            ASSERT(branch.joined == ORDER_NONE); /* joined paths end at reducers that have some */
+            return;
         }
+        struct path_list list = {0};
+        list_append(order->paths, &list, path_of(order->paths, branch));
+        set_known(order, node, list);
     }
 }
 

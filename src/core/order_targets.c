@@ -4,38 +4,39 @@
  * Leaves that need the same roots always tie on the first, so the heap holds classes of them. A class
  * never loses a leaf while it is in the heap, for its leaves can only run once all its roots have. So
  * its key is the degree (roots not loaded), a bit that is 0 once a leaf of it touches the result, and
- * the least rank of these leaves (else of all its leaves); it only ever falls.
+ * the least rank of these leaves (else of all its leaves); it only ever falls. Where the budget did
+ * not allow for classes, the leaf is the first by sort key among those that touch the result.
  * Must agree with: dask/order.py, get_target, use_longest_path and leafs_per_degree. */
 #include "core/order_internal.h"
 
 #define UNTOUCHED (UINT64_C(1) << 31)
 #define ONE_DEGREE (UINT64_C(1) << 32)
 
-static void heap_put(struct order *order, uint32_t place, uint32_t number)
+static void class_put(struct order *order, uint32_t place, uint32_t number)
 {
-    order->heap.items[place] = number;
+    order->class_heap.items[place] = number;
     order->classes.items[number].heap_place = place;
 }
 
-static void heap_rise(struct order *order, uint32_t number)
+static void class_rise(struct order *order, uint32_t number)
 {
     const struct leaf_class *classes = order->classes.items;
     uint32_t place = classes[number].heap_place;
     while (place > 0) {
-        uint32_t above = order->heap.items[(place - 1) / 2];
+        uint32_t above = order->class_heap.items[(place - 1) / 2];
         if (classes[above].key <= classes[number].key) {
             break;
         }
-        heap_put(order, place, above);
+        class_put(order, place, above);
         place = (place - 1) / 2;
     }
-    heap_put(order, place, number);
+    class_put(order, place, number);
 }
 
-static void heap_sink(struct order *order, uint32_t number)
+static void class_sink(struct order *order, uint32_t number)
 {
     const struct leaf_class *classes = order->classes.items;
-    const struct order_stack *heap = &order->heap;
+    const struct order_stack *heap = &order->class_heap;
     uint32_t place = classes[number].heap_place;
     for (uint32_t below; (below = 2 * place + 1) < heap->count; place = below) {
         if (below + 1 < heap->count &&
@@ -45,22 +46,35 @@ static void heap_sink(struct order *order, uint32_t number)
         if (classes[number].key <= classes[heap->items[below]].key) {
             break;
         }
-        heap_put(order, place, heap->items[below]);
+        class_put(order, place, heap->items[below]);
     }
-    heap_put(order, place, number);
+    class_put(order, place, number);
 }
 
-static void heap_remove(struct order *order, uint32_t number)
+static void class_remove(struct order *order, uint32_t number)
 {
     uint32_t place = order->classes.items[number].heap_place;
-    ASSERT(place < order->heap.count && order->heap.items[place] == number);
-    uint32_t last = vec_pop(&order->heap);
+    ASSERT(place < order->class_heap.count && order->class_heap.items[place] == number);
+    uint32_t last = vec_pop(&order->class_heap);
     if (last != number) {
-        heap_put(order, place, last);
-        heap_rise(order, last);
-        heap_sink(order, last);
+        class_put(order, place, last);
+        class_rise(order, last);
+        class_sink(order, last);
     }
     order->classes.items[number].heap_place = ORDER_NONE;
+}
+
+static bool touched_before(void *context, uint32_t rank_a, uint32_t rank_b)
+{
+    (void)context;
+    return rank_a < rank_b;
+}
+
+static void touched_set_place(void *context, uint32_t rank, uint32_t place)
+{
+    (void)context; /* only the first is ever removed: no place need be known */
+    (void)rank;
+    (void)place;
 }
 
 static bool is_root(const struct order *order, uint32_t node)
@@ -105,55 +119,85 @@ static bool use_longest_path(const struct order *order)
     return true;
 }
 
-void order_targets_init(struct order *order)
+/* The key of each class from the leaf that comes first, and all classes into the heap. */
+static void fill_heap(struct order *order)
 {
-    order_sort(order, order->leaves, order->leaf_count);
-    order->longest_path = use_longest_path(order);
-    order->leaf_low = 0;
-    order->leaf_high = order->leaf_count;
     for (uint32_t number = 0; number < order->classes.count; number++) {
         struct leaf_class *leaf_class = &order->classes.items[number];
         leaf_class->key = ONE_DEGREE * leaf_class->roots.count + UINT32_MAX;
     }
     for (uint32_t rank = 0; rank < order->leaf_count; rank++) {
         uint32_t leaf = order->leaves[rank];
-        order->nodes[leaf].place = rank;
-        if (order->classes_known && !is_root(order, leaf)) {
+        if (!is_root(order, leaf)) {
             struct leaf_class *leaf_class = &order->classes.items[order->sets[leaf]];
             uint64_t key = ONE_DEGREE * leaf_class->roots.count + UNTOUCHED + rank;
             leaf_class->key = key < leaf_class->key ? key : leaf_class->key;
         }
     }
     for (uint32_t number = 0; number < order->classes.count; number++) {
-        vec_push(&order->heap, number);
+        vec_push(&order->class_heap, number);
         order->classes.items[number].heap_place = number;
-        heap_rise(order, number);
+        class_rise(order, number);
+    }
+}
+
+void order_targets_init(struct order *order)
+{
+    order_sort(order, order->leaves, order->leaf_count);
+    order->longest_path = use_longest_path(order);
+    order->leaf_low = 0;
+    order->leaf_high = order->leaf_count;
+    for (uint32_t rank = 0; rank < order->leaf_count; rank++) {
+        order->nodes[order->leaves[rank]].place = rank;
+    }
+    heap_init(&order->touched, NULL, touched_before, touched_set_place);
+    if (order->classes_known) {
+        fill_heap(order);
     }
 }
 
 void order_targets_fini(struct order *order)
 {
-    vec_fini(&order->heap);
+    heap_fini(&order->touched);
+    vec_fini(&order->class_heap);
     vec_fini(&order->classes);
     mem_free(order->root_classes);
     mem_free(order->root_class_bits);
 }
 
-uint32_t order_targets_next(struct order *order)
+/* The first leaf that touches the result and is not in it; ORDER_NONE if there is none. */
+static uint32_t next_touched(struct order *order)
 {
-    if (order->reachable_count > 0 && order->heap.count > 0) {
-        uint64_t key = order->classes.items[order->heap.items[0]].key;
-        uint32_t leaf = order->leaves[key & (UNTOUCHED - 1)];
+    while (order->touched.count > 0) {
+        uint32_t leaf = order->leaves[heap_first(&order->touched)];
         if (!order_in_result(order, leaf)) {
             return leaf;
         }
+        heap_remove(&order->touched, 0);
     }
-    uint32_t leaf;
-    do {
+    return ORDER_NONE;
+}
+
+/* The leaf that dask's rule takes in the middle of a graph; ORDER_NONE at its start and end. */
+static uint32_t next_by_degree(const struct order *order)
+{
+    if (order->reachable_count == 0 || order->class_heap.count == 0) {
+        return ORDER_NONE;
+    }
+    uint64_t key = order->classes.items[order->class_heap.items[0]].key;
+    uint32_t leaf = order->leaves[key & (UNTOUCHED - 1)];
+    return order_in_result(order, leaf) ? ORDER_NONE : leaf;
+}
+
+uint32_t order_targets_next(struct order *order)
+{
+    uint32_t leaf = order->classes_known ? next_by_degree(order) : next_touched(order);
+    while (leaf == ORDER_NONE) {
         ASSERT(order->leaf_low < order->leaf_high);
         leaf = order->longest_path ? order->leaves[--order->leaf_high]
                                    : order->leaves[order->leaf_low++];
-    } while (order_in_result(order, leaf));
+        leaf = order_in_result(order, leaf) ? ORDER_NONE : leaf;
+    }
     return leaf;
 }
 
@@ -169,9 +213,9 @@ void order_targets_root_loaded(struct order *order, uint32_t root)
         ASSERT(leaf_class->key >= ONE_DEGREE);
         leaf_class->key -= ONE_DEGREE;
         if (leaf_class->key < ONE_DEGREE) {
-            heap_remove(order, number);
+            class_remove(order, number);
         } else {
-            heap_rise(order, number);
+            class_rise(order, number);
         }
     }
 }
@@ -183,7 +227,11 @@ void order_targets_reach(struct order *order, uint32_t node)
     }
     order->marks[node] |= ORDER_REACHABLE;
     order->reachable_count++;
-    if (!order->classes_known || order_dependent_count(order, node) > 0) {
+    if (order_dependent_count(order, node) > 0) {
+        return;
+    }
+    if (!order->classes_known) {
+        heap_add(&order->touched, order->nodes[node].place);
         return;
     }
     uint32_t number = order->sets[node];
@@ -191,6 +239,6 @@ void order_targets_reach(struct order *order, uint32_t node)
     uint64_t key = leaf_class->key / ONE_DEGREE * ONE_DEGREE + order->nodes[node].place;
     if (leaf_class->heap_place != ORDER_NONE && key < leaf_class->key) {
         leaf_class->key = key;
-        heap_rise(order, number);
+        class_rise(order, number);
     }
 }
