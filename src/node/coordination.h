@@ -8,6 +8,9 @@
 void coordination_reply(struct node *node, uint64_t request, const struct answer *answer);
 /* ACTION_SHUFFLE_DONE: shuffle_inputs_done to all participants, then nil to the request. Inside a step. */
 void coordination_shuffle_done(struct node *node, const struct action_shuffle_done *done);
+/* Published datasets: what waits (rpc_publish.c). */
+struct publish *publish_create(void);
+void publish_destroy(struct publish *publish);
 /* The stream message that publish_put and publish_delete of the same uid wait for. */
 void publish_flushed(struct node *node, struct span uid);
 

@@ -21,6 +21,7 @@
 struct connection;
 struct lifecycle;
 struct planner;
+struct publish;
 struct task_stream;
 struct topics;
 
@@ -70,6 +71,7 @@ struct node {
     double tick_due;               /* when tick_timer rings; infinity: not set */
     struct map worker_plugins, nanny_plugins;  /* name → struct blob * (bin of the pickle) */
     struct blob *metadata;         /* task metadata tree, see rpc_metadata.c */
+    struct publish *publish;
     struct topics *topics;
     struct task_stream *task_stream;
     struct planner *planner;

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "node/coordination.h"
 #include "node/core_config.h"
 #include "node/lifecycle.h"
 #include "node/listen.h"
@@ -196,6 +197,7 @@ int node_create(const struct config *config, const struct node_options *options,
     uint64_t files = io_open_files_max();
     node->rpc = rpc_pool_create(&node->comm_settings, (uint32_t)(files / 2 > 8192 ? 8192 : files / 2));
     node->tick_timer = io_timer_create(node->loop, tick, node);
+    node->publish = publish_create();
     node->topics = topics_create(node, (uint32_t)config_int(config, "distributed.admin.low-level-log-length", 1000));
     node->task_stream = task_stream_create(node);
     node->planner = planner_create(node);
@@ -278,6 +280,7 @@ void node_destroy(struct node *node)
     io_loop_destroy(node->loop); /* closes every connection, each of which tells the core */
     task_stream_destroy(node->task_stream);
     topics_destroy(node->topics);
+    publish_destroy(node->publish);
     scheduler_destroy(node->core);
     step_fini(&node->step);
     io_tls_destroy(node->tls);
