@@ -135,12 +135,12 @@ class Scheduler(Process):
     """The scheduler under test"""
 
     def __init__(self, *options, host="127.0.0.1", port=None, env=None):
-        name = host.partition("://")[2].strip("[]") or host
-        self.protocol = host.partition("://")[0] if "://" in host else "tcp"
+        scheme, _, name = host.rpartition("://")
+        name = name.strip("[]")
+        self.protocol = scheme or "tcp"
         self.port = port or free_port(name)
         command = shlex.split(SCHEDULER_CMD) + ["--host", host, "--port", str(self.port)]
-        if "--dashboard-address" not in options:
-            options = ("--dashboard-address", "127.0.0.1:0", *options)
+        options = ("--dashboard-address", "127.0.0.1:0", *options)
         super().__init__("scheduler", [*command, *options], env)
         netloc = f"[{name}]" if ":" in name else name
         self.address = f"{self.protocol}://{netloc}:{self.port}"

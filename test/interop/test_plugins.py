@@ -5,7 +5,6 @@ import sys
 
 import pytest
 from distributed import NannyPlugin, SchedulerPlugin, WorkerPlugin, get_worker
-from distributed.diagnostics.plugin import PipInstall  # noqa: F401  (must be importable)
 from harness import eventually
 from tasks import inc
 
