@@ -10,10 +10,12 @@ import dask
 import numpy as np
 import pytest
 from dask import delayed
-from dask._expr import FinalizeCompute, LLGExpr
-from dask._task_spec import Alias, DataNode, Task, TaskRef
+from dask._expr import FinalizeCompute, HLGExpr, LLGExpr, _HLGExprSequence
+from dask._task_spec import Alias, DataNode, List, Task, TaskRef
 from dask.base import collections_to_expr
 from dask.core import istask
+from dask.delayed import Delayed, single_key
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.tokenize import tokenize
 from distributed.client import SourceCode
 from distributed.protocol import deserialize, serialize, to_serialize
@@ -436,22 +438,30 @@ def test_planner_goes_on_after_errors(planner):
 # ---- speed and concurrency ----
 
 
+def calls_into_one_sum(n):
+    """As delayed(sum)([delayed(neg)(i) for i in range(n)]), which takes the client long to build."""
+    tasks = [Task(f"neg-{i:032x}", operator.neg, i) for i in range(n)]
+    tasks.append(Task("sum-0", sum, List(*[TaskRef(task.key) for task in tasks])))
+    layers = {task.key: MaterializedLayer({task.key: task}) for task in tasks}
+    dependencies = {task.key: set(task.dependencies) for task in tasks}
+    return _HLGExprSequence(
+        HLGExpr(
+            dsk=HighLevelGraph(layers, dependencies),
+            low_level_optimizer=Delayed.__dask_optimize__,
+            output_keys=["sum-0"],
+            postcompute=(single_key, ()),
+        )
+    )
+
+
 def test_delayed_is_linear(planner):
-    """Stock needs over 100 s for the larger one."""
-
-    def seconds(n):
-        expression = client_expression(delayed(sum)([delayed(operator.neg)(i) for i in range(n)]))
-        header, frames = serialize(to_serialize(expression), on_error="raise")
-        from distributed.protocol.serialize import Serialized
-
-        start = time.perf_counter()
-        graph = planner.materialise(Serialized(header, frames))
-        assert len(graph.specs) == n + 1
-        return min(time.perf_counter() - start, graph.fields["seconds"])
-
-    seconds(500)
-    small, large = seconds(2_000), seconds(8_000)
-    assert large < 12 * small
+    """Twenty times the tasks take about twenty times as long; on stock, four hundred times."""
+    check_same(planner, calls_into_one_sum(100))
+    small, large = (
+        min(planner.materialise(calls_into_one_sum(n)).fields["seconds"] for _ in range(2))
+        for n in (1_500, 30_000)
+    )
+    assert large < 80 * small
 
 
 def test_many_parts(planner):

@@ -43,7 +43,7 @@ def _read_messages(channel, queries, graphs, users, loop, stopped) -> None:
 
 
 async def _serve(peer: socket.socket) -> None:
-    from cask.planner import cull
+    from cask.planner import cull, spec_pickle
     from cask.planner.channel import Channel
     from cask.planner.graph_jobs import GraphJobs
     from cask.planner.queries import Queries
@@ -51,6 +51,7 @@ async def _serve(peer: socket.socket) -> None:
     from cask.planner.user_jobs import UserJobs
 
     cull.install()
+    spec_pickle.install()
     loop = asyncio.get_running_loop()
     channel = Channel(peer)
     queries = Queries(channel)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgpack
-from dask._task_spec import GraphNode
+from dask._task_spec import GraphNode, Task
 from dask.core import istask
 from distributed.protocol import pickle as distributed_pickle
 from distributed.protocol.core import dumps
@@ -113,6 +113,8 @@ class AnnotationSets:
 
 def _flags(node: GraphNode, barrier_type) -> int:
     flags = DATA_PRODUCER if node.data_producer else 0
+    if type(node) is Task:
+        return flags
     if not istask(node):
         flags |= NOT_A_TASK
     if barrier_type is not None and isinstance(node, barrier_type):
