@@ -75,7 +75,7 @@ def test_failed_futures_are_removed_by_hand(client):
     assert sorted(df.part.unique().compute()) == [0, 1, 3]
 
 
-@pytest.mark.seed("S22")
+@pytest.mark.seed("S22", "S140")
 def test_the_futures_api_makes_it_natural(client):
     futures = client.map(lambda x: 10 / x, [1, 0, 2, 0, 5])
     wait(futures)

@@ -18,7 +18,7 @@ def x():
     return da.ones((400, 400), chunks=(200, 200)).map_blocks(slowinc, delay=0.05, dtype=float).sum()
 
 
-@pytest.mark.seed("S31", "S182", "S183", "S184", "S187")
+@pytest.mark.seed("S187")
 def test_services_are_told(cluster, client):
     services = client.scheduler_info()["services"]
     assert isinstance(services, dict)

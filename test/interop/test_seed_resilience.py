@@ -22,7 +22,7 @@ def test_a_nanny_restarts_its_worker(make_cluster, connect):
     assert client.submit(inc, 1).result() == 2
 
 
-@pytest.mark.seed("S113", "S121")
+@pytest.mark.seed("S23", "S113", "S121")
 def test_work_of_a_lost_node_is_done_elsewhere(make_cluster, connect):
     cluster = make_cluster("a", "b", nanny=True)
     client = connect(cluster)
@@ -165,7 +165,7 @@ def test_a_signal_ends_the_scheduler_and_its_workers_cleanly(make_cluster, signu
     assert cluster.workers["w"].wait(20) == 0
 
 
-@pytest.mark.seed("S131", "S132", "S133")
+@pytest.mark.seed("S29", "S131", "S132", "S133")
 def test_idle_workers_steal(client, a):
     f = client.submit(slowinc, 0, delay=0.1, workers="alice")  # how long such a task takes
     wait(f)
