@@ -44,6 +44,7 @@ static const struct opcode OPCODES[256] = {
 enum {
     BOOKED_BYTES = 6,          /* bytes an object in a typical graph, to book room by */
     BOOKED_MAX = 1u << 16,     /* objects that are booked before any was read */
+    BOOKED_ENTRIES = 64,       /* of the stack */
     MEMO_MAX = (1u << 30) - 1, /* what a fixup's index can hold */
 };
 
@@ -463,6 +464,7 @@ int pickle_read(struct span bytes, struct pickle_tree *out_tree)
     }
     struct pickle_tree tree = {.bytes = bytes};
     struct reader r = {.tree = &tree, .end = (uint32_t)bytes.size};
+    vec_reserve(&r.stack, BOOKED_ENTRIES);
     book_room(&tree);
     int error = read_all(&r);
     vec_fini(&r.stack);

@@ -192,11 +192,11 @@ static void find_holes(struct pickle_emitter *emitter, const struct pickle_node 
             vec_push(&emitter->holes, (struct pickle_hole){part->start, part->end, place_index});
         }
     }
-    struct pickle_hole *holes = emitter->holes.items + first;
     uint32_t found = emitter->holes.count - first;
     if (found < 2) {
         return;
     }
+    struct pickle_hole *holes = emitter->holes.items + first;
     qsort(holes, found, sizeof *holes, compare_holes);
     uint32_t kept = 1;
     for (uint32_t i = 1; i < found; i++) {
