@@ -32,8 +32,7 @@ bool address_is_secure(enum address_scheme scheme)
 /* Cut "scheme://" off `text`. false: there is none. */
 static bool scheme_cut(struct span *text, struct span *out_scheme)
 {
-    const uint8_t *mark =
-        text->size < 3 ? NULL : memmem(text->data, text->size, "://", 3);
+    const uint8_t *mark = text->size < 3 ? NULL : memmem(text->data, text->size, "://", 3);
     if (mark == NULL) {
         return false;
     }
@@ -103,8 +102,8 @@ static bool host_is_clean(struct span host)
 int address_parse(struct span text, enum address_scheme default_scheme, uint16_t default_port,
                   struct address *out_address)
 {
-    struct address address = {.scheme = default_scheme, .has_port = default_port != 0,
-                              .port = default_port};
+    struct address address = {
+        .scheme = default_scheme, .has_port = default_port != 0, .port = default_port};
     struct span scheme;
     struct span host = {0};
     struct span port = {0};

@@ -126,8 +126,8 @@ static int zlib_run(z_stream *stream, struct span bytes, uint64_t size_max, stru
             if (out->capacity >= size_max) {
                 return ERR_LIMIT;
             }
-            uint64_t grown = (uint64_t)out->capacity * 2 < size_max ? (uint64_t)out->capacity * 2
-                                                                    : size_max;
+            uint64_t grown =
+                (uint64_t)out->capacity * 2 < size_max ? (uint64_t)out->capacity * 2 : size_max;
             *buf = buf_create((size_t)grown);
             memcpy((*buf)->data, out->data, out->size);
             (*buf)->size = out->size;

@@ -15,13 +15,13 @@
 #include "base/limits.h"
 
 enum {
-    READ_SIZE = 64 * 1024,        /* receive buffer; larger messages go to segments */
-    READ_ROOM_MIN = 8 * 1024,     /* less room than this is not worth a read */
-    DIRECT_MIN = 16 * 1024,       /* segments lacking less than this are filled by way of the buffer */
-    SEGMENT_STEP = 1024 * 1024,   /* a segment's first allocation; then it doubles */
-    COPY_MAX = 4096,              /* outgoing frames up to this are joined, larger ones referenced */
-    LENGTHS_KEPT_MAX = 4096,      /* a longer table of lengths is not kept for the next message */
-    HEAD_SIZE = 16,               /* PREFIX and NFRAMES */
+    READ_SIZE = 64 * 1024,    /* receive buffer; larger messages go to segments */
+    READ_ROOM_MIN = 8 * 1024, /* less room than this is not worth a read */
+    DIRECT_MIN = 16 * 1024,   /* segments lacking less than this are filled by way of the buffer */
+    SEGMENT_STEP = 1024 * 1024, /* a segment's first allocation; then it doubles */
+    COPY_MAX = 4096,            /* outgoing frames up to this are joined, larger ones referenced */
+    LENGTHS_KEPT_MAX = 4096,    /* a longer table of lengths is not kept for the next message */
+    HEAD_SIZE = 16,             /* PREFIX and NFRAMES */
 };
 
 enum frame_phase { PHASE_HEAD, PHASE_LENGTHS, PHASE_BODY };
@@ -412,7 +412,8 @@ void frame_encode_parts(struct span head, const struct slice *rest, uint32_t cou
 void frame_encode(const struct frames *message, struct frames *chunks)
 {
     ASSERT(message->count > 0);
-    frame_encode_parts(slice_span(message->items[0]), message->items + 1, message->count - 1, chunks);
+    frame_encode_parts(slice_span(message->items[0]), message->items + 1, message->count - 1,
+                       chunks);
 }
 
 void frame_encode_ws(struct span head, const struct slice *rest, uint32_t count,

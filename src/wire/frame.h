@@ -32,10 +32,11 @@ uint64_t frames_size(const struct frames *frames);
 struct frame_reader {
     struct buf *buf; /* receive buffer: bytes [at, buf->size) are unread; NULL while idle */
     size_t at;
-    struct buf **spare; /* optional, set after init: where an idle reader leaves its buffer and a waking
+    struct buf *
+        *spare;     /* optional, set after init: where an idle reader leaves its buffer and a waking
                          * one looks first; one for all readers of a thread */
-    uint32_t phase;     /* of enum frame_phase, frame.c */
-    bool direct;        /* frame_reader_space() lent the segment, not the receive buffer */
+    uint32_t phase; /* of enum frame_phase, frame.c */
+    bool direct;    /* frame_reader_space() lent the segment, not the receive buffer */
     uint64_t prefix;
     uint32_t frame_count;
     uint64_t body_size; /* of the message being read */

@@ -16,7 +16,8 @@ struct handshake {
 struct handshake handshake_ours(enum compress_method compression);
 void handshake_encode(const struct handshake *handshake, struct outgoing *message);
 /* ERR_MISSING, ERR_TYPE: `error` says which field. */
-int handshake_decode(struct span frame0, struct handshake *out_handshake, struct text *error) MUST_USE;
+int handshake_decode(struct span frame0, struct handshake *out_handshake,
+                     struct text *error) MUST_USE;
 /* The lower pickle protocol; the compression if both named the same. */
 struct handshake handshake_agree(const struct handshake *ours, const struct handshake *theirs);
 

@@ -54,7 +54,7 @@ struct message {
     enum message_id id;
     struct span map;           /* the whole map, raw */
     struct span op;            /* text; data NULL: there was none */
-    struct span unknown_field; /* name of the first field that messages.def lacks; data NULL: none */
+    struct span unknown_field; /* the first field that messages.def lacks; data NULL: none */
     struct span serializers;   /* rpc: raw list of family names, data NULL: none */
     bool reply;                /* rpc: an answer is wanted */
     bool close;                /* rpc: close the connection after the answer */
@@ -111,7 +111,7 @@ void message_defaults(enum message_id id, void *body);
 
 /* One dependency of a task that is sent to a worker. */
 struct compute_task_dependency {
-    struct span key;            /* canonical */
+    struct span key; /* canonical */
     int64_t nbytes;
     const struct span *holders; /* addresses as msgpack strs, ready to be copied */
     uint32_t holder_count;

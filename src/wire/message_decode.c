@@ -182,8 +182,8 @@ static inline bool bytes_view(struct span value, bool is_text, struct span *out)
 }
 
 /* The value, which is not nil, into the field's member. */
-static int field_decode(const struct message_field *field, struct span value,
-                        struct arena *scratch, void *member)
+static int field_decode(const struct message_field *field, struct span value, struct arena *scratch,
+                        void *member)
 {
     struct msgpack_reader reader = msgpack_reader(value);
     switch ((enum field_type)field->type) {
@@ -262,8 +262,8 @@ static int field_take(struct message_decoder *decoder, enum message_id id,
 }
 
 /* A field that the table lacks: a control field of a request, `op`, or one that is unknown. */
-static int other_take(struct message_decoder *decoder, enum message_id id,
-                      const struct pair *pair, struct message *out)
+static int other_take(struct message_decoder *decoder, enum message_id id, const struct pair *pair,
+                      struct message *out)
 {
     if (name_is(pair->name, "op", 2)) {
         return OK;

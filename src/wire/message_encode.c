@@ -9,8 +9,7 @@ static bool field_is_written(const struct message_field *field, const void *body
     return field->need != FIELD_OPT || !message_field_is_default(field, body);
 }
 
-static void field_encode(struct outgoing *out, const struct message_field *field,
-                         const void *body)
+static void field_encode(struct outgoing *out, const struct message_field *field, const void *body)
 {
     const void *member = (const char *)body + field->offset;
     const struct span *span = member;

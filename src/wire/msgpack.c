@@ -145,9 +145,9 @@ enum msgpack_type msgpack_peek(const struct msgpack_reader *reader)
 const char *msgpack_type_name(enum msgpack_type type)
 {
     static const char *const names[] = {
-        [MSGPACK_NIL] = "nil",     [MSGPACK_BOOL] = "bool", [MSGPACK_INT] = "int",
-        [MSGPACK_FLOAT] = "float", [MSGPACK_STR] = "str",   [MSGPACK_BIN] = "bytes",
-        [MSGPACK_ARRAY] = "list",  [MSGPACK_MAP] = "map",   [MSGPACK_EXT] = "ext",
+        [MSGPACK_NIL] = "nil",      [MSGPACK_BOOL] = "bool", [MSGPACK_INT] = "int",
+        [MSGPACK_FLOAT] = "float",  [MSGPACK_STR] = "str",   [MSGPACK_BIN] = "bytes",
+        [MSGPACK_ARRAY] = "list",   [MSGPACK_MAP] = "map",   [MSGPACK_EXT] = "ext",
         [MSGPACK_NONE] = "nothing",
     };
     return names[type];
@@ -360,7 +360,8 @@ static inline int step(struct msgpack_reader *reader, uint64_t *out_inside)
 
 int msgpack_skip(struct msgpack_reader *reader)
 {
-    uint64_t above[LIMIT_MSGPACK_DEPTH_MAX]; /* values left in the containers around the current one */
+    uint64_t
+        above[LIMIT_MSGPACK_DEPTH_MAX]; /* values left in the containers around the current one */
     uint32_t depth = 0;
     uint64_t left = 1; /* values left in the current container */
     struct msgpack_reader cursor = *reader;

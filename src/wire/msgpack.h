@@ -32,7 +32,8 @@ struct msgpack_reader {
 
 static inline struct msgpack_reader msgpack_reader(struct span bytes)
 {
-    return (struct msgpack_reader){bytes.data, bytes.size == 0 ? bytes.data : bytes.data + bytes.size};
+    return (struct msgpack_reader){bytes.data,
+                                   bytes.size == 0 ? bytes.data : bytes.data + bytes.size};
 }
 
 static inline bool msgpack_at_end(const struct msgpack_reader *reader)

@@ -24,9 +24,9 @@ static const struct span one_pickled = {(const uint8_t *)"\x81\xab__Pickled__\x0
 
 /* A placeholder inside a value. */
 struct place {
-    size_t begin;       /* its map's bytes are [begin, end) of the value */
+    size_t begin; /* its map's bytes are [begin, end) of the value */
     size_t end;
-    uint32_t number;    /* N */
+    uint32_t number; /* N */
     bool is_pickled;
 };
 struct places VEC(struct place);
@@ -169,7 +169,8 @@ static void value_renumber(struct text *out, struct span value, const struct pla
     for (uint32_t i = 0; i < places->count; i++) {
         const struct place *place = &places->items[i];
         msgpack_write_raw(out, span_of(value.data + at, place->begin - at));
-        placeholder_write(out, place->is_pickled, numbers != NULL ? numbers[i] : base + place->number);
+        placeholder_write(out, place->is_pickled,
+                          numbers != NULL ? numbers[i] : base + place->number);
         at = place->end;
     }
     msgpack_write_raw(out, span_of(value.data + at, value.size - at));
@@ -256,8 +257,8 @@ static void frames_put(const struct frames *message, uint32_t number, uint32_t c
 }
 
 /* The blob of a value with placeholders in any number and place. */
-static int take_places(const struct frames *message, struct span value,
-                       const struct places *places, struct blob **out_blob)
+static int take_places(const struct frames *message, struct span value, const struct places *places,
+                       struct blob **out_blob)
 {
     struct numbers VEC(uint32_t) starts = {0};
     struct numbers counts = {0};

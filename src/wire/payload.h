@@ -40,7 +40,7 @@ struct payload_content {
     struct span serializer; /* "pickle", "dask", "msgpack", "error"; "pickle" if is_pickled */
     struct span type;       /* "bytes", "numpy.ndarray" … or empty */
     struct span header;     /* the sub-header's msgpack */
-    struct frames parts;    /* logical frames, decompressed and merged; of a pickle: itself, then its
+    struct frames parts; /* logical frames, decompressed and merged; of a pickle: itself, then its
                              * out-of-band buffers */
 };
 

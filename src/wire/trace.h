@@ -6,8 +6,8 @@
 
 /* Decodes what goes one way on one connection. */
 struct trace {
-    uint32_t ports;         /* bit (1 << PORT_…) of each port that messages may be for */
-    size_t value_size_max;  /* values are cut about here */
+    uint32_t ports;        /* bit (1 << PORT_…) of each port that messages may be for */
+    size_t value_size_max; /* values are cut about here */
     struct arena scratch;
     struct message_decoder decoders[PORT_COUNT];
 };

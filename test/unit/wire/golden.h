@@ -39,7 +39,8 @@ static inline unsigned golden_each(void (*visit)(void *context, const struct gol
             while (getline(&line, &capacity, file) > 0) {
                 int hex_at = 0;
                 golden.line++;
-                int fields = sscanf(line, "%63s %d %n", golden.direction, &golden.connection, &hex_at);
+                int fields =
+                    sscanf(line, "%63s %d %n", golden.direction, &golden.connection, &hex_at);
                 ASSERT(fields == 2);
                 text_clear(&golden.bytes);
                 int code = trace_unhex(span_of_text(line + hex_at), &golden.bytes);
@@ -64,10 +65,10 @@ static inline uint32_t golden_ports(const struct golden *golden)
     if (strcmp(golden->direction, "scheduler>initiator") == 0) {
         return TRACE_FROM_SCHEDULER;
     }
-    return strcmp(target, ">scheduler") == 0   ? TRACE_TO_SCHEDULER
-           : strcmp(target, ">nanny") == 0     ? TRACE_TO_NANNY
+    return strcmp(target, ">scheduler") == 0    ? TRACE_TO_SCHEDULER
+           : strcmp(target, ">nanny") == 0      ? TRACE_TO_NANNY
            : strncmp(target, ">worker", 7) == 0 ? TRACE_TO_WORKER
-                                               : 0;
+                                                : 0;
 }
 
 /* The frames of one whole message. */

@@ -32,8 +32,8 @@ static unsigned feed(struct frame_reader *reader, struct span bytes, size_t step
             if (expected != NULL) {
                 assert_int_equal(frames.count, expected->count);
                 for (uint32_t i = 0; i < frames.count; i++) {
-                    assert_true(span_equal(slice_span(frames.items[i]),
-                                           slice_span(expected->items[i])));
+                    assert_true(
+                        span_equal(slice_span(frames.items[i]), slice_span(expected->items[i])));
                 }
             }
         }
@@ -135,7 +135,8 @@ static void test_sizes(void **state)
     (void)state;
     static const size_t empty[] = {1, 0, 0, 5, 0};
     static const size_t border[] = {65536};
-    static const size_t large[] = {100, 65535, 65536, 65537, 0, 3000000, 0, 17, 40000, 40000, 40000, 0};
+    static const size_t large[] = {100, 65535, 65536, 65537, 0,     3000000,
+                                   0,   17,    40000, 40000, 40000, 0};
     static const size_t only_empty[] = {0};
     static const size_t steps[] = {9, 4096, 100000, SIZE_MAX};
     for (unsigned i = 0; i < 4; i++) {
@@ -226,8 +227,13 @@ static void test_hostile_lengths(void **state)
     assert_int_equal(first_answer((uint64_t[]){any, UINT64_MAX}, 2), ERR_LIMIT);
     assert_int_equal(first_answer((uint64_t[]){any, 1, LIMIT_FRAME_BYTES_MAX + 1}, 3), ERR_LIMIT);
     assert_int_equal(first_answer((uint64_t[]){any, 1, UINT64_MAX}, 3), ERR_LIMIT);
-    uint64_t sums[] = {any, 5, LIMIT_FRAME_BYTES_MAX, LIMIT_FRAME_BYTES_MAX, LIMIT_FRAME_BYTES_MAX,
-                       LIMIT_FRAME_BYTES_MAX, 1};
+    uint64_t sums[] = {any,
+                       5,
+                       LIMIT_FRAME_BYTES_MAX,
+                       LIMIT_FRAME_BYTES_MAX,
+                       LIMIT_FRAME_BYTES_MAX,
+                       LIMIT_FRAME_BYTES_MAX,
+                       1};
     assert_int_equal(first_answer(sums, 7), ERR_LIMIT);
 
     struct frame_reader reader;
@@ -308,7 +314,8 @@ static void test_ws(void **state)
         assert_int_equal(got.count, 3);
         assert_int_equal(got.items[2].size, 5000);
     }
-    assert_int_equal(frame_ws_reader_take(&reader, slice_copy(SPAN("1234567")), &got), ERR_MALFORMED);
+    assert_int_equal(frame_ws_reader_take(&reader, slice_copy(SPAN("1234567")), &got),
+                     ERR_MALFORMED);
     assert_int_equal(frame_ws_reader_take(&reader, slice_copy(SPAN("\0\0\0\0\0\0\0\0")), &got),
                      ERR_MALFORMED);
     assert_int_equal(frame_ws_reader_take(&reader, slice_copy(SPAN("\1\0\0\0\0\0\0\1")), &got),

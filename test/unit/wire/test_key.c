@@ -95,12 +95,14 @@ static void test_shown_as_python_does(void **state)
     expect_repr(SPAN("\x92\xa1x\x00"), "('x', 0)", "('x', 0)");
     expect_repr(SPAN("\x91\xa1x"), "('x',)", "('x',)");
     expect_repr(SPAN("\x90"), "()", "()");
-    expect_repr(SPAN("\x93\x90\x91\x90\x92\x01\x02"), "((), ((),), (1, 2))",
-                "((), ((),), (1, 2))");
+    expect_repr(SPAN("\x93\x90\x91\x90\x92\x01\x02"), "((), ((),), (1, 2))", "((), ((),), (1, 2))");
     expect_repr(SPAN("\xa4it's"), "\"it's\"", "it's");
     expect_repr(SPAN("\xa6\"it's\""), "'\"it\\'s\"'", "\"it's\"");
-    expect_repr(SPAN("\xa6" "a\\\n\t\x01\x7f"), "'a\\\\\\n\\t\\x01\\x7f'", "a\\\n\t\x01\x7f");
-    expect_repr(SPAN("\xa7\xc3\xa9\xc2\xa0\xe2\x80\xa8"), "'é\\xa0\\u2028'", "é\xc2\xa0\xe2\x80\xa8");
+    expect_repr(SPAN("\xa6"
+                     "a\\\n\t\x01\x7f"),
+                "'a\\\\\\n\\t\\x01\\x7f'", "a\\\n\t\x01\x7f");
+    expect_repr(SPAN("\xa7\xc3\xa9\xc2\xa0\xe2\x80\xa8"), "'é\\xa0\\u2028'",
+                "é\xc2\xa0\xe2\x80\xa8");
     expect_repr(SPAN("\xff"), "-1", "-1");
     expect_repr(SPAN("\xcf\xff\xff\xff\xff\xff\xff\xff\xff"), "18446744073709551615",
                 "18446744073709551615");
@@ -164,18 +166,29 @@ static void expect_list(struct span raw, unsigned count, bool given, const char 
 static void test_lists(void **state)
 {
     (void)state;
-    expect_list(SPAN("\x92\xa1" "a\x91\x01"), 2, true, "'a' (1,) ");
-    expect_list(SPAN("\x82\xa7__Set__\xc3\xa7" "as-list\x91\xa1" "a"), 1, true, "'a' ");
+    expect_list(SPAN("\x92\xa1"
+                     "a\x91\x01"),
+                2, true, "'a' (1,) ");
+    expect_list(SPAN("\x82\xa7__Set__\xc3\xa7"
+                     "as-list\x91\xa1"
+                     "a"),
+                1, true, "'a' ");
     expect_list(SPAN("\xc0"), 0, false, "");
     expect_list(SPAN("\x90"), 0, true, "");
     /* The second key is not canonical: the whole list is written anew. */
-    expect_list(SPAN("\x93\xa1" "a\xd9\x01" "b\xa1" "c"), 3, true, "'a' 'b' 'c' ");
+    expect_list(SPAN("\x93\xa1"
+                     "a\xd9\x01"
+                     "b\xa1"
+                     "c"),
+                3, true, "'a' 'b' 'c' ");
     struct arena scratch;
     struct key_list list;
     arena_init(&scratch);
-    struct msgpack_reader reader = msgpack_reader(SPAN("\x81\xa1" "a\x01"));
+    struct msgpack_reader reader = msgpack_reader(SPAN("\x81\xa1"
+                                                       "a\x01"));
     assert_int_equal(key_list_read(&reader, &scratch, &list), ERR_TYPE);
-    reader = msgpack_reader(SPAN("\x92\xa1" "a\xc0"));
+    reader = msgpack_reader(SPAN("\x92\xa1"
+                                 "a\xc0"));
     assert_int_equal(key_list_read(&reader, &scratch, &list), ERR_TYPE);
     arena_fini(&scratch);
 }
@@ -183,8 +196,10 @@ static void test_lists(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_spelling),        cmocka_unit_test(test_what_is_no_key),
-        cmocka_unit_test(test_shown_as_python_does), cmocka_unit_test(test_floats_as_python_shows_them),
+        cmocka_unit_test(test_one_spelling),
+        cmocka_unit_test(test_what_is_no_key),
+        cmocka_unit_test(test_shown_as_python_does),
+        cmocka_unit_test(test_floats_as_python_shows_them),
         cmocka_unit_test(test_lists),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -30,10 +30,10 @@ static void test_ints_are_shortest(void **state)
         int64_t value;
         size_t size;
     } rows[] = {
-        {0, 1},          {127, 1},        {128, 2},         {255, 2},        {256, 3},
-        {65535, 3},      {65536, 5},      {UINT32_MAX, 5},  {1ll << 32, 9},  {INT64_MAX, 9},
-        {-1, 1},         {-32, 1},        {-33, 2},         {-128, 2},       {-129, 3},
-        {-32768, 3},     {-32769, 5},     {INT32_MIN, 5},   {-(1ll << 32), 9}, {INT64_MIN, 9},
+        {0, 1},      {127, 1},    {128, 2},        {255, 2},          {256, 3},
+        {65535, 3},  {65536, 5},  {UINT32_MAX, 5}, {1ll << 32, 9},    {INT64_MAX, 9},
+        {-1, 1},     {-32, 1},    {-33, 2},        {-128, 2},         {-129, 3},
+        {-32768, 3}, {-32769, 5}, {INT32_MIN, 5},  {-(1ll << 32), 9}, {INT64_MIN, 9},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         int64_t read = 0;
@@ -64,7 +64,8 @@ static void test_other_scalars(void **state)
     EXPECT(&out, "\x03\xcb\xbf\x84\x7a\xe1\x47\xae\x14\x7b");
     msgpack_write_str(&out, SPAN("ab"));
     msgpack_write_bin(&out, SPAN("\0\xff"));
-    EXPECT(&out, "\xa2" "ab\xc4\x02\0\xff");
+    EXPECT(&out, "\xa2"
+                 "ab\xc4\x02\0\xff");
     msgpack_write_array(&out, 15);
     msgpack_write_array(&out, 16);
     msgpack_write_map(&out, 65536);
@@ -163,8 +164,8 @@ static void test_utf8(void **state)
     assert_true(msgpack_is_utf8(SPAN("plain text that is longer than eight bytes")));
     assert_true(msgpack_is_utf8(SPAN("\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80")));
     static const char *const broken[] = {
-        "\xc0\x80", "\xed\xa0\x80", "\xe2\x82", "\xf4\x90\x80\x80", "\xff", "12345678\x80",
-        "\xf0\x80\x80\x80",
+        "\xc0\x80", "\xed\xa0\x80", "\xe2\x82",         "\xf4\x90\x80\x80",
+        "\xff",     "12345678\x80", "\xf0\x80\x80\x80",
     };
     for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {
         struct text out = {0};
@@ -211,12 +212,17 @@ static void test_find(void **state)
 {
     (void)state;
     struct span value;
-    struct span map = SPAN("\x83\x01\xc0\xa1" "a\x91\x05\xa1" "b\xc3");
+    struct span map = SPAN("\x83\x01\xc0\xa1"
+                           "a\x91\x05\xa1"
+                           "b\xc3");
     assert_int_equal(msgpack_find(map, "a", &value), OK);
     assert_true(span_equal(value, SPAN("\x91\x05")));
     assert_int_equal(msgpack_find(map, "c", &value), ERR_NOT_FOUND);
     assert_int_equal(msgpack_find(SPAN("\x91\x05"), "a", &value), ERR_TYPE);
-    assert_int_equal(msgpack_find(SPAN("\x81\xa1" "a"), "a", &value), ERR_TRUNCATED);
+    assert_int_equal(msgpack_find(SPAN("\x81\xa1"
+                                       "a"),
+                                  "a", &value),
+                     ERR_TRUNCATED);
 }
 
 static void expect_print(struct span value, size_t size_max, const char *expected)
@@ -230,8 +236,10 @@ static void expect_print(struct span value, size_t size_max, const char *expecte
 static void test_print(void **state)
 {
     (void)state;
-    expect_print(SPAN("\x82\xa1" "a\x93\x01\xc0\xc3\xa1" "b\xc4\x02xy"), 100,
-                 "{'a': [1, None, True], 'b': <2 bytes>}");
+    expect_print(SPAN("\x82\xa1"
+                      "a\x93\x01\xc0\xc3\xa1"
+                      "b\xc4\x02xy"),
+                 100, "{'a': [1, None, True], 'b': <2 bytes>}");
     expect_print(SPAN("\x94\x01\x02\x03\x04"), 3, "[1, 2… 2 more]");
     expect_print(SPAN("\x93"), 100, "<1 bytes, TRUNCATED>");
     expect_print(SPAN("\x80"), 100, "{}");
