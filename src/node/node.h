@@ -71,6 +71,7 @@ struct node {
     double tick_due;               /* when tick_timer rings; infinity: not set */
     struct map worker_plugins, nanny_plugins;  /* name → struct blob * (bin of the pickle) */
     struct blob *metadata;         /* task metadata tree, see rpc_metadata.c */
+    struct map memory_samplers;    /* see memory_sampler.h */
     struct publish *publish;
     struct topics *topics;
     struct task_stream *task_stream;
@@ -102,6 +103,8 @@ struct span node_stimulus(struct node *node, const char *what);
 /* Begin an orderly close: workers and clients are told, then the loop stops. */
 void node_close(struct node *node, const char *reason);
 
+/* A random uuid (version 4) as text, appended. */
+void node_write_uuid(struct text *out);
 /* distributed.scheduler.utils heartbeat_interval: seconds between heartbeats for `n` peers. */
 double node_heartbeat_interval(uint32_t n);
 

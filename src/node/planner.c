@@ -1,8 +1,9 @@
 /* planner.c: requests to the planner and back, by number.
  *
- * A request is sent as soon as there is a process to send it to, and is pending until its answer comes or
- * the process ends. Nothing is told to its owner inside the call that made it: what fails at once fails
- * from the timer. Queries of the planner become requests of ours, dispatched as any RPC. */
+ * A request is sent as soon as there is a process to send it to, and is pending until its answer
+ * comes or the process ends. Nothing is told to its owner inside the call that made it: what
+ * fails at once fails from the timer. Queries of the planner become requests of ours, dispatched
+ * as any RPC. */
 #include "base/alloc.h"
 #include "base/log.h"
 #include "node/planner_internal.h"
@@ -16,9 +17,10 @@ const char *const planner_hook_names[PLANNER_HOOK_COUNT] = {
 #include "node/planner_hooks.def"
 };
 
-/* ---- pending requests -------------------------------------------------------------------------- */
+/* ---- pending requests ---- */
 
-static struct pending *pending_add(struct planner *planner, enum pending_kind kind, uint64_t *out_number)
+static struct pending *pending_add(struct planner *planner, enum pending_kind kind,
+                                   uint64_t *out_number)
 {
     struct pending *pending = mem_zalloc(1, sizeof *pending);
     pending->kind = kind;
@@ -26,7 +28,8 @@ static struct pending *pending_add(struct planner *planner, enum pending_kind ki
         planner_graph_init(&pending->graph);
     }
     *out_number = ++planner->number_last;
-    map_put(&planner->pending, span_of(out_number, sizeof *out_number), NULL)->value.pointer = pending;
+    map_put(&planner->pending, span_of(out_number, sizeof *out_number), NULL)->value.pointer =
+        pending;
     return pending;
 }
 
@@ -85,11 +88,19 @@ void planner_fail_preload(struct planner *planner, const char *why)
 static void pending_fail(struct planner *planner, struct pending *pending, const char *why)
 {
     switch (pending->kind) {
-    case PENDING_GRAPH: planner_fail_graph(pending, why); break;
+    case PENDING_GRAPH:
+        planner_fail_graph(pending, why);
+        break;
     case PENDING_REQUEST:
-    case PENDING_FEED: request_raise_builtin(pending->request, "RuntimeError", "%s", why); break;
-    case PENDING_WORKERS: pending->workers_done(pending->user, slice_span(pending->workers)); break;
-    case PENDING_PRELOAD: planner_fail_preload(planner, why); break;
+    case PENDING_FEED:
+        request_raise_builtin(pending->request, "RuntimeError", "%s", why);
+        break;
+    case PENDING_WORKERS:
+        pending->workers_done(pending->user, slice_span(pending->workers));
+        break;
+    case PENDING_PRELOAD:
+        planner_fail_preload(planner, why);
+        break;
     }
 }
 
@@ -134,7 +145,7 @@ static void fail_all(struct planner *planner, const char *why)
     map_fini(&failed);
 }
 
-/* ---- the process ------------------------------------------------------------------------------- */
+/* ---- the process ---- */
 
 static void on_message(void *user, const struct frames *message)
 {
@@ -148,7 +159,8 @@ static void on_ended(void *user, const char *why)
     if (!planner->is_stopping) {
         log_error(LOGGER, "%s", why);
         if (planner->plugins.size > 0) {
-            log_error(LOGGER, "Scheduler plugins were lost with it: %s", text_cstr(&planner->plugins));
+            log_error(LOGGER, "Scheduler plugins were lost with it: %s",
+                      text_cstr(&planner->plugins));
         }
     }
     planner_forget_interest(planner);
@@ -226,10 +238,11 @@ static void on_soon(void *user)
     fail_unsent(planner);
 }
 
-/* ---- requests ---------------------------------------------------------------------------------- */
+/* ---- requests ---- */
 
 /* Append a field that may point to frames of `message`. */
-static int put_field(struct outgoing *out, const struct frames *message, const char *name, struct span raw)
+static int put_field(struct outgoing *out, const struct frames *message, const char *name,
+                     struct span raw)
 {
     struct blob *blob;
     int code = payload_take(message, raw, &blob);
@@ -280,7 +293,8 @@ void planner_materialise(struct planner *planner, const struct planner_graph_req
 /* A field of a call that is not an argument of it. */
 static bool is_control(struct span name)
 {
-    return span_equal_text(name, "op") || span_equal_text(name, "reply") || span_equal_text(name, "close");
+    return span_equal_text(name, "op") || span_equal_text(name, "reply") ||
+           span_equal_text(name, "close");
 }
 
 /* Append the pairs of a map, without control fields; gives their number. */
@@ -330,8 +344,8 @@ static void forward_known(struct planner *planner, struct request *request, cons
 }
 
 /* "message": the arguments, and `extra` ({peer_field: peer}) if given. */
-static void put_handler_call(struct outgoing *out, struct span op, struct span map, const char *peer_field,
-                             struct span peer)
+static void put_handler_call(struct outgoing *out, struct span op, struct span map,
+                             const char *peer_field, struct span peer)
 {
     struct text arguments = {0};
     uint32_t count = put_arguments(&arguments, map);
@@ -365,8 +379,13 @@ static void forward_added(struct planner *planner, struct request *request)
 void planner_forward(struct planner *planner, struct request *request)
 {
     static const char *const known[] = {
-        "run_function",       "feed", "register_scheduler_plugin", "unregister_scheduler_plugin",
-        "performance_report", "dump_cluster_state_to_url", "workers_to_close",
+        "run_function",
+        "feed",
+        "register_scheduler_plugin",
+        "unregister_scheduler_plugin",
+        "performance_report",
+        "dump_cluster_state_to_url",
+        "workers_to_close",
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         if (span_equal_text(request->op, known[i])) {
@@ -408,7 +427,7 @@ void planner_stream_message(struct planner *planner, const struct frames *messag
     outgoing_fini(&out);
 }
 
-/* ---- hooks ------------------------------------------------------------------------------------- */
+/* ---- hooks ---- */
 
 bool planner_wants(const struct planner *planner, enum planner_hook hook)
 {
@@ -426,8 +445,8 @@ struct outgoing *planner_event(struct planner *planner, enum planner_hook hook)
     return &planner->events;
 }
 
-void planner_valid_workers(struct planner *planner, struct span addresses, planner_workers_done *done,
-                           void *user)
+void planner_valid_workers(struct planner *planner, struct span addresses,
+                           planner_workers_done *done, void *user)
 {
     send_events(planner);
     uint64_t number;
@@ -442,7 +461,7 @@ void planner_valid_workers(struct planner *planner, struct span addresses, plann
     send(planner, number, &out);
 }
 
-/* ---- life -------------------------------------------------------------------------------------- */
+/* ---- life ---- */
 
 /* The setting distributed.scheduler.preload: nil or empty means none. */
 static void start_preloads(struct planner *planner)

@@ -1,5 +1,5 @@
-/* planner_answers.c: what the planner says: answers to our requests, its own queries, and which hooks and
- * operations the user code inside it has. */
+/* planner_answers.c: what the planner says: answers to our requests, its own queries, and which
+ * hooks and operations the user code inside it has. */
 #include "base/alloc.h"
 #include "base/log.h"
 #include "node/planner_internal.h"
@@ -7,7 +7,7 @@
 
 #define LOGGER "distributed.scheduler"
 
-/* ---- queries: RPCs that the planner asks for --------------------------------------------------- */
+/* ---- queries: RPCs that the planner asks for ---- */
 
 static void query_destroy(struct query *query)
 {
@@ -91,7 +91,7 @@ void planner_abandon_queries(struct planner *planner)
     }
 }
 
-/* ---- what the planner says --------------------------------------------------------------------- */
+/* ---- what the planner says ---- */
 
 static bool read_number(struct span head, uint64_t *out_number)
 {
@@ -211,7 +211,8 @@ static void end_request(struct pending *pending, const struct frames *message)
     struct span head = frames_head(message);
     struct blob *reply = take_field(message, head, says_ok(head) ? "reply" : "error");
     if (reply == NULL) {
-        request_raise_builtin(pending->request, "RuntimeError", "the planner's answer cannot be read");
+        request_raise_builtin(pending->request, "RuntimeError",
+                              "the planner's answer cannot be read");
         return;
     }
     request_reply_blob(pending->request, reply);
@@ -254,11 +255,19 @@ static void take_end(struct planner *planner, uint64_t number, const struct fram
     }
     map_remove(&planner->pending, span_of(&number, sizeof number));
     switch (pending->kind) {
-    case PENDING_GRAPH: end_graph(pending, message); break;
+    case PENDING_GRAPH:
+        end_graph(pending, message);
+        break;
     case PENDING_REQUEST:
-    case PENDING_FEED: end_request(pending, message); break;
-    case PENDING_WORKERS: end_workers(pending, message); break;
-    case PENDING_PRELOAD: end_preload(planner, message); break;
+    case PENDING_FEED:
+        end_request(pending, message);
+        break;
+    case PENDING_WORKERS:
+        end_workers(pending, message);
+        break;
+    case PENDING_PRELOAD:
+        end_preload(planner, message);
+        break;
     }
     pending_destroy(pending);
 }
@@ -310,10 +319,10 @@ static void take_feed_item(struct planner *planner, uint64_t number, const struc
     }
 }
 
-/* ---- interest: which hooks and operations user code has ----------------------------------------- */
+/* ---- interest: which hooks and operations user code has ---- */
 
-static void read_names(struct span head, const char *field, void (*each)(struct planner *, struct span),
-                       struct planner *planner)
+static void read_names(struct span head, const char *field,
+                       void (*each)(struct planner *, struct span), struct planner *planner)
 {
     struct span raw, name;
     uint32_t count;
@@ -369,7 +378,7 @@ static void take_interest(struct planner *planner, struct span head)
     read_names(head, "plugins", add_plugin, planner);
 }
 
-/* ---- every message ----------------------------------------------------------------------------- */
+/* ---- every message ---- */
 
 void planner_take_message(struct planner *planner, const struct frames *message)
 {

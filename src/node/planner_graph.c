@@ -1,7 +1,8 @@
-/* planner_graph.c: a part is arrays in frames, drawn in docs/planner.md; run_specs are cut out of their
- * frame without a copy, keys and numbers are copied into the graph's arena.
+/* planner_graph.c: a part is arrays in frames, drawn in docs/planner.md; run_specs are cut out of
+ * their frame without a copy, keys and numbers are copied into the graph's arena.
  *
- * The planner is our own child, but user code runs in it: every number is checked before it is used. */
+ * The planner is our own child, but user code runs in it: every number is checked before it is
+ * used. */
 #include "node/planner_graph.h"
 
 #include <endian.h>
@@ -91,7 +92,8 @@ static bool find_uint(struct span map, const char *name, uint64_t max, uint32_t 
 }
 
 /* Frame `index` of the arrays as numbers: exactly `count` of them. */
-static bool read_numbers(const struct slice *arrays, uint32_t index, uint32_t count, struct numbers *out)
+static bool read_numbers(const struct slice *arrays, uint32_t index, uint32_t count,
+                         struct numbers *out)
 {
     *out = (struct numbers){arrays[index].data, count};
     return arrays[index].size == (size_t)count * sizeof(uint32_t);
@@ -169,7 +171,8 @@ static struct blob *make_run_spec(struct planner_graph_reader *reader, const str
     return blob;
 }
 
-static bool buffers_are_known(const struct planner_graph_reader *reader, const struct numbers *numbers)
+static bool buffers_are_known(const struct planner_graph_reader *reader,
+                              const struct numbers *numbers)
 {
     for (uint32_t i = 0; i < numbers->count; i++) {
         if (number_at(numbers, i) >= reader->buffers.count) {
@@ -179,7 +182,8 @@ static bool buffers_are_known(const struct planner_graph_reader *reader, const s
     return true;
 }
 
-static int add_run_specs(struct planner_graph_reader *reader, const struct slice *arrays, uint32_t count)
+static int add_run_specs(struct planner_graph_reader *reader, const struct slice *arrays,
+                         uint32_t count)
 {
     struct numbers sizes, buffer_counts, buffer_numbers;
     if (!read_numbers(arrays, FRAME_SPEC_SIZES, count, &sizes) ||
@@ -198,8 +202,8 @@ static int add_run_specs(struct planner_graph_reader *reader, const struct slice
         if (size > left.size || buffer_count > buffer_numbers.count - at) {
             break;
         }
-        vec_push(&reader->run_specs, make_run_spec(reader, &specs, span_of(left.data, size), &buffer_numbers,
-                                                   at, buffer_count));
+        vec_push(&reader->run_specs, make_run_spec(reader, &specs, span_of(left.data, size),
+                                                   &buffer_numbers, at, buffer_count));
         at += buffer_count;
         left = span_of(left.data + size, left.size - size);
         done++;
@@ -208,10 +212,12 @@ static int add_run_specs(struct planner_graph_reader *reader, const struct slice
     return done == count && left.size == 0 && at == buffer_numbers.count ? OK : ERR_MALFORMED;
 }
 
-static int add_flags(struct planner_graph_reader *reader, const struct slice *arrays, uint32_t count)
+static int add_flags(struct planner_graph_reader *reader, const struct slice *arrays,
+                     uint32_t count)
 {
     struct numbers sets;
-    if (arrays[FRAME_FLAGS].size != count || !read_all_numbers(arrays, FRAME_ANNOTATION_OF, &sets) ||
+    if (arrays[FRAME_FLAGS].size != count ||
+        !read_all_numbers(arrays, FRAME_ANNOTATION_OF, &sets) ||
         (sets.count != 0 && sets.count != count)) {
         return ERR_MALFORMED;
     }
@@ -225,7 +231,8 @@ static int add_flags(struct planner_graph_reader *reader, const struct slice *ar
 }
 
 /* Where the arrays of a message begin; at least `least` of them. */
-static const struct slice *find_arrays(const struct frames *message, uint32_t least, uint32_t *out_count)
+static const struct slice *find_arrays(const struct frames *message, uint32_t least,
+                                       uint32_t *out_count)
 {
     uint32_t at;
     if (!find_uint(frames_head(message), "arrays_at", message->count, &at) ||
@@ -255,7 +262,7 @@ int planner_graph_add(struct planner_graph_reader *reader, const struct frames *
     return code != OK ? code : add_flags(reader, arrays, count);
 }
 
-/* ---- the end ----------------------------------------------------------------------------------- */
+/* ---- the end ---- */
 
 static void *move_to_arena(struct arena *arena, const void *items, size_t size)
 {
@@ -287,7 +294,8 @@ static int seal(struct planner_graph_reader *reader, uint32_t task_count, uint32
     }
     vec_push(&reader->dep_start, reader->deps.count);
     struct arena *arena = &graph->arena;
-#define MOVE(field) move_to_arena(arena, reader->field.items, reader->field.count * sizeof *reader->field.items)
+#define MOVE(field)                                                                                \
+    move_to_arena(arena, reader->field.items, reader->field.count * sizeof *reader->field.items)
     graph->keys = MOVE(keys);
     graph->dep_start = MOVE(dep_start);
     graph->deps = MOVE(deps);
@@ -302,8 +310,8 @@ static int seal(struct planner_graph_reader *reader, uint32_t task_count, uint32
 }
 
 /* Annotation sets: `frame_counts` says how many frames each has; they begin at arrays[0]. */
-static int read_annotations(struct flat_graph *graph, struct span frame_counts, const struct slice *arrays,
-                            uint32_t array_count)
+static int read_annotations(struct flat_graph *graph, struct span frame_counts,
+                            const struct slice *arrays, uint32_t array_count)
 {
     struct msgpack_reader at = msgpack_reader(frame_counts);
     uint32_t count;
@@ -369,7 +377,8 @@ static bool read_axes(struct arena *arena, struct span raw, struct flat_shuffle 
     return true;
 }
 
-static bool read_text(struct arena *arena, struct span map, const char *name, bool is_bin, struct span *out)
+static bool read_text(struct arena *arena, struct span map, const char *name, bool is_bin,
+                      struct span *out)
 {
     struct span raw, value;
     if (msgpack_find(map, name, &raw) != OK) {
@@ -383,12 +392,14 @@ static bool read_text(struct arena *arena, struct span map, const char *name, bo
     return true;
 }
 
-static bool read_shuffle(struct arena *arena, struct span map, uint32_t task_count, struct flat_shuffle *row)
+static bool read_shuffle(struct arena *arena, struct span map, uint32_t task_count,
+                         struct flat_shuffle *row)
 {
     struct span raw;
     memset(row, 0, sizeof *row);
     if (!find_uint(map, "task", UINT32_MAX, &row->task) || row->task >= task_count ||
-        !read_text(arena, map, "id", false, &row->id) || !read_text(arena, map, "spec", true, &row->spec) ||
+        !read_text(arena, map, "id", false, &row->id) ||
+        !read_text(arena, map, "spec", true, &row->spec) ||
         msgpack_find(map, "parts", &raw) != OK || !read_parts(arena, raw, row) ||
         msgpack_find(map, "is_array", &raw) != OK) {
         return false;
@@ -428,9 +439,11 @@ int planner_graph_finish(struct planner_graph_reader *reader, const struct frame
     uint32_t task_count, key_count, array_count;
     const struct slice *arrays = find_arrays(message, FRAME_KEYS + 1, &array_count);
     if (arrays == NULL || !find_uint(head, "task_count", UINT32_MAX / 2, &task_count) ||
-        !find_uint(head, "key_count", UINT32_MAX / 2, &key_count) || key_count < reader->keys.count ||
+        !find_uint(head, "key_count", UINT32_MAX / 2, &key_count) ||
+        key_count < reader->keys.count ||
         msgpack_find(head, "annotation_frames", &annotation_frames) != OK ||
-        msgpack_find(head, "shuffles", &shuffles) != OK || msgpack_find(head, "cull", &cull) != OK) {
+        msgpack_find(head, "shuffles", &shuffles) != OK ||
+        msgpack_find(head, "cull", &cull) != OK) {
         return ERR_MALFORMED;
     }
     struct msgpack_reader at = msgpack_reader(cull);

@@ -24,6 +24,7 @@ void planner_graph_fini(struct planner_graph_reader *reader);
 /* Take a "graph-part". ERR_MALFORMED, ERR_LIMIT: it is not what docs/planner.md says. */
 MUST_USE int planner_graph_add(struct planner_graph_reader *reader, const struct frames *message);
 /* Take the closing "graph" (status OK): reader->graph is complete and may be moved out. */
-MUST_USE int planner_graph_finish(struct planner_graph_reader *reader, const struct frames *message);
+MUST_USE int planner_graph_finish(struct planner_graph_reader *reader,
+                                  const struct frames *message);
 
 #endif

@@ -8,7 +8,13 @@
 #include "node/planner_graph.h"
 #include "node/planner_process.h"
 
-enum pending_kind { PENDING_GRAPH, PENDING_REQUEST, PENDING_FEED, PENDING_WORKERS, PENDING_PRELOAD };
+enum pending_kind {
+    PENDING_GRAPH,
+    PENDING_REQUEST,
+    PENDING_FEED,
+    PENDING_WORKERS,
+    PENDING_PRELOAD
+};
 
 /* A request that the planner has not answered. */
 struct pending {

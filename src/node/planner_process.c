@@ -1,8 +1,9 @@
 /* planner_process.c: spawning the planner, its channel, and what it printed before it died.
  *
- * Its standard error passes through us to ours, line by line; the last lines are kept for the report.
- * A dead process can be noticed three ways: it exits, its channel closes, its standard error closes. The
- * report waits until all are known, or a moment after the exit: a grandchild may keep stderr open. */
+ * Its standard error passes through us to ours, line by line; the last lines are kept for the
+ * report. A dead process can be noticed three ways: it exits, its channel closes, its standard
+ * error closes. The report waits until all are known, or a moment after the exit: a grandchild
+ * may keep stderr open. */
 #include "node/planner_process.h"
 
 #include <signal.h>
@@ -18,7 +19,8 @@
 enum {
     CHANNEL_FD = 3,
     STDERR_SPACE = 4096,
-    LAST_WORDS_MAX = 700, /* bytes of standard error in a report, which errors may shorten to 1,000 */
+    LAST_WORDS_MAX =
+        700, /* bytes of standard error in a report, which errors may shorten to 1,000 */
 };
 
 /* Seconds after the exit in which the rest of standard error must come. */
@@ -43,7 +45,7 @@ struct planner_process {
     bool is_malformed;
 };
 
-/* ---- which Python ------------------------------------------------------------------------------ */
+/* ---- which Python ---- */
 
 static bool is_program(const char *path)
 {
@@ -87,8 +89,7 @@ static void find_interpreter(const struct config *config, const char *beside, st
     }
     if (!try_program(getenv("VIRTUAL_ENV"), "bin/python3", out) &&
         !try_program(getenv("CONDA_PREFIX"), "bin/python3", out) &&
-        !try_program(beside, "python3", out) &&
-        !try_program(beside, "../.venv/bin/python3", out)) {
+        !try_program(beside, "python3", out) && !try_program(beside, "../.venv/bin/python3", out)) {
         text_clear(out);
         text_add_cstr(out, "python3");
     }
@@ -108,7 +109,7 @@ void planner_find_python(const struct config *config, struct text *out_python,
     text_fini(&package);
 }
 
-/* ---- the end ----------------------------------------------------------------------------------- */
+/* ---- the end ---- */
 
 /* Frees once the streams, which point here, are gone, too. */
 static void free_if_done(struct planner_process *process)
@@ -215,7 +216,7 @@ static void on_exited(void *user, int status, int signal_number)
     check_end(process);
 }
 
-/* ---- the channel ------------------------------------------------------------------------------- */
+/* ---- the channel ---- */
 
 static void channel_space(void *user, uint8_t **out_data, size_t *out_size)
 {
@@ -228,7 +229,8 @@ static void channel_read(void *user, size_t size)
     struct planner_process *process = user;
     frame_reader_advance(&process->reader, size);
     int got = 0;
-    while (process->events != NULL && (got = frame_reader_next(&process->reader, &process->message)) == 1) {
+    while (process->events != NULL &&
+           (got = frame_reader_next(&process->reader, &process->message)) == 1) {
         process->events->message(process->user, &process->message);
         frames_clear(&process->message);
     }
@@ -282,7 +284,7 @@ void planner_process_send(struct planner_process *process, struct outgoing *out)
     mem_free(parts);
 }
 
-/* ---- standard error ---------------------------------------------------------------------------- */
+/* ---- standard error ---- */
 
 static void errors_space(void *user, uint8_t **out_data, size_t *out_size)
 {
@@ -322,7 +324,7 @@ static const struct io_stream_events error_events = {
     .closed = errors_closed,
 };
 
-/* ---- start ------------------------------------------------------------------------------------- */
+/* ---- start ---- */
 
 /* PYTHONPATH with our package in front. */
 static void python_path(const struct text *package_path, struct text *out)
@@ -355,8 +357,10 @@ static int spawn(struct planner_process *process, struct io_loop *loop, const st
     struct text reason = {0};
     int code = io_process_spawn(loop, &options, on_exited, process, &process->process, &reason);
     if (code != OK) {
-        text_printf(why, "the planner could not be started with %s: %s (set cask.planner.python or CASK_PYTHON)",
-                    text_cstr(&python), text_cstr(&reason));
+        text_printf(
+            why,
+            "the planner could not be started with %s: %s (set cask.planner.python or CASK_PYTHON)",
+            text_cstr(&python), text_cstr(&reason));
     }
     text_fini(&reason);
     text_fini(&python);

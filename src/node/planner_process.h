@@ -11,12 +11,14 @@ struct planner_process;
 struct planner_process_events {
     /* One message; borrowed for the call. */
     void (*message)(void *user, const struct frames *message);
-    /* It has ended; the process is freed after this call. `why` says how, with what it printed last. */
+    /* It has ended; the process is freed after this call. `why` says how, with what it printed
+     * last. */
     void (*ended)(void *user, const char *why);
 };
 
-/* The interpreter to use, and the directory that holds the `cask` package if Python would not find it by
- * itself (else left empty). Order: docs/planner.md. Never fails: the last resort is "python3". */
+/* The interpreter to use, and the directory that holds the `cask` package if Python would not
+ * find it by itself (else left empty). Order: docs/planner.md. Never fails: the last resort is
+ * "python3". */
 void planner_find_python(const struct config *config, struct text *out_python,
                          struct text *out_package_path);
 

@@ -12,6 +12,7 @@
 #include "node/core_config.h"
 #include "node/lifecycle.h"
 #include "node/listen.h"
+#include "node/memory_sampler.h"
 #include "node/outbound.h"
 #include "node/planner.h"
 #include "node/task_stream.h"
@@ -102,7 +103,7 @@ struct span node_worker_name(struct node *node, worker_id worker)
 
 /* ---- beginning -------------------------------------------------------------------------------- */
 
-static void write_uuid(struct text *out)
+void node_write_uuid(struct text *out)
 {
     uint8_t bytes[16];
     io_entropy(bytes, sizeof bytes);
@@ -190,7 +191,7 @@ int node_create(const struct config *config, const struct node_options *options,
     message_decoder_init(&node->rpc_decoder, PORT_SCHEDULER_RPC, &node->scratch);
     message_decoder_init(&node->stream_decoder, PORT_SCHEDULER_STREAM, &node->scratch);
     text_add_cstr(&node->id, "Scheduler-");
-    write_uuid(&node->id);
+    node_write_uuid(&node->id);
     create_core(node);
     int code = create_tls(node, why);
     read_comm_settings(node);
@@ -274,6 +275,7 @@ void node_destroy(struct node *node)
     rpc_pool_destroy(node->rpc);
     lifecycle_destroy(node->lifecycle);
     planner_destroy(node->planner);
+    memory_samplers_fini(node);
     io_timer_destroy(node->tick_timer);
     io_timer_destroy(node->close_timer);
     node->is_closing = true;

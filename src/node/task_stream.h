@@ -12,5 +12,7 @@ struct task_stream *task_stream_create(struct node *node);
 void task_stream_destroy(struct task_stream *stream);
 /* NOTICE_TASK_DONE. O(1), and next to nothing while nobody asked. Inside a step. */
 void task_stream_add(struct task_stream *stream, const struct notice *notice);
+/* A graph came: collections (start_task_metadata) watch its wanted keys. */
+void task_stream_graph(struct task_stream *stream, struct span_list wanted);
 
 #endif

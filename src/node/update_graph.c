@@ -8,6 +8,7 @@
 #include "node/annotations.h"
 #include "node/node.h"
 #include "node/planner.h"
+#include "node/task_stream.h"
 #include "node/values.h"
 #include "wire/pickle_graph.h"
 #include "wire/pickle_make.h"
@@ -279,6 +280,7 @@ static void apply(struct intake *intake)
         info.span_metadata = value_or_null(&intake->span_metadata);
         struct event event = event_of(EVENT_GRAPH);
         event.of.graph.graph = &info;
+        task_stream_graph(intake->node->task_stream, info.wanted);
         node_apply(intake->node, &event);
         blob_unref(info.code);
         blob_unref(info.span_metadata);
