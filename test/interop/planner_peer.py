@@ -141,7 +141,8 @@ class Planner:
     def send(self, message, frames=None):
         frames = frames or dumps(message)
         sizes = [memoryview(frame).nbytes for frame in frames]
-        head = struct.pack(f"<{2 + len(sizes)}Q", 8 + 8 * len(sizes) + sum(sizes), len(sizes), *sizes)
+        count = len(sizes)
+        head = struct.pack(f"<{2 + count}Q", 8 + 8 * count + sum(sizes), count, *sizes)
         self.socket.sendall(head + b"".join(frames))
 
     def _exactly(self, size):

@@ -19,6 +19,7 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.tokenize import tokenize
 from distributed.client import SourceCode
 from distributed.protocol import deserialize, serialize, to_serialize
+from distributed.protocol.serialize import Serialized
 from distributed.scheduler import _materialize_graph
 
 from planner_peer import Planner, numbers
@@ -106,7 +107,8 @@ def test_delayed_tree(planner):
 
 
 def test_delayed_wide(planner):
-    check_equal_tasks(planner, client_expression(delayed(sum)([delayed(operator.neg)(i) for i in range(50)])))
+    calls = [delayed(operator.neg)(i) for i in range(50)]
+    check_equal_tasks(planner, client_expression(delayed(sum)(calls)))
 
 
 def test_delayed_several_outputs_with_common_inputs(planner):
@@ -412,9 +414,8 @@ def test_unreadable_graph(planner):
 
 def test_missing_module_is_named_with_its_side(planner):
     content = b"\x80\x05\x8c\x0cno_such_here\x8c\x01f\x93."
-    from distributed.protocol.serialize import Serialized
-
-    reply = planner.materialise(Serialized({"serializer": "pickle", "writeable": []}, [content]))
+    header = {"serializer": "pickle", "writeable": []}
+    reply = planner.materialise(Serialized(header, [content]))
     error = pickle.loads(reply["error"]["exception"])
     assert "'no_such_here' is missing in the scheduler's planner environment: /" in str(error)
 
@@ -439,7 +440,7 @@ def test_planner_goes_on_after_errors(planner):
 
 
 def calls_into_one_sum(n):
-    """As delayed(sum)([delayed(neg)(i) for i in range(n)]), which takes the client long to build."""
+    """As delayed(sum)([delayed(neg)(i) for i in range(n)]), which clients take long to build."""
     tasks = [Task(f"neg-{i:032x}", operator.neg, i) for i in range(n)]
     tasks.append(Task("sum-0", sum, List(*[TaskRef(task.key) for task in tasks])))
     layers = {task.key: MaterializedLayer({task.key: task}) for task in tasks}

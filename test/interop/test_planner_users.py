@@ -36,8 +36,8 @@ class State:
             "exception": None, "traceback": None, "exception_text": "", "traceback_text": "",
             "exception_blame": None, "erred_on": (), "suspicious": 0, "retries": 0, "who_has": (),
             "processing_on": None, "dependencies": dependencies, "dependents": dependents,
-            "waiting_on": (), "waiters": (), "who_wants": ("client-1",), "group": "g", "prefix": "p",
-            "annotations": {}, "actor": False, "has_lost_dependencies": False,
+            "waiting_on": (), "waiters": (), "who_wants": ("client-1",), "group": "g",
+            "prefix": "p", "annotations": {}, "actor": False, "has_lost_dependencies": False,
             "host_restrictions": None, "worker_restrictions": None, "resource_restrictions": None,
             "loose_restrictions": False, "metadata": {}, "run_id": 1, **more,
         }  # fmt: skip
@@ -92,7 +92,11 @@ class State:
             error = KeyError("nothing there")
             return {"status": "uncaught-error", "exception": pickle.dumps(error), "traceback": None,
                     "exception_text": repr(error), "traceback_text": ""}  # fmt: skip
-        return {"retire_workers": {ALICE: {}}, "events": [[1.0, {"a": 1}]], "who_has": {"x": [ALICE]}}.get(op)
+        return {
+            "retire_workers": {ALICE: {}},
+            "events": [[1.0, {"a": 1}]],
+            "who_has": {"x": [ALICE]},
+        }.get(op)
 
 
 @pytest.fixture
@@ -311,7 +315,10 @@ def test_plugin_hooks(planner):
         ],
     )  # fmt: skip
     seen = planner.run(lambda dask_scheduler: dask_scheduler.counter.seen)
-    assert seen == [(("x", 1), "waiting", "memory", "s", {"worker": ALICE}), ("worker", ALICE, True)]
+    assert seen == [
+        (("x", 1), "waiting", "memory", "s", {"worker": ALICE}),
+        ("worker", ALICE, True),
+    ]
     assert planner.request("unregister_scheduler_plugin", name="counter")["status"] == "OK"
     assert planner.interest["hooks"] == () and planner.interest["plugins"] == ()
     reply = planner.request("unregister_scheduler_plugin", name="counter")
@@ -452,10 +459,8 @@ def test_two_requests_at_once(planner):
         await asyncio.sleep(0.3)
         return "slow"
 
-    fields = {"args": b"", "kwargs": b"", "wait": True}
     for number, function in ((9001, slow), (9002, lambda: "quick")):
-        planner.send(
-            {"op": "run_function", "id": number, "function": distributed_pickle.dumps(function), **fields}
-        )
+        pickled = distributed_pickle.dumps(function)
+        planner.send({"op": "run_function", "id": number, "function": pickled, "wait": True})
     answers = [planner.receive()[0] for _ in range(2)]
     assert [(m["id"], opened(m)) for m in answers] == [(9002, "quick"), (9001, "slow")]

@@ -47,7 +47,8 @@ class Channel:
         """Send one message. Blocks while the scheduler does not read. Any thread."""
         views = [_bytes_of(frame) for frame in frames]
         sizes = [view.nbytes for view in views]
-        head = struct.pack(f"<{len(sizes) + 2}Q", 8 + 8 * len(sizes) + sum(sizes), len(sizes), *sizes)
+        count = len(sizes)
+        head = struct.pack(f"<{count + 2}Q", 8 + 8 * count + sum(sizes), count, *sizes)
         parts = [memoryview(head), *(view for view in views if view.nbytes)]
         try:
             with self._write_lock:

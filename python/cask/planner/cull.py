@@ -54,7 +54,7 @@ class PendingKeys:
 
 
 def _cull_mapping(layer: Layer, pending: PendingKeys) -> dict | None:
-    """The tasks of a layer without legacy tasks that the pending keys reach inside it; None: all."""
+    """The tasks of a layer (no legacy ones) that the pending keys reach inside it; None: all."""
     if len(pending.keys) == len(layer):
         return None  # as dask._task_spec.cull does
     work = pending.known_to(layer)

@@ -20,7 +20,7 @@ GRAPHS_AT_ONCE = 4
 
 
 def plain_error(error: BaseException) -> dict:
-    """What a server answers when a handler raised, its pickles as plain bytes (which clients take)."""
+    """What a server answers when a handler raised; its pickles are plain bytes, as clients take."""
     fields = error_message(error, status="uncaught-error")
     for name in ("exception", "traceback"):
         value = fields[name]

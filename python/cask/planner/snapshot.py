@@ -1,9 +1,9 @@
 """What user code sees of tasks, workers, clients and groups: read on demand, in batches.
 
 Within one turn of the event loop nothing changes for user code, as on a stock scheduler, where it
-runs inside the scheduler's own loop. So what was read is kept until the turn ends. A row names other
-things (a task's dependencies); when one of them is looked at, all of them are read at once, so
-that a walk over a graph costs one query a level.
+runs inside the scheduler's own loop. So what was read is kept until the turn ends. A row names
+other things (a task's dependencies); when one of them is looked at, all of them are read at once,
+so that a walk over a graph costs one query a level.
 """
 
 from __future__ import annotations

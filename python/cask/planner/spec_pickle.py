@@ -1,11 +1,11 @@
 """Pickle tasks, each on its own, as stock's scheduler sends them to workers.
 
 As distributed.protocol.pickle.dumps: plain pickle first, cloudpickle if that fails or names
-``__main__``. What takes long there is a function that only cloudpickle can carry (a lambda, anything
-from a notebook): 40 µs and more for each task that calls it. So such a function is pickled once a
-graph, and a task's pickle holds ``pickle.loads(<those bytes>)`` in its place: what a worker gets is
-equal, and costs it the same. That is only so if nothing mutable is shared between the function and
-the rest of its task; functions of which that is not sure are pickled with each task.
+``__main__``. What takes long there is a function that only cloudpickle can carry (a lambda, or
+anything from a notebook): 40 µs and more for each task that calls it. So such a function is pickled
+once a graph, and a task's pickle holds ``pickle.loads(<those bytes>)`` in its place: what a worker
+gets is equal, and costs it the same. That is only so if nothing mutable is shared between the
+function and the rest of its task; functions of which that is not sure are pickled with each task.
 
 Out-of-band buffers that tasks share (one array passed to many calls) are kept once.
 """

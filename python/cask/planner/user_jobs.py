@@ -1,7 +1,7 @@
 """What people run on the scheduler: functions, feeds, plugins, preloads, added operations.
 
-Everything here runs on the planner's event loop, as on a stock scheduler it runs on the scheduler's:
-a function that blocks holds up the others, but here not the scheduler.
+Everything here runs on the planner's event loop, as on a stock scheduler it runs on the
+scheduler's: a function that blocks holds up the others, but here not the scheduler.
 
 Source it must agree with: distributed/scheduler.py ``run_function``, ``feed``,
 ``register_scheduler_plugin``; distributed/worker.py ``run``.

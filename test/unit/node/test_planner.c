@@ -1,5 +1,6 @@
-/* The planner's C side with a real child: the real one, if there is a Python with Dask, and small scripts
- * that play one that dies. The rest of the node is played here: requests are recorded, queries answered. */
+/* The planner's C side with a real child: the real one, if there is a Python with Dask, and
+ * small scripts that play one that dies. The rest of the node is played here: requests are
+ * recorded, queries answered. */
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -18,7 +19,7 @@
 /* ---- the rest of the node, as far as the planner sees it ---- */
 
 static struct {
-    struct text raised; /* text of the last exception raised at a caller */
+    struct text raised;  /* text of the last exception raised at a caller */
     struct text replied; /* value of the last reply */
     uint32_t reply_count;
     uint32_t query_count;
@@ -36,8 +37,8 @@ static void stop_if_enough(void)
     }
 }
 
-int request_create(struct node *node, const struct frames *message, request_deliver *deliver, void *user,
-                   struct request **out_request)
+int request_create(struct node *node, const struct frames *message, request_deliver *deliver,
+                   void *user, struct request **out_request)
 {
     struct request *request = mem_zalloc(1, sizeof *request);
     struct span op;
@@ -89,7 +90,8 @@ void request_abandon(struct request *request)
     request_end(request, &nothing);
 }
 
-void request_raise(struct request *request, const char *module, const char *name, const char *format, ...)
+void request_raise(struct request *request, const char *module, const char *name,
+                   const char *format, ...)
 {
     (void)module;
     char text[4096];
@@ -152,7 +154,8 @@ static const char *preload_path;
 const char *config_text(const struct config *config, const char *name, const char *absent)
 {
     (void)config;
-    return strcmp(name, "cask.planner.python") == 0 && python_path[0] != '\0' ? python_path : absent;
+    return strcmp(name, "cask.planner.python") == 0 && python_path[0] != '\0' ? python_path
+                                                                              : absent;
 }
 
 void config_write(const struct config *config, const char *name, struct text *out_msgpack)
@@ -212,7 +215,8 @@ static void need_dask(void)
 {
     struct text python = {0}, package = {0}, command = {0};
     planner_find_python(NULL, &python, &package);
-    text_printf(&command, "%s -c 'import cask.planner, distributed' 2>/dev/null", text_cstr(&python));
+    text_printf(&command, "%s -c 'import cask.planner, distributed' 2>/dev/null",
+                text_cstr(&python));
     bool is_there = system(text_cstr(&command)) == 0;
     text_fini(&python);
     text_fini(&package);
@@ -223,7 +227,8 @@ static void need_dask(void)
 }
 
 /* A call as a client sends it: {"op": op, then `more` pairs, raw}. */
-static struct request *call(struct node *node, const char *op, uint32_t count, const struct text *more)
+static struct request *call(struct node *node, const char *op, uint32_t count,
+                            const struct text *more)
 {
     struct text head = {0};
     msgpack_write_map(&head, 2 + count);
@@ -242,12 +247,13 @@ static struct request *call(struct node *node, const char *op, uint32_t count, c
 }
 
 /* run_function of builtins.`name`(argument), pickled by hand. */
-static struct request *call_builtin(struct node *node, const char *name, const char *pickled_arguments,
-                                    size_t size)
+static struct request *call_builtin(struct node *node, const char *name,
+                                    const char *pickled_arguments, size_t size)
 {
     struct text more = {0}, function = {0};
-    text_printf(&function, "\x80\x04"
-                           "cbuiltins\n%s\n.",
+    text_printf(&function,
+                "\x80\x04"
+                "cbuiltins\n%s\n.",
                 name);
     msgpack_write_cstr(&more, "function");
     msgpack_write_bin(&more, text_span(&function));
@@ -457,8 +463,9 @@ static void test_functions_and_restart(void **state)
     (void)state;
     need_dask();
     struct node *node = node_begin();
-    planner_forward(node->planner, call_builtin(node, "len", "(\x8c\x03"
-                                                             "abct.",
+    planner_forward(node->planner, call_builtin(node, "len",
+                                                "(\x8c\x03"
+                                                "abct.",
                                                 8));
     io_loop_run(node->loop);
     struct span status, map = text_span(&world.replied);
@@ -466,7 +473,8 @@ static void test_functions_and_restart(void **state)
     assert_true(span_equal(status, SPAN("\xa2OK")));
 
     /* os._exit(7): what is under way fails, the next request has a new planner. */
-    planner_forward(node->planner, call_builtin(node, "exec", "(\x8c\x17import os; os._exit(7) t.", 28));
+    planner_forward(node->planner,
+                    call_builtin(node, "exec", "(\x8c\x17import os; os._exit(7) t.", 28));
     world.reply_awaited = 2;
     io_loop_run(node->loop);
     assert_contains(&world.raised, "ended with status 7");

@@ -53,10 +53,13 @@ static void part_fini(struct part *part)
 }
 
 #define NUMBERS(...)                                                                               \
-    sizeof((const uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t), (const uint32_t[]) { __VA_ARGS__ }
+    sizeof((const uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t), (const uint32_t[])                 \
+    {                                                                                              \
+        __VA_ARGS__                                                                                \
+    }
 
-/* Two tasks: "a" without dependencies; "b" of "a" and of "x", which is not in the graph. They share one
- * buffer, and "b" has the annotation set 1. */
+/* Two tasks: "a" without dependencies; "b" of "a" and of "x", which is not in the graph. They
+ * share one buffer, and "b" has the annotation set 1. */
 static void two_tasks(struct part *part)
 {
     part_begin(part, 2);
@@ -143,11 +146,13 @@ static void test_whole_graph(void **state)
     assert_int_equal(graph->flags[0], FLAT_DATA_PRODUCER);
     assert_int_equal(graph->annotation_of[1], 1);
     assert_int_equal(graph->annotation_set_count, 1);
-    assert_true(span_equal(slice_span(graph->annotation_sets[0]->frames[0]), SPAN("frame of the set")));
+    assert_true(
+        span_equal(slice_span(graph->annotation_sets[0]->frames[0]), SPAN("frame of the set")));
     assert_true(graph->cull);
     assert_int_equal(graph->run_specs[0]->frame_count, 2);
     assert_true(span_equal(slice_span(graph->run_specs[0]->frames[0]), SPAN("AAA")));
-    assert_true(span_equal(slice_span(graph->run_specs[1]->value), SPAN("\x81\xab__Pickled__\x01")));
+    assert_true(
+        span_equal(slice_span(graph->run_specs[1]->value), SPAN("\x81\xab__Pickled__\x01")));
     assert_ptr_equal(graph->run_specs[0]->frames[1].data, graph->run_specs[1]->frames[1].data);
     assert_true(span_equal(slice_span(graph->run_specs[1]->frames[2]), SPAN("own")));
     assert_int_equal(graph->shuffle_count, 1);
@@ -188,12 +193,12 @@ static void test_numbers_out_of_range(void **state)
         uint32_t index;
         uint32_t value;
     } wrongs[] = {
-        {1, 0, 0xffffffff},  /* a key longer than all */
-        {3, 0, 0xffffffff},  /* more dependencies than there are */
-        {4, 1, 0},           /* the same dependency twice */
-        {5, 1, 0xfffffff0},  /* a run_spec longer than all */
-        {9, 0, 0xffffffff},  /* more buffers than there are */
-        {10, 2, 2},          /* an unknown buffer */
+        {1, 0, 0xffffffff}, /* a key longer than all */
+        {3, 0, 0xffffffff}, /* more dependencies than there are */
+        {4, 1, 0},          /* the same dependency twice */
+        {5, 1, 0xfffffff0}, /* a run_spec longer than all */
+        {9, 0, 0xffffffff}, /* more buffers than there are */
+        {10, 2, 2},         /* an unknown buffer */
     };
     for (size_t i = 0; i < sizeof wrongs / sizeof *wrongs; i++) {
         struct planner_graph_reader reader;
@@ -257,10 +262,8 @@ static void test_part_out_of_order(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_whole_graph),
-        cmocka_unit_test(test_each_array_damaged),
-        cmocka_unit_test(test_numbers_out_of_range),
-        cmocka_unit_test(test_end_that_does_not_fit),
+        cmocka_unit_test(test_whole_graph),          cmocka_unit_test(test_each_array_damaged),
+        cmocka_unit_test(test_numbers_out_of_range), cmocka_unit_test(test_end_that_does_not_fit),
         cmocka_unit_test(test_part_out_of_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
