@@ -40,7 +40,7 @@ void broadcast_call(struct fanout *fanout, struct span address, struct span work
     blob_unref(call);
 }
 
-void broadcast_to_all(struct fanout *fanout, const struct blob *map, bool nanny)
+void broadcast_to_all(struct fanout *fanout, const struct blob *map, bool nanny, struct span serializers)
 {
     struct node *node = fanout->node;
     for (uint32_t i = 0; i < view_worker_count(node->core); i++) {
@@ -48,7 +48,7 @@ void broadcast_to_all(struct fanout *fanout, const struct blob *map, bool nanny)
         bool is_known = view_worker(node->core, view_worker_at(node->core, i), &view);
         ASSERT(is_known);
         if (!nanny || view.nanny.size > 0) {
-            broadcast_call(fanout, nanny ? view.nanny : view.address, view.address, map, (struct span){0});
+            broadcast_call(fanout, nanny ? view.nanny : view.address, view.address, map, serializers);
         }
     }
 }
@@ -253,7 +253,7 @@ void rpc_broadcast(struct node *node, struct request *request, const struct mess
     if (!msgpack_is_nil(m->workers)) {
         is_fine = call_list(fanout, m->workers, map, m, request->serializers);
     } else if (msgpack_is_nil(m->hosts)) {
-        broadcast_to_all(fanout, map, m->nanny);
+        broadcast_to_all(fanout, map, m->nanny, request->serializers);
     }
     if (!msgpack_is_nil(m->hosts)) {
         call_hosts(fanout, map, m, request->serializers);

@@ -20,6 +20,7 @@
 
 struct connection;
 struct lifecycle;
+struct metadata;
 struct planner;
 struct publish;
 struct task_stream;
@@ -70,7 +71,7 @@ struct node {
     struct io_timer *tick_timer;
     double tick_due;               /* when tick_timer rings; infinity: not set */
     struct map worker_plugins, nanny_plugins;  /* name → struct blob * (bin of the pickle) */
-    struct blob *metadata;         /* task metadata tree, see rpc_metadata.c */
+    struct metadata *metadata;
     struct map memory_samplers;    /* see memory_sampler.h */
     struct publish *publish;
     struct topics *topics;

@@ -13,6 +13,7 @@
 #include "node/lifecycle.h"
 #include "node/listen.h"
 #include "node/memory_sampler.h"
+#include "node/metadata.h"
 #include "node/outbound.h"
 #include "node/planner.h"
 #include "node/task_stream.h"
@@ -198,6 +199,7 @@ int node_create(const struct config *config, const struct node_options *options,
     uint64_t files = io_open_files_max();
     node->rpc = rpc_pool_create(&node->comm_settings, (uint32_t)(files / 2 > 8192 ? 8192 : files / 2));
     node->tick_timer = io_timer_create(node->loop, tick, node);
+    node->metadata = metadata_create();
     node->publish = publish_create();
     node->topics = topics_create(node, (uint32_t)config_int(config, "distributed.admin.low-level-log-length", 1000));
     node->task_stream = task_stream_create(node);
@@ -288,7 +290,7 @@ void node_destroy(struct node *node)
     io_tls_destroy(node->tls);
     free_plugins(&node->worker_plugins);
     free_plugins(&node->nanny_plugins);
-    blob_unref(node->metadata);
+    metadata_destroy(node->metadata);
     for (uint32_t i = 0; i < node->worker_names.count; i++) {
         mem_free((void *)(uintptr_t)node->worker_names.items[i].data);
     }

@@ -1,0 +1,46 @@
+/* rpc_python.c: calls that only Python can answer go to the planner. */
+#include "node/node.h"
+#include "node/planner.h"
+#include "node/topics.h"
+
+void rpc_run_function(struct node *node, struct request *request, const struct message *message)
+{
+    (void)message;
+    struct text event = {0};
+    msgpack_write_map(&event, 1);
+    msgpack_write_cstr(&event, "action");
+    msgpack_write_cstr(&event, "run-function");
+    topics_log_value(node->topics, "all", text_span(&event));
+    text_fini(&event);
+    planner_forward(node->planner, request);
+}
+
+void rpc_feed(struct node *node, struct request *request, const struct message *message)
+{
+    (void)message;
+    planner_forward(node->planner, request);
+}
+
+void rpc_register_scheduler_plugin(struct node *node, struct request *request, const struct message *message)
+{
+    (void)message;
+    planner_forward(node->planner, request);
+}
+
+void rpc_unregister_scheduler_plugin(struct node *node, struct request *request, const struct message *message)
+{
+    (void)message;
+    planner_forward(node->planner, request);
+}
+
+void rpc_performance_report(struct node *node, struct request *request, const struct message *message)
+{
+    (void)message;
+    planner_forward(node->planner, request);
+}
+
+void rpc_dump_cluster_state_to_url(struct node *node, struct request *request, const struct message *message)
+{
+    (void)message;
+    planner_forward(node->planner, request);
+}
