@@ -1,17 +1,52 @@
 """Task graphs for comparing orders: shapes made here, and real programs after stock's optimisers.
 
-A graph is {key: GraphNode}, as dask.order.order takes it.
+A graph is {key: GraphNode}, as dask.order.order takes it.  Run as a program, it orders the graphs
+pickled in a file with stock's order() and prints the priorities as JSON: PYTHONHASHSEED, which
+sets iterate by, is fixed for the life of a process.
 """
 
 from __future__ import annotations
 
+import json
+import pickle
 import random
+import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef
 
 Graph = dict[Any, GraphNode]
+
+
+@dataclass
+class Flat:
+    """A graph as numbers, as the scheduler has it: keys from len(deps) on are external"""
+
+    name: str
+    keys: list[Any]
+    deps: list[list[int]]
+    is_data: list[bool]
+
+    @classmethod
+    def of(cls, name: str, graph: Graph) -> Flat:
+        keys = list(graph)
+        number = {key: i for i, key in enumerate(keys)}
+        for node in graph.values():
+            for key in sorted(node.dependencies, key=str):
+                if key not in number:
+                    number[key] = len(keys)
+                    keys.append(key)
+        deps = [sorted(number[key] for key in node.dependencies) for node in graph.values()]
+        return cls(name, keys, deps, [isinstance(node, DataNode) for node in graph.values()])
+
+    def graph(self) -> Graph:
+        """The graph again, with tasks that do nothing"""
+        return {
+            key: DataNode(key, 1) if data else Task(key, work, *(TaskRef(self.keys[d]) for d in deps))
+            for key, deps, data in zip(self.keys, self.deps, self.is_data, strict=False)
+        }
 
 
 def work(*args: Any) -> None:
@@ -559,3 +594,22 @@ def programs() -> Iterator[tuple[str, Graph]]:
             for name, program in group().items():
                 made = program()
                 yield name, materialise(*(made if isinstance(made, tuple) else (made,)))
+
+
+def main() -> None:
+    from dask.order import order
+
+    with open(sys.argv[1], "rb") as file:
+        flats: list[Flat] = pickle.load(file)
+    orders = []
+    for flat in flats:
+        priorities = order(flat.graph())
+        orders.append([priorities[key] for key in flat.keys[: len(flat.deps)]])
+    json.dump(orders, sys.stdout)
+
+
+if __name__ == "__main__":
+    # The pickle names this module; as __main__ it would not be found.
+    import order_graphs
+
+    order_graphs.main()
