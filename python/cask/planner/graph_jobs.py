@@ -92,8 +92,8 @@ class GraphJobs:
         }
         if for_all is not None:
             end["annotations"] = _plain_annotations(for_all)
-        if "code" in message:
+        if message.get("code") is not None:
             end["code"] = [list(block) for block in message["code"]]
-        if "span_metadata" in message:
+        if message.get("span_metadata") is not None:
             end["span_metadata"] = message["span_metadata"]
         self._channel.write(_with_arrays(end, arrays))
