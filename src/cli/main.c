@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/commands.h"
+
 struct command {
     const char *name;
     const char *summary;
@@ -18,15 +20,16 @@ static int command_version(int argc, char **argv)
 }
 
 static const struct command COMMANDS[] = {
+    {"scheduler", "run a scheduler that Dask's clients and workers use", cmd_scheduler},
     {"version", "print the version", command_version},
 };
 
-enum { COMMAND_COUNT = sizeof COMMANDS / sizeof COMMANDS[0] };
+enum { ROW_COUNT = sizeof COMMANDS / sizeof COMMANDS[0] };
 
 static void print_usage(FILE *out)
 {
     fputs("usage: cask COMMAND [OPTIONS]\n\ncommands:\n", out);
-    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+    for (size_t i = 0; i < ROW_COUNT; i++) {
         fprintf(out, "  %-12s%s\n", COMMANDS[i].name, COMMANDS[i].summary);
     }
 }
@@ -41,7 +44,7 @@ int main(int argc, char **argv)
         print_usage(stdout);
         return EXIT_SUCCESS;
     }
-    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+    for (size_t i = 0; i < ROW_COUNT; i++) {
         if (strcmp(name, COMMANDS[i].name) == 0) {
             return COMMANDS[i].run(argc - 1, argv + 1);
         }

@@ -13,6 +13,8 @@ struct node_options {
     const char *contact_address;  /* --contact-address */
     const char *scheduler_file;   /* --scheduler-file: written when it listens */
     const char *const *ports;     /* --port: one for each listener; NULL-terminated, may be NULL */
+    const char *const *preload;      /* --preload: modules for the planner; NULL-terminated, may be NULL */
+    const char *const *preload_argv; /* what follows the options; for the modules */
     const char *dashboard_address; /* --dashboard-address; NULL: default, "": none */
 };
 
