@@ -96,6 +96,7 @@ class State:
             "retire_workers": {ALICE: {}},
             "events": [[1.0, {"a": 1}]],
             "who_has": {"x": [ALICE]},
+            "get_cluster_state": {"scheduler": {"id": "s"}, "workers": {}, "versions": {}},
         }.get(op)
 
 
@@ -267,6 +268,15 @@ def test_workers_to_close_by_key(planner, state):
     """Stock's own code over the view: busy workers stay."""
     reply = planner.request("workers_to_close", key=pickle.dumps(by_host), n=1)
     assert reply["status"] == "OK" and list(reply["reply"]) == [ALICE]
+
+
+def test_dump_to_url(planner, state, tmp_path):
+    """The scheduler gives the state, fsspec writes it."""
+    url = str(tmp_path / "dump")
+    reply = planner.request("dump_cluster_state_to_url", url=url, exclude=[], format="yaml")
+    assert reply["status"] == "OK", reply
+    assert "id: s" in (tmp_path / "dump.yaml").read_text()
+    assert ("get_cluster_state", {"exclude": ()}) in state.calls
 
 
 def by_host(ws):
