@@ -37,7 +37,7 @@ const struct message_field *message_fields(enum message_id id)
     {wire, sizeof(wire) - 1, FIELD_##type, FIELD_##need, offsetof(body, c_name), default_},
 #define OP_HERE {"op", 2, FIELD_OP, FIELD_REQ, 0, 0},
 #define END                                                                                        \
-    {0},                                                                                           \
+    {NULL, 0, 0, 0, offsetof(body, unknown_count), 0},                                             \
     }                                                                                              \
     ;                                                                                              \
     return fields;                                                                                 \
