@@ -14,7 +14,8 @@ struct resource {
  * map as it goes to workers, without "span". Order of precedence: per-task over global. */
 struct annotation_info {
     struct blob *wire;             /* msgpack map; NULL: empty */
-    double priority;               /* 0 if none; greater is sooner */
+    double priority;               /* greater is sooner … */
+    bool has_priority;             /* … false: the graph's user_priority holds */
     uint32_t retries;              /* 0 if none */
     struct span_list workers;      /* names (canonical msgpack scalars), addresses or hosts; restricts */
     bool has_workers;              /* an empty list restricts to nothing */
@@ -43,7 +44,8 @@ struct graph_info {
     const uint32_t *dep_start, *deps;  /* as in wire/flat_graph.h */
     struct blob *const *run_specs;
     const uint8_t *flags;              /* FLAT_… of wire/flat_graph.h, same bits: see GRAPH_… below */
-    const int64_t *priorities;         /* internal priorities by task, or NULL: the core orders */
+    const int64_t *priorities;         /* internal priorities by task (GRAPH_NO_PRIORITY: none), or NULL: the
+                                        * core orders */
     const struct annotation_info *annotations; /* [0] is the global set; task i has annotations[annotation_of[i]] */
     uint32_t annotation_count;
     const uint32_t *annotation_of;     /* already merged with the global set; NULL: all 0 */
@@ -60,6 +62,8 @@ struct graph_info {
     struct blob *span_metadata;        /* msgpack map, may be NULL */
     double started;                    /* when the message arrived; names the stimulus */
 };
+
+#define GRAPH_NO_PRIORITY INT64_MIN
 
 enum { GRAPH_DATA_PRODUCER = 1 << 0, GRAPH_NOT_A_TASK = 1 << 1, GRAPH_P2P_BARRIER = 1 << 2 };
 

@@ -53,6 +53,7 @@ struct annotations {
     uint32_t refs;
     struct blob *wire; /* NULL: empty */
     double priority;
+    bool has_priority;
     uint32_t retries;
     struct span_list span_name, span_ids; /* owned copies */
 };
@@ -232,6 +233,7 @@ struct worker {
     double last_seen, time_delay, bandwidth;
     struct VEC(struct executing {
         task_id task;
+        uint32_t serial; /* the task may be another one by now */
         double seconds;
     }) executing;
     struct blob *metrics, *services, *extra, *versions;

@@ -140,6 +140,32 @@ struct worker_set valid_workers(const struct scheduler *s, const struct task *ta
     return set;
 }
 
+static bool is_named(const struct scheduler *s, const struct restrictions *rules, const struct worker *worker)
+{
+    for (uint32_t i = 0; i < rules->worker_count; i++) {
+        if (span_equal(rules->workers[i], worker->address)) {
+            return true;
+        }
+    }
+    for (uint32_t i = 0; i < rules->host_count; i++) {
+        const struct host *host = host_find(s, rules->hosts[i]);
+        if (host != NULL && span_equal(host->name, worker->host)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool worker_is_valid(const struct scheduler *s, const struct task *task, const struct worker *worker)
+{
+    const struct restrictions *rules = task_restrictions(task);
+    if (rules == NULL) {
+        return true;
+    }
+    bool named = rules->worker_count + rules->host_count > 0;
+    return worker->status == WORKER_RUNNING && (!named || is_named(s, rules, worker)) && offers(worker, rules);
+}
+
 bool worker_set_has(const struct worker_set *set, const struct scheduler *s, worker_id worker)
 {
     if (set->all) {

@@ -20,6 +20,8 @@ struct worker *decide_worker_rootish_queuing_enabled(struct scheduler *s);
 struct worker *decide_worker_non_rootish(struct scheduler *s, struct task *task);
 /* Running workers that the task's rules allow; O(workers) for a restricted task. */
 struct worker_set valid_workers(const struct scheduler *s, const struct task *task, struct arena *arena);
+/* Whether the task's rules allow this running worker: O(rules). */
+bool worker_is_valid(const struct scheduler *s, const struct task *task, const struct worker *worker);
 bool worker_set_has(const struct worker_set *set, const struct scheduler *s, worker_id worker);
 /* Amounts of a resource: offered in all, and free now. 0 if unknown. */
 double worker_resource(const struct worker *worker, struct span name, double *out_free);

@@ -72,6 +72,13 @@ struct task *task_find_hashed(const struct scheduler *s, struct span key, uint64
     return NULL;
 }
 
+void task_prefetch_hashed(const struct scheduler *s, uint64_t hash)
+{
+    if (s->keys.capacity > 0) {
+        __builtin_prefetch(&s->keys.slots[tag_of(hash) & (s->keys.capacity - 1)]);
+    }
+}
+
 struct task *task_find(const struct scheduler *s, struct span key)
 {
     return task_find_hashed(s, key, span_hash(key));

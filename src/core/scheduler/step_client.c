@@ -8,6 +8,7 @@
 #include "core/scheduler/pool.h"
 #include "core/scheduler/queue.h"
 #include "core/scheduler/replicas.h"
+#include "core/scheduler/steal.h"
 #include "core/scheduler/step_events.h"
 #include "core/scheduler/transition.h"
 #include "core/scheduler/wants.h"
@@ -351,6 +352,7 @@ void step_restart(struct scheduler *s, const struct event *event, struct step *s
         }
     }
     ASSERT(s->task_count == 0);
+    steal_restart(s);
     prefixes_retire(s);
     action_add(step, ACTION_CLIENT_RESTART)->of.client_restart = (struct action_client_restart){CLIENT_NONE};
 }

@@ -1,0 +1,220 @@
+/* step_task.c: what workers tell about tasks. A message may be late: the task may be gone, released, sent
+ * elsewhere since. The run_id tells one run from another, so a late answer changes nothing.
+ * Must agree with: scheduler.py stimulus_task_finished, stimulus_task_erred, release_worker_data, add_keys,
+ * handle_long_running, _reschedule, handle_request_refresh_who_has. */
+#include <math.h>
+
+#include "core/scheduler/action.h"
+#include "core/scheduler/failure.h"
+#include "core/scheduler/occupancy.h"
+#include "core/scheduler/place.h"
+#include "core/scheduler/pool.h"
+#include "core/scheduler/processing.h"
+#include "core/scheduler/queue.h"
+#include "core/scheduler/replicas.h"
+#include "core/scheduler/steal.h"
+#include "core/scheduler/step_events.h"
+#include "core/scheduler/transition.h"
+
+static void finish(struct scheduler *s, struct task *task, const struct event_task_finished *finished,
+                   struct step *step)
+{
+    if (finished->metadata != NULL) {
+        struct task_extra *extra = task_extra_make(task);
+        blob_unref(extra->metadata);
+        extra->metadata = blob_ref(finished->metadata);
+    }
+    transition(s, task, TASK_MEMORY, &(struct move){.finished = finished}, step);
+}
+
+void step_task_finished(struct scheduler *s, const struct event *event, struct step *step)
+{
+    const struct event_task_finished *finished = &event->of.task_finished;
+    struct worker *worker = worker_find(s, finished->worker);
+    if (worker == NULL) {
+        return;
+    }
+    struct task *task = task_find(s, finished->key);
+    bool is_stale = task == NULL || task->run_id != finished->run_id;
+    bool is_here = task != NULL && task->processing_on == worker->id;
+    if (task == NULL || task->state == TASK_RELEASED || task->state == TASK_QUEUED ||
+        task->state == TASK_NO_WORKER || task->state == TASK_ERRED || (is_stale && !is_here) ||
+        (task->state == TASK_PROCESSING && !is_here)) {
+        action_worker_key(step, ACTION_FREE_KEYS, worker->id, finished->key);
+    } else if (is_stale) {
+        want(s, task, TASK_RELEASED);
+    } else if (task->state == TASK_MEMORY) {
+        replica_add(s, task, worker);
+    } else {
+        finish(s, task, finished, step);
+    }
+    transitions_run(s, step);
+    queue_slots_maybe_opened(s, step);
+}
+
+void step_task_erred(struct scheduler *s, const struct event *event, struct step *step)
+{
+    const struct event_task_erred *erred = &event->of.task_erred;
+    struct worker *worker = worker_find(s, erred->worker);
+    struct task *task = task_find(s, erred->key);
+    if (task == NULL || task->state != TASK_PROCESSING) {
+        queue_slots_maybe_opened(s, step);
+        return;
+    }
+    bool is_here = worker != NULL && task->processing_on == worker->id;
+    if (task->run_id != erred->run_id) {
+        if (is_here) {
+            transition(s, task, TASK_RELEASED, NULL, step);
+        }
+    } else if (task_retries(task) > 0) {
+        task->extra->retries--;
+        transition(s, task, TASK_WAITING, NULL, step);
+    } else if (is_here) {
+        struct failure_info info = {.kind = FAILURE_USER,
+                                    .exception = erred->exception,
+                                    .traceback = erred->traceback,
+                                    .exception_text = erred->exception_text,
+                                    .traceback_text = erred->traceback_text};
+        struct failure *failure = failure_from_info(&info, task->key, worker);
+        struct move move = {.failure = failure,
+                            .worker = worker->address,
+                            .startstops = erred->startstops,
+                            .thread = erred->thread};
+        transition(s, task, TASK_ERRED, &move, step);
+        failure_drop(s, failure);
+    }
+    transitions_run(s, step);
+    queue_slots_maybe_opened(s, step);
+}
+
+/* The worker has no replica of the task any more. */
+static void replica_gone(struct scheduler *s, struct span key, struct worker *worker, struct step *step)
+{
+    struct task *task = task_find(s, key);
+    if (task == NULL || !replica_has(task, worker->id)) {
+        return;
+    }
+    replica_remove(s, task, worker);
+    if (task->who_has.count == 0) {
+        transition_all(s, task, TASK_RELEASED, step);
+    }
+}
+
+void step_release_worker_data(struct scheduler *s, const struct event *event, struct step *step)
+{
+    struct worker *worker = worker_find(s, event->of.release_worker_data.worker);
+    if (worker != NULL) {
+        replica_gone(s, event->of.release_worker_data.key, worker, step);
+    }
+}
+
+void step_replica_missing(struct scheduler *s, const struct event *event, struct step *step)
+{
+    const struct event_replica_missing *missing = &event->of.replica_missing;
+    struct worker *worker = worker_find(s, missing->worker);
+    for (uint32_t i = 0; worker != NULL && i < missing->keys.count; i++) {
+        replica_gone(s, missing->keys.items[i], worker, step);
+    }
+}
+
+void step_replica_deleted(struct scheduler *s, const struct event *event, struct step *step)
+{
+    const struct event_replica_deleted *deleted = &event->of.replica_deleted;
+    struct worker *worker = worker_find(s, deleted->worker);
+    for (uint32_t i = 0; worker != NULL && i < deleted->keys.count; i++) {
+        replica_gone(s, deleted->keys.items[i], worker, step);
+    }
+}
+
+void step_add_keys(struct scheduler *s, const struct event *event, struct step *step)
+{
+    const struct event_add_keys *added = &event->of.add_keys;
+    struct worker *worker = worker_find(s, added->worker);
+    if (worker == NULL) {
+        return;
+    }
+    struct span *redundant = arena_array(&step->arena, struct span, added->keys.count);
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < added->keys.count; i++) {
+        struct task *task = task_find(s, added->keys.items[i]);
+        if (task != NULL && task->state == TASK_MEMORY) {
+            replica_add(s, task, worker);
+        } else {
+            redundant[count++] = added->keys.items[i];
+        }
+    }
+    if (count > 0) {
+        action_add(step, ACTION_REMOVE_REPLICAS)->of.remove_replicas = (struct action_remove_replicas){
+            .worker = worker->id, .keys = {redundant, count}, .stimulus = step->stimulus};
+    }
+}
+
+void step_long_running(struct scheduler *s, const struct event *event, struct step *step)
+{
+    const struct event_long_running *seceded = &event->of.long_running;
+    struct worker *worker = worker_find(s, seceded->worker);
+    struct task *task = task_find(s, seceded->key);
+    if (worker == NULL || task == NULL || task->processing_on != worker->id ||
+        task->run_id != seceded->run_id || (task->flags & TASK_LONG_RUNNING) != 0) {
+        return;
+    }
+    steal_task_left(s, task, TASK_PROCESSING);
+    if (!isnan(seceded->compute_duration)) {
+        struct prefix *prefix = task->group->prefix;
+        double old = prefix->duration_average;
+        double seconds = fmax(seceded->compute_duration, 0);
+        prefix_set_duration(s, prefix, old < 0 ? seconds : (old + seconds) / 2, prefix->max_exec_time);
+    }
+    processing_secede(s, task);
+    check_idle_saturated(s, worker, -1);
+    queue_slots_maybe_opened(s, step);
+}
+
+void step_reschedule(struct scheduler *s, const struct event *event, struct step *step)
+{
+    const struct event_reschedule *reschedule = &event->of.reschedule;
+    struct task *task = task_find(s, reschedule->key);
+    if (task == NULL || task->state != TASK_PROCESSING) {
+        return;
+    }
+    if (reschedule->worker == WORKER_NONE || task->processing_on == reschedule->worker) {
+        transition_all(s, task, TASK_RELEASED, step);
+    }
+}
+
+void step_refresh_who_has(struct scheduler *s, const struct event *event, struct step *step)
+{
+    const struct event_refresh_who_has *asked = &event->of.refresh_who_has;
+    if (worker_find(s, asked->worker) == NULL) {
+        return;
+    }
+    task_id *known = arena_array(&step->arena, task_id, asked->keys.count);
+    struct span *unknown = arena_array(&step->arena, struct span, asked->keys.count);
+    uint32_t known_count = 0;
+    uint32_t unknown_count = 0;
+    for (uint32_t i = 0; i < asked->keys.count; i++) {
+        const struct task *task = task_find(s, asked->keys.items[i]);
+        if (task != NULL) {
+            known[known_count++] = task->id;
+        } else {
+            unknown[unknown_count++] = asked->keys.items[i];
+        }
+    }
+    if (known_count > 0) {
+        action_worker_inputs(s, step, ACTION_REFRESH_WHO_HAS, asked->worker, known, known_count);
+    }
+    if (unknown_count > 0) {
+        action_add(step, ACTION_FREE_KEYS)->of.free_keys = (struct action_free_keys){
+            .worker = asked->worker, .keys = {unknown, unknown_count}, .stimulus = step->stimulus};
+    }
+}
+
+void step_set_restrictions(struct scheduler *s, const struct event *event, struct step *step)
+{
+    (void)step;
+    const struct event_set_restrictions *wanted = &event->of.set_restrictions;
+    struct task *task = task_find(s, wanted->key);
+    if (task != NULL) {
+        task_restrict_workers(s, task, wanted->workers);
+    }
+}
