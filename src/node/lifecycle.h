@@ -8,22 +8,33 @@
 struct lifecycle;
 
 struct lifecycle *lifecycle_create(struct node *node);
-/* What is under way is given up; nothing calls back afterwards. */
+/* Everyone who waits is told to go on, and finds the scheduler closing (node->is_closing). */
 void lifecycle_destroy(struct lifecycle *lifecycle);
-/* The core wants this worker restarted (ttl): by its nanny, else it is removed. */
+/* The core wants this worker restarted (ttl): by its nanny, else it is removed. Inside a step. */
 void lifecycle_restart_worker(struct node *node, worker_id worker, struct span reason);
 /* One worker's retirement ended (ACTION_RETIRED): answers the RPC when all have. Inside a step: it must
  * not apply events, but post what follows. */
 void lifecycle_retired(struct node *node, const struct action_retired *retired);
-/* Workers that come or go: told to the watchers (subscribe_worker_status) and to flows that wait for
- * workers (scatter, restart). Inside a step. */
+/* Workers that come or go: told to the watchers (subscribe_worker_status). Inside a step. */
 void lifecycle_notice(struct node *node, const struct notice *notice);
-/* The "extensions" of a heartbeat (raw map or nil): spans and shuffle metrics go to the core's. */
+/* The "extensions" of a heartbeat (raw map or nil): metrics of spans go to the core; those of shuffles are
+ * for a dashboard and are left. */
 void lifecycle_heartbeat_extensions(struct node *node, worker_id worker, const struct frames *message,
                                     struct span extensions);
-/* Call `ready` (posted, never inside) once at least `count` workers are running, or after `timeout`
- * seconds: `enough` says which. For scatter and restart. */
-void lifecycle_wait_for_workers(struct node *node, uint32_t count, double timeout,
-                                void (*ready)(void *user, bool enough), void *user);
+
+/* ---- waiting: for flows that look again later ---- */
+
+typedef void lifecycle_go(void *user);
+
+/* Go on in `seconds`, or at once (posted) when the scheduler closes. */
+void lifecycle_pause(struct node *node, double seconds, lifecycle_go *go, void *user);
+/* Go on (posted) once no nanny is starting. */
+void lifecycle_when_nannies_started(struct node *node, lifecycle_go *go, void *user);
+void lifecycle_nanny_started(struct node *node);
+
+/* Replicas may be moved by rebalance and replicate, one at a time, or by retirements, several at once: go
+ * on (posted) when it is one's turn, in the order of asking. Give the turn back afterwards. */
+void lifecycle_take_turn(struct node *node, bool shared, lifecycle_go *go, void *user);
+void lifecycle_give_turn(struct node *node);
 
 #endif

@@ -117,7 +117,7 @@ void profile_merge(struct text *out, const struct span *trees, uint32_t count)
     for (uint32_t i = count; i-- > 0;) {
         bool is_tree = open_tree(trees[i], &tree);
         ASSERT(is_tree);
-        total += tree.count;
+        total = (int64_t)((uint64_t)total + (uint64_t)tree.count); /* a peer's numbers may wrap */
         first = tree;
     }
     msgpack_write_map(out, 4);
