@@ -291,6 +291,7 @@ void node_destroy(struct node *node)
     free_plugins(&node->worker_plugins);
     free_plugins(&node->nanny_plugins);
     metadata_destroy(node->metadata);
+    blob_unref(node->versions);
     for (uint32_t i = 0; i < node->worker_names.count; i++) {
         mem_free((void *)(uintptr_t)node->worker_names.items[i].data);
     }
