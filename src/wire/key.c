@@ -3,6 +3,7 @@
 #include "wire/key.h"
 
 #include "base/limits.h"
+#include "wire/msgpack_fast.h"
 
 /* A span of `size` bytes at `reader`, the head of a str, int, float or array and a scalar's body, is
  * in shortest form. */
@@ -130,14 +131,11 @@ int key_read(struct msgpack_reader *reader, struct arena *scratch, struct span *
 {
     struct msgpack_reader cursor = *reader;
     bool canonical = true;
-    bool is_short_text = cursor.at < cursor.end && (*cursor.at & 0xe0) == 0xa0;
-    if (is_short_text || (cursor.end - cursor.at > 1 && *cursor.at == 0xd9 && cursor.at[1] >= 32)) {
-        struct span text;
-        int code = msgpack_read_str(reader, &text);
-        if (code == OK) {
-            *out_key = span_of(cursor.at, (size_t)(reader->at - cursor.at));
-        }
-        return code;
+    struct span plain = msgpack_fast_str(cursor.at, (size_t)(cursor.end - cursor.at));
+    if (plain.data != NULL && (plain.size >= 32 || *cursor.at != 0xd9)) {
+        reader->at = plain.data + plain.size;
+        *out_key = span_of(cursor.at, (size_t)(reader->at - cursor.at));
+        return OK;
     }
     for (uint64_t todo = 1; todo > 0; todo--) {
         int code = key_step(&cursor, &todo, &canonical);

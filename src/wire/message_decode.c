@@ -181,6 +181,12 @@ static inline bool bytes_view(struct span value, bool is_text, struct span *out)
     return false;
 }
 
+/* A value that was checked is a key as it stands: a str of up to 255 bytes in shortest form. */
+static inline bool is_plain_key(struct span value)
+{
+    return (value.data[0] & 0xe0) == 0xa0 || (value.data[0] == 0xd9 && value.data[1] >= 32);
+}
+
 /* The value, which is not nil, into the field's member. */
 static int field_decode(const struct message_field *field, struct span value, struct arena *scratch,
                         void *member)
@@ -188,6 +194,10 @@ static int field_decode(const struct message_field *field, struct span value, st
     struct msgpack_reader reader = msgpack_reader(value);
     switch ((enum field_type)field->type) {
     case FIELD_KEY:
+        if (is_plain_key(value)) {
+            *(struct span *)member = value;
+            return OK;
+        }
         return key_read(&reader, scratch, member);
     case FIELD_KEYS:
         return key_list_read(&reader, scratch, member);
@@ -521,15 +531,20 @@ int message_batch_open(struct span frame0, struct message_batch *out_batch)
 int message_batch_next(struct message_batch *batch, struct message_decoder *decoder,
                        struct message *out_message)
 {
-    if (batch->left == 0 || msgpack_peek(&batch->reader) == MSGPACK_STR) {
-        batch->left = 0;
-        return 0;
+    struct msgpack_reader *reader = &batch->reader;
+    if (batch->left == 0) {
+        return msgpack_at_end(reader) ? 0 : ERR_MALFORMED;
     }
-    int code = message_decode(decoder, &batch->reader, out_message);
-    if (code != OK && code != ERR_MISSING && code != ERR_TYPE) {
-        batch->left = 0;
-        return code;
+    int code = 0; /* the end, if the string "OK" comes next */
+    if (msgpack_peek(reader) != MSGPACK_STR) {
+        code = message_decode(decoder, reader, out_message);
+        code = code == OK ? 1 : code;
     }
-    batch->left--;
-    return code == OK ? 1 : code;
+    if (code == 1 || code == ERR_MISSING || code == ERR_TYPE) {
+        batch->left--;
+    } else {
+        batch->left = 0;
+        reader->at = reader->end;
+    }
+    return code;
 }

@@ -156,37 +156,50 @@ static inline uint8_t *put_uint(uint8_t *at, uint64_t value)
     return at + 1 + size;
 }
 
-/* The head of a str, array or map: at most 5 bytes. `base` is its mark for up to `fix`, `wide` that for
- * 16 bits (the next one is for 32), `narrow` that for 8 bits or 0. */
-static inline uint8_t *put_head(uint8_t *at, size_t size, uint8_t base, unsigned fix,
-                                uint8_t narrow, uint8_t wide)
+/* A mark and the `width` bytes of a size. */
+static inline uint8_t *put_wide(uint8_t *at, uint8_t mark, size_t size, unsigned width)
 {
-    if (size <= fix) {
-        *at = (uint8_t)(base | size);
-        return at + 1;
-    }
-    unsigned width = size <= UINT8_MAX && narrow != 0 ? 1 : size <= UINT16_MAX ? 2 : 4;
-    at[0] = width == 1 ? narrow : width == 2 ? wide : (uint8_t)(wide + 1);
+    *at++ = mark;
     for (unsigned i = 0; i < width; i++) {
-        at[1 + i] = (uint8_t)(size >> (8 * (width - 1 - i)));
+        *at++ = (uint8_t)(size >> (8 * (width - 1 - i)));
     }
-    return at + 1 + width;
+    return at;
 }
 
+/* At most 5 bytes and the text. */
 static inline uint8_t *put_str(uint8_t *at, struct span text)
 {
-    at = put_head(at, text.size, 0xa0, 31, 0xd9, 0xda);
+    if (text.size < 32) {
+        *at++ = (uint8_t)(0xa0 | text.size);
+    } else if (text.size <= UINT8_MAX) {
+        at = put_wide(at, 0xd9, text.size, 1);
+    } else {
+        bool is_short = text.size <= UINT16_MAX;
+        at = put_wide(at, is_short ? 0xda : 0xdb, text.size, is_short ? 2 : 4);
+    }
     return put_span(at, text);
+}
+
+/* The head of an array or map: `fix` is its mark for up to 15, `wide` that for 16 bits, before that for
+ * 32. At most 5 bytes. */
+static inline uint8_t *put_count(uint8_t *at, uint32_t count, uint8_t fix, uint8_t wide)
+{
+    if (count < 16) {
+        *at = (uint8_t)(fix | count);
+        return at + 1;
+    }
+    bool is_short = count <= UINT16_MAX;
+    return put_wide(at, is_short ? wide : (uint8_t)(wide + 1), count, is_short ? 2 : 4);
 }
 
 static inline uint8_t *put_map(uint8_t *at, uint32_t count)
 {
-    return put_head(at, count, 0x80, 15, 0, 0xde);
+    return put_count(at, count, 0x80, 0xde);
 }
 
 static inline uint8_t *put_array(uint8_t *at, uint32_t count)
 {
-    return put_head(at, count, 0x90, 15, 0, 0xdc);
+    return put_count(at, count, 0x90, 0xdc);
 }
 
 /* An integral number as an int, else a float: at most 9 bytes. */

@@ -149,6 +149,9 @@ static void test_batches(void **state)
     assert_int_equal(message_batch_open(SPAN("\x81\xa2op\xaakeep-alive"), &batch), OK);
     assert_int_equal(message_batch_next(&batch, &f.decoder, &f.message), 1);
     assert_int_equal(message_batch_next(&batch, &f.decoder, &f.message), 0);
+    assert_int_equal(message_batch_open(SPAN("\x91\x81\xa2op\xaakeep-alive\xc0"), &batch), OK);
+    assert_int_equal(message_batch_next(&batch, &f.decoder, &f.message), 1);
+    assert_int_equal(message_batch_next(&batch, &f.decoder, &f.message), ERR_MALFORMED);
     assert_int_equal(message_batch_open(SPAN("\xc0"), &batch), ERR_MALFORMED);
     assert_int_equal(message_batch_open(SPAN("\x92\xc0\xc0"), &batch), OK);
     assert_int_equal(message_batch_next(&batch, &f.decoder, &f.message), ERR_MALFORMED);
@@ -286,88 +289,97 @@ static void test_encode(void **state)
     outgoing_fini(&out);
 }
 
-/* The hand-written compute-task is byte for byte what the table writes. */
-static void test_compute_task_by_hand(void **state)
+/* who_has and nbytes of `task`, as the table wants them: whole values. */
+static void write_dependencies(const struct compute_task *task, struct text *who_has,
+                               struct text *nbytes)
 {
-    (void)state;
-    struct text holder = {0};
+    msgpack_write_map(who_has, task->dependency_count);
+    msgpack_write_map(nbytes, task->dependency_count);
+    for (uint32_t i = 0; i < task->dependency_count; i++) {
+        const struct compute_task_dependency *dependency = &task->dependencies[i];
+        msgpack_write_raw(who_has, dependency->key);
+        msgpack_write_array(who_has, dependency->holder_count);
+        for (uint32_t j = 0; j < dependency->holder_count; j++) {
+            msgpack_write_raw(who_has, dependency->holders[j]);
+        }
+        msgpack_write_raw(nbytes, dependency->key);
+        msgpack_write_int(nbytes, dependency->nbytes);
+    }
+}
+
+/* The hand-written compute-task is byte for byte what the table writes. */
+static void expect_compute_task_as_table(const struct compute_task *task)
+{
     struct text who_has = {0};
     struct text nbytes = {0};
     struct text priority = {0};
-    struct compute_task_dependency dependencies[20];
-    struct span holders[2];
-    msgpack_write_cstr(&holder, "tcp://127.0.0.1:33885");
-    holders[0] = holders[1] = text_span(&holder);
-    struct blob *run_spec = payload_pickled(SPAN("\x80\x05N."));
-    struct blob *annotations = payload_value(SPAN("\x81\xa1x\x01"));
-    for (uint32_t count = 0; count <= 20; count += 10) {
-        msgpack_write_map(&who_has, count);
-        msgpack_write_map(&nbytes, count);
-        for (uint32_t i = 0; i < count; i++) {
-            dependencies[i] = (struct compute_task_dependency){.key = SPAN("\x92\xa1x\x07"),
-                                                               .nbytes = 1ll << (2 * i),
-                                                               .holders = holders,
-                                                               .holder_count = 2};
-            msgpack_write_raw(&who_has, dependencies[i].key);
-            msgpack_write_array(&who_has, 2);
-            msgpack_write_raw(&who_has, holders[0]);
-            msgpack_write_raw(&who_has, holders[1]);
-            msgpack_write_raw(&nbytes, dependencies[i].key);
-            msgpack_write_int(&nbytes, dependencies[i].nbytes);
-        }
-        msgpack_write_array(&priority, 3);
-        msgpack_write_number(&priority, -5);
-        msgpack_write_number(&priority, 0.99);
-        msgpack_write_number(&priority, 123456);
-        bool plain = count == 0;
-        struct compute_task hand = {
-            .key = SPAN("\xa1k"),
-            .run_id = 70000,
-            .priority = {-5, 0.99, 123456},
-            .stimulus_id = SPAN("compute-task-1795301735.7831435"),
-            .dependencies = dependencies,
-            .dependency_count = count,
-            .run_spec = run_spec,
-            .actor = plain,
-            .resource_restrictions = plain ? (struct span){0} : SPAN("\x81\xa3GPU\x01"),
-            .annotations = plain ? NULL : annotations,
-            .span_id = plain ? (struct span){0} : SPAN("id"),
-        };
-        struct msg_compute_task table = {
-            .key = hand.key,
-            .run_id = hand.run_id,
-            .priority = text_span(&priority),
-            .stimulus_id = hand.stimulus_id,
-            .who_has = text_span(&who_has),
-            .nbytes = text_span(&nbytes),
-            .run_spec = {.blob = run_spec},
-            .resource_restrictions = hand.resource_restrictions,
-            .actor = hand.actor,
-            .span_id = hand.span_id,
-            .annotations = {.blob = hand.annotations, .raw = SPAN("\x80")},
-        };
-        struct outgoing a = {0};
-        struct outgoing b = {0};
-        outgoing_start_batch(&a);
-        outgoing_start_batch(&b);
-        for (unsigned i = 0; i < 3; i++) {
-            message_encode_compute_task(&a, &hand);
-            message_encode(&b, MESSAGE_COMPUTE_TASK, &table);
-        }
-        assert_true(span_equal(text_span(&a.head), text_span(&b.head)));
-        assert_int_equal(a.frames.count, b.frames.count);
-        assert_int_equal(a.item_count, 3);
-        assert_int_equal(b.item_count, 3);
-        outgoing_fini(&a);
-        outgoing_fini(&b);
-        text_clear(&who_has);
-        text_clear(&nbytes);
-        text_clear(&priority);
+    struct outgoing hand = {0};
+    struct outgoing table = {0};
+    write_dependencies(task, &who_has, &nbytes);
+    msgpack_write_array(&priority, 3);
+    for (unsigned i = 0; i < 3; i++) {
+        msgpack_write_number(&priority, task->priority[i]);
     }
-    text_fini(&holder);
+    struct msg_compute_task body = {
+        .key = task->key,
+        .run_id = task->run_id,
+        .priority = text_span(&priority),
+        .stimulus_id = task->stimulus_id,
+        .who_has = text_span(&who_has),
+        .nbytes = text_span(&nbytes),
+        .run_spec = {.blob = task->run_spec},
+        .resource_restrictions = task->resource_restrictions,
+        .actor = task->actor,
+        .annotations = {.blob = task->annotations, .raw = SPAN("\x80")},
+        .span_id = task->span_id,
+    };
+    outgoing_start_batch(&hand);
+    outgoing_start_batch(&table);
+    for (unsigned i = 0; i < 3; i++) {
+        message_encode_compute_task(&hand, task);
+        message_encode(&table, MESSAGE_COMPUTE_TASK, &body);
+    }
+    assert_true(span_equal(text_span(&hand.head), text_span(&table.head)));
+    assert_int_equal(hand.frames.count, table.frames.count);
+    assert_int_equal(hand.item_count, 3);
+    assert_int_equal(table.item_count, 3);
+    outgoing_fini(&hand);
+    outgoing_fini(&table);
     text_fini(&who_has);
     text_fini(&nbytes);
     text_fini(&priority);
+}
+
+static void test_compute_task_by_hand(void **state)
+{
+    (void)state;
+    struct compute_task_dependency dependencies[20];
+    struct text holder = {0};
+    msgpack_write_cstr(&holder, "tcp://127.0.0.1:33885");
+    struct span holders[] = {text_span(&holder), text_span(&holder)};
+    for (unsigned i = 0; i < 20; i++) {
+        dependencies[i] =
+            (struct compute_task_dependency){SPAN("\x92\xa1x\x07"), 1ll << (2 * i), holders, 2};
+    }
+    struct compute_task task = {
+        .key = SPAN("\xa1k"),
+        .run_id = 70000,
+        .priority = {-5, 0.99, 123456},
+        .stimulus_id = SPAN("compute-task-1795301735.7831435"),
+        .dependencies = dependencies,
+    };
+    struct blob *run_spec = payload_pickled(SPAN("\x80\x05N."));
+    struct blob *annotations = payload_value(SPAN("\x81\xa1x\x01"));
+    task.run_spec = run_spec;
+    expect_compute_task_as_table(&task);
+    task.actor = true;
+    task.span_id = SPAN("a25a02ac-8c54-497b-8460-655294c54774");
+    task.resource_restrictions = SPAN("\x81\xa3GPU\x01");
+    task.annotations = annotations;
+    for (task.dependency_count = 1; task.dependency_count <= 20; task.dependency_count++) {
+        expect_compute_task_as_table(&task);
+    }
+    text_fini(&holder);
     blob_unref(run_spec);
     blob_unref(annotations);
 }
