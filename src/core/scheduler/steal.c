@@ -144,9 +144,10 @@ void steal_task_processing(struct scheduler *s, struct task *task)
     }
 }
 
-/* The first task of a prefix finished: its duration is known now. */
-static void guesses_resolve(struct scheduler *s, const struct prefix *prefix)
+/* `done`, the first task of its prefix, finished: the duration is known now. */
+static void guesses_resolve(struct scheduler *s, const struct task *done)
 {
+    const struct prefix *prefix = done->group->prefix;
     if (prefix->id >= s->steal->guesses.count || s->steal->guesses.items[prefix->id].count == 0) {
         return;
     }
@@ -156,7 +157,7 @@ static void guesses_resolve(struct scheduler *s, const struct prefix *prefix)
     for (uint32_t i = 0; i < list.count; i++) {
         struct task *task = task_at(s, list.items[i].task);
         /* One in flight is off the lists until its victim has answered; a long-running one for good. */
-        if (steal_flight_find(s, task->id) == NULL && (task->flags & TASK_LONG_RUNNING) == 0) {
+        if (task != done && steal_flight_find(s, task->id) == NULL && (task->flags & TASK_LONG_RUNNING) == 0) {
             list_remove(s, task);
             steal_task_processing(s, task);
         }
@@ -248,7 +249,7 @@ void steal_task_left(struct scheduler *s, struct task *task, enum task_state fin
         flight_remove(s, flight);
     }
     if (finish == TASK_MEMORY) {
-        guesses_resolve(s, task->group->prefix);
+        guesses_resolve(s, task);
     }
 }
 
