@@ -184,8 +184,6 @@ void rpc_register_worker(struct node *node, struct request *request, const struc
         if (worker == WORKER_NONE) {
             refuse_worker(node, request);
         } else {
-            log_info(LOGGER, "Register worker addr: %.*s", (int)m->address.size,
-                     (const char *)m->address.data);
             welcome_worker(node, connection_comm(connection),
                            warning.size == 0 ? SPAN("") : text_span(&warning));
             connection_become_worker(request, worker);
