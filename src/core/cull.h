@@ -5,9 +5,10 @@
 
 #include "base/span.h"
 
+/* Task i needs deps[dep_start[i]..dep_start[i + 1]). */
 struct cull_graph {
     uint32_t task_count;
-    const uint32_t *dep_start; /* task_count + 1: task i needs deps[dep_start[i]..dep_start[i + 1]) */
+    const uint32_t *dep_start; /* task_count + 1 */
     const uint32_t *deps;      /* numbers ≥ task_count are not in the graph: skipped */
 };
 

@@ -66,6 +66,7 @@ static void drop_set(struct finder *finder, uint32_t reference)
     if (reference >= SINGLE) {
         return;
     }
+    ASSERT(reference < finder->sets.count);
     struct order_set *set = &finder->sets.items[reference];
     ASSERT(set->refs > 0);
     if (--set->refs > 0) {
@@ -82,6 +83,7 @@ static void drop_set(struct finder *finder, uint32_t reference)
 static uint32_t share_set(struct finder *finder, uint32_t reference)
 {
     if (reference < SINGLE) {
+        ASSERT(reference < finder->sets.count);
         finder->sets.items[reference].refs++;
     }
     return reference;

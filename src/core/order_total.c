@@ -69,19 +69,6 @@ static void sum_add(struct order_totals *totals, struct view number)
     totals->sum_count = place > totals->sum_count ? place : totals->sum_count;
 }
 
-/* Drop the lowest words of a sum that is too long. */
-static void sum_trim(struct order_totals *totals)
-{
-    bool late = totals->words.count >= totals->words_soft_max;
-    uint32_t count_max = late ? WORDS_MAX_LATE : ORDER_TOTAL_WORDS_MAX;
-    if (totals->sum_count > count_max) {
-        uint32_t dropped = totals->sum_count - count_max;
-        memmove(totals->sum, totals->sum + dropped, count_max * sizeof *totals->sum);
-        totals->sum_count = count_max;
-        totals->sum_exponent += dropped;
-    }
-}
-
 static uint64_t hash_number(struct view number)
 {
     return span_hash(span_of(number.words, number.count * sizeof *number.words)) + number.exponent;
@@ -129,22 +116,48 @@ static uint32_t add_number(struct order_totals *totals, struct view number)
     return index;
 }
 
-/* The sum's name; it is added to the table if it is new. */
-static uint64_t sum_name(struct order_totals *totals)
+/* The slot of the sum, or the one it would get. */
+static uint32_t *find_slot(const struct order_totals *totals)
 {
     struct view sum = {totals->sum, totals->sum_count, totals->sum_exponent};
+    uint64_t slot = hash_number(sum);
+    uint32_t *entry = &totals->slots[slot & (totals->slot_count - 1)];
+    while (*entry != 0 && !numbers_equal(view_number(totals, *entry - 1), sum)) {
+        entry = &totals->slots[++slot & (totals->slot_count - 1)];
+    }
+    return entry;
+}
+
+/* Drop the lowest words of a sum that is too long; false if it is not. */
+static bool sum_trim(struct order_totals *totals)
+{
+    bool late = totals->words.count >= totals->words_soft_max;
+    uint32_t count_max = late ? WORDS_MAX_LATE : ORDER_TOTAL_WORDS_MAX;
+    if (totals->sum_count <= count_max) {
+        return false;
+    }
+    uint32_t dropped = totals->sum_count - count_max;
+    memmove(totals->sum, totals->sum + dropped, count_max * sizeof *totals->sum);
+    totals->sum_count = count_max;
+    totals->sum_exponent += dropped;
+    return true;
+}
+
+/* The sum's name; it is added to the table if it is new. A sum that is there already keeps its full
+ * length: equal nodes stay equal when precision falls between the two. */
+static uint64_t sum_name(struct order_totals *totals)
+{
     if (number_count(totals) >= totals->slot_count / 2) {
         grow_slots(totals);
     }
-    uint64_t slot = hash_number(sum);
-    uint32_t *entry = &totals->slots[slot & (totals->slot_count - 1)];
-    while (*entry != 0) {
-        if (numbers_equal(view_number(totals, *entry - 1), sum)) {
-            return ORDER_TOTAL_BIG + *entry - 1;
-        }
-        entry = &totals->slots[++slot & (totals->slot_count - 1)];
+    uint32_t *entry = find_slot(totals);
+    if (*entry == 0 && sum_trim(totals)) {
+        entry = find_slot(totals);
     }
-    *entry = add_number(totals, sum) + 1;
+    if (*entry == 0) {
+        struct view sum = {totals->sum, totals->sum_count, totals->sum_exponent};
+        *entry = add_number(totals, sum) + 1;
+    }
     return ORDER_TOTAL_BIG + *entry - 1;
 }
 
@@ -165,7 +178,6 @@ static uint64_t sum_large(struct order_totals *totals, const struct order_node *
         sum_add(totals, view_total(totals, nodes[ids[i]].total, &small));
     }
     sum_add(totals, view_total(totals, 1, &small));
-    sum_trim(totals);
     return sum_name(totals);
 }
 

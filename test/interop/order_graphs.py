@@ -44,7 +44,9 @@ class Flat:
     def graph(self) -> Graph:
         """The graph again, with tasks that do nothing"""
         return {
-            key: DataNode(key, 1) if data else Task(key, work, *(TaskRef(self.keys[d]) for d in deps))
+            key: DataNode(key, 1)
+            if data
+            else Task(key, work, *(TaskRef(self.keys[d]) for d in deps))
             for key, deps, data in zip(self.keys, self.deps, self.is_data, strict=False)
         }
 
@@ -61,7 +63,7 @@ def graph_of(dependencies: dict[Any, list[Any]], data: set[Any] = frozenset()) -
     }
 
 
-# --- Shapes. Each returns {key: dependencies}. -----------------------------------------------------
+# --- Shapes. Each returns {key: dependencies}. ---
 
 
 def chains(count: int, length: int) -> dict:
@@ -98,7 +100,10 @@ def broadcast_tree(leaves: int, fan_out: int) -> dict:
     while width < leaves:
         level += 1
         graph.update(
-            {("split", level, i): [("split", level - 1, i // fan_out)] for i in range(width * fan_out)}
+            {
+                ("split", level, i): [("split", level - 1, i // fan_out)]
+                for i in range(width * fan_out)
+            }
         )
         width *= fan_out
     return graph
@@ -323,20 +328,44 @@ def shapes() -> Iterator[tuple[str, Graph]]:
         plain[f"diamonds-{count}-{width}"] = diamonds(count, width, False)
         plain[f"linked-diamonds-{count}-{width}"] = diamonds(count, width, True)
     for seed, (layers, width, fan_in) in enumerate(
-        [(2, 10, 2), (5, 20, 2), (5, 20, 5), (10, 10, 3), (10, 60, 3), (30, 10, 2), (50, 30, 4), (4, 300, 3)]
+        [
+            (2, 10, 2),
+            (5, 20, 2),
+            (5, 20, 5),
+            (10, 10, 3),
+            (10, 60, 3),
+            (30, 10, 2),
+            (50, 30, 4),
+            (4, 300, 3),
+        ]
     ):
         for repeat in range(4):
             plain[f"layered-{layers}-{width}-{fan_in}-{repeat}"] = layered(
                 layers, width, fan_in, 100 * seed + repeat
             )
     for seed, (count, reach, edges) in enumerate(
-        [(30, 30, 1.0), (100, 10, 1.2), (100, 100, 1.5), (300, 20, 2.0), (300, 300, 0.7), (1000, 50, 1.0), (1000, 8, 1.6)]
+        [
+            (30, 30, 1.0),
+            (100, 10, 1.2),
+            (100, 100, 1.5),
+            (300, 20, 2.0),
+            (300, 300, 0.7),
+            (1000, 50, 1.0),
+            (1000, 8, 1.6),
+        ]
     ):
         for repeat in range(5):
             plain[f"sparse-{count}-{reach}-{edges}-{repeat}"] = sparse(
                 count, reach, edges, 1000 * seed + repeat
             )
-    for width, steps, reach in [(5, 5, 1), (20, 10, 1), (10, 60, 1), (100, 12, 1), (30, 8, 3), (8, 150, 2)]:
+    for width, steps, reach in [
+        (5, 5, 1),
+        (20, 10, 1),
+        (10, 60, 1),
+        (100, 12, 1),
+        (30, 8, 3),
+        (8, 150, 2),
+    ]:
         plain[f"stencil-{width}-{steps}-{reach}"] = stencil(width, steps, reach)
     for side, steps in [(3, 3), (8, 6), (12, 12)]:
         plain[f"stencil2-{side}-{steps}"] = stencil2(side, steps)
@@ -346,7 +375,9 @@ def shapes() -> Iterator[tuple[str, Graph]]:
         plain[f"butterfly-{log_width}"] = butterfly(log_width)
     for rows, columns, depth in [(4, 4, 1), (10, 10, 4), (30, 5, 2)]:
         for reduce in (False, True):
-            plain[f"blockwise-{rows}-{columns}-{depth}-{reduce}"] = blockwise(rows, columns, depth, reduce)
+            plain[f"blockwise-{rows}-{columns}-{depth}-{reduce}"] = blockwise(
+                rows, columns, depth, reduce
+            )
     for rows, columns in [(5, 5), (20, 30)]:
         plain[f"rechunk-{rows}-{columns}"] = rechunk(rows, columns)
     for n in (2, 5, 8):
@@ -375,7 +406,7 @@ def shapes() -> Iterator[tuple[str, Graph]]:
         yield f"{name}+aliases", with_aliases(plain[name], seed)
 
 
-# --- Real programs. Each makes the collections whose graph a client would send. ---------------------
+# --- Real programs. Each makes the collections whose graph a client would send. ---
 
 
 def array_programs() -> dict[str, Callable[[], Any]]:
@@ -415,7 +446,9 @@ def array_programs() -> dict[str, Callable[[], Any]]:
         "array-cumsum": lambda: square().cumsum(axis=0),
         "array-overlap": lambda: square().map_overlap(lambda b: b, depth=1, boundary="none"),
         "array-overlap-twice": lambda: (
-            square().map_overlap(lambda b: b, 1, boundary="none").map_overlap(lambda b: b, 1, boundary="none")
+            square()
+            .map_overlap(lambda b: b, 1, boundary="none")
+            .map_overlap(lambda b: b, 1, boundary="none")
         ),
         "array-slices": lambda: square()[::3, 5:700].sum(axis=1),
         "array-fancy": lambda: square()[np.arange(0, 1000, 7)][:, np.arange(999, 0, -13)],
@@ -429,7 +462,9 @@ def array_programs() -> dict[str, Callable[[], Any]]:
         "array-qr": lambda: da.linalg.qr(da.ones((4000, 20), chunks=(500, 20))),
         "array-cholesky": lambda: da.linalg.cholesky(da.eye(600, chunks=100) * 2),
         "array-lu": lambda: da.linalg.lu(da.eye(400, chunks=100) * 2),
-        "array-solve": lambda: da.linalg.solve(da.eye(400, chunks=100) * 2, da.ones(400, chunks=100)),
+        "array-solve": lambda: da.linalg.solve(
+            da.eye(400, chunks=100) * 2, da.ones(400, chunks=100)
+        ),
         "array-fft": lambda: abs(da.fft.fft(square().rechunk((1000, 100)), axis=0)).sum(),
         "array-store": store,
         "array-from-numpy": lambda: da.from_array(np.ones((300, 300)), chunks=50).sum(axis=0) + 1,
@@ -538,7 +573,11 @@ def delayed_programs() -> dict[str, Callable[[], Any]]:
             row = [step(a, b) for a, b in zip(row[::2], row[1::2], strict=True)]
         return row[0]
 
-    return {"delayed-pipeline": pipeline, "delayed-fibonacci": fibonacci, "delayed-halving": halving}
+    return {
+        "delayed-pipeline": pipeline,
+        "delayed-fibonacci": fibonacci,
+        "delayed-halving": halving,
+    }
 
 
 def xarray_programs() -> dict[str, Callable[[], Any]]:

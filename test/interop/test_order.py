@@ -19,10 +19,9 @@ from array import array
 
 import dask.core
 import dask.order
+import order_graphs
 import pytest
 from distributed.scheduler import _cull
-
-import order_graphs
 from harness import HERE, ROOT
 from order_graphs import Flat
 
@@ -32,7 +31,7 @@ PROBE = os.environ.get("CASK_ORDER_PROBE", f"{ROOT}/build/test/support/order_pro
 HASH_SEEDS = (1, 2, 3, 4, 5)
 
 
-# --- Asking the C code -----------------------------------------------------------------------------
+# --- Asking the C code ---
 
 
 def words(numbers):
@@ -71,11 +70,11 @@ def ask(question, inputs):
     return answers
 
 
-# --- Stock, and stock without chance ---------------------------------------------------------------
+# --- Stock, and stock without chance ---
 
 
 def deterministic_order():
-    """dask.order.order with every loop over a set whose order shows in the result sorted by number"""
+    """dask.order with each loop over a set sorted, if the order of the loop shows in the result"""
     source = inspect.getsource(dask.order)
     for old, new in (
         ("for dep in dependents.get(item, ()):", "for dep in BY_NUMBER(dependents.get(item, ())):"),
@@ -150,12 +149,14 @@ def stock_orders(flats, tmp_path_factory):
     return [json.loads(run.stdout) for run in runs]
 
 
-# --- Order -----------------------------------------------------------------------------------------
+# --- Order ---
 
 
 def test_every_graph_has_the_promised_order(flats, orders):
     """273 graphs: the C code does what stock's source does once chance is taken out of it."""
-    wrong = [flat.name for flat, found in zip(flats, orders, strict=True) if found != reference(flat)]
+    wrong = [
+        flat.name for flat, found in zip(flats, orders, strict=True) if found != reference(flat)
+    ]
     assert not wrong
 
 
@@ -175,7 +176,8 @@ def test_as_few_results_alive_as_under_stock(flats, orders, stock_orders):
     greatest, mean = [], []
     for flat, found, *runs in zip(flats, orders, *stock_orders, strict=True):
         ours = pressure(flat, found)
-        stock = [sum(column) / len(runs) for column in zip(*(pressure(flat, run) for run in runs))]
+        alive = [pressure(flat, run) for run in runs]
+        stock = [sum(column) / len(runs) for column in zip(*alive, strict=True)]
         if stock[0] > 0:
             greatest.append(ours[0] / stock[0])
             mean.append(ours[1] / stock[1])
@@ -217,7 +219,12 @@ def test_the_order_of_dependencies_in_the_message_does_not_matter(flats, orders)
     """A client sends each task's dependencies in the order of a set: the result must not follow."""
     draw = random.Random(4)
     shuffled = [
-        Flat(flat.name, flat.keys, [draw.sample(needs, len(needs)) for needs in flat.deps], flat.is_data)
+        Flat(
+            flat.name,
+            flat.keys,
+            [draw.sample(needs, len(needs)) for needs in flat.deps],
+            flat.is_data,
+        )
         for flat in flats
     ]
     assert ask("order", [packed(flat) for flat in shuffled]) == orders
@@ -259,7 +266,7 @@ def has_external(flat):
     return len(flat.keys) > len(flat.deps)
 
 
-# --- Cull ------------------------------------------------------------------------------------------
+# --- Cull ---
 
 
 def test_cull_keeps_what_stock_keeps(flats):
@@ -272,4 +279,6 @@ def test_cull_keeps_what_stock_keeps(flats):
     answers = ask("cull", [packed(flat, some) for flat, some in zip(flats, wanted, strict=True)])
     for flat, some, found in zip(flats, wanted, answers, strict=True):
         kept = _cull(flat.graph(), {flat.keys[number] for number in some})
-        assert [bool(word) for word in found] == [key in kept for key in flat.keys[: len(flat.deps)]]
+        assert [bool(word) for word in found] == [
+            key in kept for key in flat.keys[: len(flat.deps)]
+        ]

@@ -80,7 +80,7 @@ static void builder_fini(struct builder *builder)
 static void check_order(struct builder *builder, const uint32_t *expected)
 {
     struct order_graph graph = view_graph(builder);
-    uint32_t *priority = mem_alloc((graph.task_count + 1) * sizeof *priority);
+    uint32_t *priority = mem_zalloc(graph.task_count + 1, sizeof *priority);
     assert_true(order_compute(&graph, priority));
     for (uint32_t i = 0; i < graph.task_count; i++) {
         assert_int_equal(priority[i], expected[i]);

@@ -95,17 +95,21 @@ static void test_totals_are_exact(void **state)
     order_totals_fini(&totals);
 }
 
-/* So many rungs that low bits are dropped: numbers still grow from rung to rung. */
+/* So many rungs that low bits are dropped: numbers still grow from rung to rung, and two equal
+ * ladders stay equal when the precision falls while one of them is a rung ahead. */
 static void test_totals_beyond_precision(void **state)
 {
     (void)state;
     enum { RUNGS = 9000 };
     struct order_totals totals;
     order_totals_init(&totals, 10);
-    uint64_t *rungs = mem_alloc(RUNGS * sizeof *rungs);
+    uint64_t *rungs = mem_zalloc(RUNGS, sizeof *rungs);
     rungs[0] = 1;
+    uint64_t other = 1;
     for (uint32_t rung = 1; rung < RUNGS; rung++) {
         rungs[rung] = sum_of(&totals, rungs[rung - 1], rungs[rung - 1]);
+        other = sum_of(&totals, other, other);
+        assert_true(other == rungs[rung]);
     }
     uint64_t with_small = sum_of(&totals, rungs[RUNGS - 1], 1);
     order_totals_rank(&totals);
