@@ -52,7 +52,7 @@ void locks_request_gone(struct scheduler *s, uint64_t request, struct step *step
     }
     switch (waiter->line->kind) {
     case LINE_SEMAPHORE:
-        waiter_end(&s->locks->waiting, waiter);
+        waiting_end(&s->locks->waiting, waiter);
         return;
     case LINE_MULTI_LOCK:
         multi_lock_give_up(s, waiter, step);

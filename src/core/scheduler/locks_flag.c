@@ -57,7 +57,7 @@ static void forget_unused(struct scheduler *s, struct flag *flag)
 void flag_give_up(struct scheduler *s, struct waiter *waiter)
 {
     struct flag *flag = waiter->line->owner;
-    waiter_end(&s->locks->waiting, waiter);
+    waiting_end(&s->locks->waiting, waiter);
     forget_unused(s, flag);
 }
 
@@ -69,7 +69,7 @@ static void wait(struct scheduler *s, const struct event_flag_wait *event, struc
         action_reply_bool(step, event->request, is_set);
         return;
     }
-    waiter_add(&s->locks->waiting, &get(s, event->name)->line, event->request, s->now, event->deadline);
+    waiting_add(&s->locks->waiting, &get(s, event->name)->line, event->request, s->now, event->deadline);
 }
 
 static void set(struct scheduler *s, const struct event_flag_set *event, struct step *step)
@@ -79,7 +79,7 @@ static void set(struct scheduler *s, const struct event_flag_set *event, struct 
     action_reply_nil(step, event->request);
     while (flag->line.first != NULL) {
         action_reply_bool(step, flag->line.first->request, true);
-        waiter_end(&s->locks->waiting, flag->line.first);
+        waiting_end(&s->locks->waiting, flag->line.first);
     }
 }
 

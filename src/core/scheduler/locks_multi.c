@@ -90,7 +90,7 @@ static void lock_leave(struct scheduler *s, struct multi_lock *lock, const struc
     if (next->left == 0) {
         ASSERT(next->line.first != NULL);
         action_reply_bool(step, next->line.first->request, true);
-        waiter_end(&s->locks->waiting, next->line.first);
+        waiting_end(&s->locks->waiting, next->line.first);
     }
 }
 
@@ -108,7 +108,7 @@ static void user_leave(struct scheduler *s, struct multi_user *user, struct step
 void multi_lock_give_up(struct scheduler *s, struct waiter *waiter, struct step *step)
 {
     struct multi_user *user = waiter->line->owner;
-    waiter_end(&s->locks->waiting, waiter);
+    waiting_end(&s->locks->waiting, waiter);
     user_leave(s, user, step);
 }
 
@@ -183,7 +183,7 @@ static void acquire(struct scheduler *s, const struct event_multi_lock_acquire *
         action_reply_bool(step, event->request, true);
         return;
     }
-    struct waiter *waiter = waiter_add(&s->locks->waiting, &user->line, event->request, s->now, event->deadline);
+    struct waiter *waiter = waiting_add(&s->locks->waiting, &user->line, event->request, s->now, event->deadline);
     if (event->deadline <= s->now) {
         action_reply_bool(step, event->request, false);
         multi_lock_give_up(s, waiter, step);
@@ -200,7 +200,7 @@ static void release(struct scheduler *s, const struct event_multi_lock_release *
     if (user->line.first != NULL) {
         /* It still waits (another thread releases): that acquire gets nothing any more. */
         action_reply_bool(step, user->line.first->request, false);
-        waiter_end(&s->locks->waiting, user->line.first);
+        waiting_end(&s->locks->waiting, user->line.first);
     }
     user_leave(s, user, step);
     action_reply_nil(step, event->request);

@@ -109,7 +109,7 @@ static void try_waiters(struct scheduler *s, struct semaphore *semaphore, struct
         if (try_acquire(s, semaphore, waiter->text)) {
             note_pending(semaphore, s->now - waiter->since);
             action_reply_bool(step, waiter->request, true);
-            waiter_end(&s->locks->waiting, waiter);
+            waiting_end(&s->locks->waiting, waiter);
         }
     }
 }
@@ -118,7 +118,7 @@ void semaphore_timed_out(struct scheduler *s, struct waiter *waiter, struct step
 {
     note_pending(waiter->line->owner, s->now - waiter->since);
     action_reply_bool(step, waiter->request, false);
-    waiter_end(&s->locks->waiting, waiter);
+    waiting_end(&s->locks->waiting, waiter);
 }
 
 void semaphores_validate(struct scheduler *s, struct step *step)
@@ -181,7 +181,7 @@ static void acquire(struct scheduler *s, const struct event_semaphore_acquire *e
         return;
     }
     struct waiter *waiter =
-        waiter_add(&s->locks->waiting, &semaphore->line, event->request, s->now, event->deadline);
+        waiting_add(&s->locks->waiting, &semaphore->line, event->request, s->now, event->deadline);
     waiter->text = span_own(event->lease);
 }
 
@@ -237,7 +237,7 @@ static void close_semaphore(struct scheduler *s, const struct event_semaphore_cl
     }
     while (semaphore->line.first != NULL) {
         reply_unknown(step, semaphore->line.first->request, event->name);
-        waiter_end(&s->locks->waiting, semaphore->line.first);
+        waiting_end(&s->locks->waiting, semaphore->line.first);
     }
     map_remove(&s->locks->semaphores, event->name);
     semaphore_free(semaphore);

@@ -76,7 +76,7 @@ static void line_remove(struct waiter *waiter)
     line->count--;
 }
 
-struct waiter *waiter_add(struct waiting *waiting, struct waiter_line *line, uint64_t request, double now,
+struct waiter *waiting_add(struct waiting *waiting, struct waiter_line *line, uint64_t request, double now,
                           double deadline)
 {
     bool added;
@@ -103,7 +103,7 @@ struct waiter *waiter_add(struct waiting *waiting, struct waiter_line *line, uin
     return waiter;
 }
 
-void waiter_end(struct waiting *waiting, struct waiter *waiter)
+void waiting_end(struct waiting *waiting, struct waiter *waiter)
 {
     ASSERT(waiting->by_id.items[waiter->id] == waiter);
     line_remove(waiter);
@@ -116,7 +116,7 @@ void waiter_end(struct waiting *waiting, struct waiter *waiter)
     waiter_free(waiter);
 }
 
-void waiter_move(struct waiter *waiter, struct waiter_line *line)
+void waiting_move(struct waiter *waiter, struct waiter_line *line)
 {
     line_remove(waiter);
     line_add(line, waiter);

@@ -26,6 +26,7 @@ struct waiter {
     /* what it asks for; freed with it */
     struct span text;
     struct blob *data;
+    uint32_t number;
     void *detail; /* the owner's to free */
 };
 
@@ -39,12 +40,12 @@ struct waiting {
 void waiting_init(struct waiting *waiting);
 void waiting_fini(struct waiting *waiting);
 /* A request at the end of `line`. A number that waits already is a caller's bug. */
-struct waiter *waiter_add(struct waiting *waiting, struct waiter_line *line, uint64_t request, double now,
+struct waiter *waiting_add(struct waiting *waiting, struct waiter_line *line, uint64_t request, double now,
                           double deadline);
 /* Out of its line and freed. */
-void waiter_end(struct waiting *waiting, struct waiter *waiter);
+void waiting_end(struct waiting *waiting, struct waiter *waiter);
 /* To the end of `line` (may be its own). */
-void waiter_move(struct waiter *waiter, struct waiter_line *line);
+void waiting_move(struct waiter *waiter, struct waiter_line *line);
 /* NULL: this request does not wait here. */
 struct waiter *waiting_find(const struct waiting *waiting, uint64_t request);
 /* One whose deadline is past, the earliest first; NULL: none. */
