@@ -76,7 +76,7 @@ static int key_step(struct msgpack_reader *reader, uint64_t *todo, bool *canonic
         *todo += code == OK ? count : 0;
         break;
     case MSGPACK_NONE:
-        return reader->at == reader->end ? ERR_TRUNCATED : ERR_MALFORMED;
+        return msgpack_skip(reader); /* says what is wrong with it */
     default:
         return ERR_TYPE;
     }
