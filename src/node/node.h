@@ -73,6 +73,7 @@ struct node {
     struct map worker_plugins, nanny_plugins;  /* name → struct blob * (bin of the pickle) */
     struct metadata *metadata;
     struct blob *versions;         /* of the first peer, for all to agree with; NULL: none yet */
+    struct map retirements;        /* see retire.c */
     uint64_t scatter_turn;         /* items scattered so far: the next ones go on in turn */
     struct map memory_samplers;    /* see memory_sampler.h */
     struct publish *publish;

@@ -1,11 +1,14 @@
 /* rpc_info.c: questions about tasks and workers, answered from the core's views.
  * Source: distributed scheduler.py get_who_has … check_idle; protocol.md 3.1. */
-#include <math.h>
-
+#include "base/alloc.h"
 #include "core/scheduler/adapt.h"
+#include "core/scheduler/explain.h"
+#include "node/closing.h"
 #include "node/identity.h"
 #include "node/node.h"
+#include "node/planner.h"
 #include "node/values.h"
+#include "node/versions.h"
 
 /* Send what `answer` holds. */
 static void reply(struct request *request, struct outgoing *answer)
@@ -340,6 +343,58 @@ void rpc_adaptive_target(struct node *node, struct request *request, const struc
     request_reply_int(request, adapt_target(node->core, seconds));
 }
 
+void rpc_versions(struct node *node, struct request *request, const struct message *message)
+{
+    struct outgoing answer;
+    outgoing_init(&answer);
+    versions_write(node, message->body.versions.packages, &answer.head);
+    reply(request, &answer);
+}
+
+struct closing_call {
+    struct node *node;
+    uint64_t request;
+    struct text attribute;
+};
+
+static void closing_chosen(void *user, struct worker_list workers)
+{
+    struct closing_call *call = user;
+    struct outgoing answer;
+    outgoing_init(&answer);
+    msgpack_write_array(&answer.head, workers.count);
+    for (uint32_t i = 0; i < workers.count; i++) {
+        if (!closing_write_attribute(call->node, workers.items[i], text_span(&call->attribute), &answer)) {
+            msgpack_write_nil(&answer.head); /* it left while plugins were asked */
+        }
+    }
+    reply(request_find(call->node, call->request), &answer);
+    text_fini(&call->attribute);
+    mem_free(call);
+}
+
+void rpc_workers_to_close(struct node *node, struct request *request, const struct message *message)
+{
+    const struct msg_workers_to_close *m = &message->body.workers_to_close;
+    struct span attribute = m->attribute.data == NULL ? SPAN("address") : m->attribute;
+    if (!closing_is_native(m->key) || !closing_is_attribute(attribute)) {
+        planner_forward(node->planner, request);
+        return;
+    }
+    struct closing_question question = {
+        .memory_ratio = m->memory_ratio,
+        .n = m->n,
+        .minimum = m->minimum,
+        .target = m->target,
+        .key = m->key,
+    };
+    struct closing_call *call = mem_zalloc(1, sizeof *call);
+    call->node = node;
+    call->request = request->number;
+    text_add(&call->attribute, attribute);
+    closing_choose(node, &question, closing_chosen, call);
+}
+
 void rpc_get_runspec(struct node *node, struct request *request, const struct message *message)
 {
     const struct task *task = view_task_find(node->core, message->body.get_runspec.key);
@@ -379,5 +434,66 @@ void rpc_get_error_cause(struct node *node, struct request *request, const struc
     if (answer.head.size == 0) {
         msgpack_write_nil(&answer.head);
     }
+    reply(request, &answer);
+}
+
+/* ---- why does this not run? ------------------------------------------------------------------------ */
+
+static void write_texts(struct text *head, const char *name, struct span_list texts)
+{
+    msgpack_write_cstr(head, name);
+    msgpack_write_array(head, texts.count);
+    for (uint32_t i = 0; i < texts.count; i++) {
+        msgpack_write_str_lossy(head, texts.items[i]);
+    }
+}
+
+static void write_explain_workers(struct node *node, struct text *head, const struct explain *explain)
+{
+    msgpack_write_cstr(head, "workers");
+    msgpack_write_array(head, explain->worker_count);
+    for (uint32_t i = 0; i < explain->worker_count; i++) {
+        const struct explain_worker *worker = &explain->workers[i];
+        msgpack_write_map(head, 3);
+        msgpack_write_cstr(head, "address");
+        msgpack_write_str(head, view_worker_address(node->core, worker->worker));
+        msgpack_write_cstr(head, "eligible");
+        msgpack_write_bool(head, worker->eligible);
+        msgpack_write_cstr(head, "reason");
+        msgpack_write_str_lossy(head, worker->reason);
+    }
+}
+
+/* Cask's own RPC. Answer: {known: bool, summary: str, advice: [str], missing: [key] (at most 1,000),
+ * missing_total: int, root_cause: key or nil, queue_place: int (1 is next; 0: not queued),
+ * workers: [{address: str, eligible: bool, reason: str}]}. */
+void rpc_explain(struct node *node, struct request *request, const struct message *message)
+{
+    struct explain explain = explain_key(node->core, message->body.explain.key, &node->scratch);
+    struct outgoing answer;
+    struct text *head = &answer.head;
+    outgoing_init(&answer);
+    msgpack_write_map(head, 8);
+    msgpack_write_cstr(head, "known");
+    msgpack_write_bool(head, explain.known);
+    msgpack_write_cstr(head, "summary");
+    msgpack_write_str_lossy(head, explain.summary);
+    write_texts(head, "advice", explain.advice);
+    msgpack_write_cstr(head, "missing");
+    msgpack_write_array(head, explain.missing_keys.count);
+    for (uint32_t i = 0; i < explain.missing_keys.count; i++) {
+        msgpack_write_raw(head, explain.missing_keys.items[i]);
+    }
+    msgpack_write_cstr(head, "missing_total");
+    msgpack_write_uint(head, explain.missing_total);
+    msgpack_write_cstr(head, "root_cause");
+    if (explain.root_cause_key.size == 0) {
+        msgpack_write_nil(head);
+    } else {
+        msgpack_write_raw(head, explain.root_cause_key);
+    }
+    msgpack_write_cstr(head, "queue_place");
+    msgpack_write_uint(head, explain.queue_place);
+    write_explain_workers(node, head, &explain);
     reply(request, &answer);
 }

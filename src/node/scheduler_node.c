@@ -16,6 +16,7 @@
 #include "node/metadata.h"
 #include "node/outbound.h"
 #include "node/planner.h"
+#include "node/retire.h"
 #include "node/task_stream.h"
 #include "node/topics.h"
 #include "wire/pickle_make.h"
@@ -290,6 +291,7 @@ void node_destroy(struct node *node)
     io_tls_destroy(node->tls);
     free_plugins(&node->worker_plugins);
     free_plugins(&node->nanny_plugins);
+    retirements_fini(&node->retirements);
     metadata_destroy(node->metadata);
     blob_unref(node->versions);
     for (uint32_t i = 0; i < node->worker_names.count; i++) {
