@@ -63,7 +63,6 @@ void prefixes_retire(struct scheduler *s)
 {
     ASSERT(s->group_by_name.count == 0);
     for (uint32_t i = 0; i < s->prefixes.count; i++) {
-        ASSERT(s->prefixes.items[i]->processing_count == 0);
         vec_push(&s->prefixes_retired, s->prefixes.items[i]);
     }
     s->prefixes.count = 0;
