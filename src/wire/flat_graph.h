@@ -13,7 +13,7 @@
 
 enum {
     FLAT_DATA_PRODUCER = 1 << 0, /* GraphNode.data_producer: root-ish whatever its group's size */
-    FLAT_NOT_A_TASK = 1 << 1,    /* DataNode, Alias, bare container: dask.order treats it as data */
+    FLAT_NOT_A_TASK = 1 << 1,    /* DataNode: dask.order treats it as data (dask.core.istask) */
     FLAT_P2P_BARRIER = 1 << 2,   /* P2PBarrierTask: `shuffles` has a row for it */
 };
 
@@ -45,6 +45,7 @@ struct flat_graph {
     uint32_t shuffle_count;
     struct flat_shuffle *shuffles;
     int64_t *priorities; /* task_count: internal priorities, or NULL: order them */
+    struct span foreign; /* names that must be proven before it is used; see pickle_trust.h */
     bool cull;           /* keep only what the wanted keys reach (the graph was an LLGExpr) */
 };
 

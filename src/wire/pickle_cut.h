@@ -6,6 +6,7 @@
 #include "wire/flat_graph.h"
 #include "wire/pickle_emit.h"
 #include "wire/pickle_keys.h"
+#include "wire/pickle_trust.h"
 
 /* Opcodes that fetch a class; key, detail and a call with the two follow. */
 #define PICKLE_CUT_ALIAS                                                                           \
@@ -39,6 +40,7 @@ struct pickle_cut {
     struct pickle_emitter emitter;
     struct pickle_keys keys;
     struct flat_graph graph;
+    struct text foreign;  /* as flat_graph.foreign */
     const char *reason;   /* why not; static */
     pickle_id classes[8]; /* the newest nodes that classes were found at … */
     uint8_t class_kinds[8];

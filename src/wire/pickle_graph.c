@@ -481,6 +481,7 @@ static int cut_root(struct pickle_cut *cut)
 static void finish_graph(struct pickle_cut *cut)
 {
     struct flat_graph *graph = &cut->graph;
+    graph->foreign = arena_copy(&graph->arena, text_span(&cut->foreign));
     graph->key_count = cut->keys.spans.count;
     graph->keys = arena_array(&graph->arena, struct span, graph->key_count);
     graph->deps = arena_array(&graph->arena, uint32_t, cut->deps.count);
@@ -497,6 +498,9 @@ static int cut_tree(struct pickle_cut *cut, const struct slice *buffers, uint32_
     if (cut->tree.buffer_count > buffer_count) {
         return pickle_cut_fail(cut, ERR_MALFORMED,
                                "the pickle needs more buffers than came with it");
+    }
+    if (pickle_foreign_names(&cut->tree, &cut->foreign) != 0) {
+        return pickle_cut_fail(cut, ERR_UNSUPPORTED, "loading it runs code that comes with it");
     }
     flat_graph_init(&cut->graph);
     pickle_emitter_init(&cut->emitter, &cut->tree, buffers);
@@ -521,6 +525,7 @@ int pickle_graph_cut(struct span pickle, const struct slice *buffers, uint32_t b
     int error = pickle_read(pickle, &cut.tree);
     if (error == 0) {
         error = cut_tree(&cut, buffers, buffer_count);
+        text_fini(&cut.foreign);
         pickle_tree_fini(&cut.tree);
     }
     if (error == 0) {

@@ -13,6 +13,8 @@
  * out: initialised and filled on success (the caller gives it to flat_graph_fini), untouched on error.
  * *out_reason (static text) says why not. ERR_UNSUPPORTED: Python must do it; ERR_TRUNCATED,
  * ERR_MALFORMED, ERR_LIMIT: no pickle that Python would read either.
+ * Before its tasks go to a worker, the caller asks pickle_trust_covers(…, out->foreign), and sends the
+ * graph to the planner if the answer is no (pickle_trust.h says why).
  * Cost: linear in what is read and written; 1 to 2 µs a task. */
 int pickle_graph_cut(struct span pickle, const struct slice *buffers, uint32_t buffer_count,
                      struct flat_graph *out, const char **out_reason) MUST_USE;

@@ -28,7 +28,7 @@ struct source {
     int64_t step;
 };
 
-struct map {
+struct mapping {
     struct pickle_cut *cut;
     pickle_id func;
     pickle_id iterables;
@@ -45,18 +45,18 @@ struct map {
     uint32_t kwargs_at;
 };
 
-static int fail(struct map *map, const char *reason)
+static int fail(struct mapping *map, const char *reason)
 {
     return pickle_cut_fail(map->cut, ERR_UNSUPPORTED, reason);
 }
 
-static bool is_reference(struct map *map, pickle_id id)
+static bool is_reference(struct mapping *map, pickle_id id)
 {
     return map->references && pickle_cut_class_of(map->cut, id) == PICKLE_CLASS_REFERENCE;
 }
 
 /* The key of a Future or TaskRef. */
-static pickle_id reference_key(const struct map *map, pickle_id id)
+static pickle_id reference_key(const struct mapping *map, pickle_id id)
 {
     return pickle_argument(&map->cut->tree, id, 0);
 }
@@ -73,7 +73,7 @@ static bool read_number(const struct pickle_tree *tree, pickle_id id, int64_t *o
     return true;
 }
 
-static int read_range(struct map *map, pickle_id id, struct source *out)
+static int read_range(struct mapping *map, pickle_id id, struct source *out)
 {
     const struct pickle_tree *tree = &map->cut->tree;
     int64_t stop;
@@ -89,7 +89,7 @@ static int read_range(struct map *map, pickle_id id, struct source *out)
     return 0;
 }
 
-static int read_source(struct map *map, pickle_id id, struct source *out)
+static int read_source(struct mapping *map, pickle_id id, struct source *out)
 {
     const struct pickle_tree *tree = &map->cut->tree;
     *out = (struct source){0};
@@ -109,7 +109,7 @@ static int read_source(struct map *map, pickle_id id, struct source *out)
     return 0;
 }
 
-static int read_sources(struct map *map)
+static int read_sources(struct mapping *map)
 {
     struct pickle_items items;
     pickle_id id;
@@ -128,7 +128,7 @@ static int read_sources(struct map *map)
 }
 
 /* Mark the objects that mean something in a graph; gives their number, or −1 if one is not known. */
-static int64_t mark_graph_objects(struct map *map)
+static int64_t mark_graph_objects(struct mapping *map)
 {
     struct pickle_tree *tree = &map->cut->tree;
     int64_t found = 0;
@@ -160,7 +160,7 @@ static uint32_t count_marked(const struct pickle_tree *tree, const pickle_id *id
 
 /* The references that are arguments themselves; a list that is given twice counts once, as it does in
  * the tree. */
-static uint32_t count_direct(struct map *map)
+static uint32_t count_direct(struct mapping *map)
 {
     const struct pickle_tree *tree = &map->cut->tree;
     struct pickle_items lists;
@@ -192,7 +192,7 @@ static uint32_t count_direct(struct map *map)
 }
 
 /* Find out whether Futures are among the arguments, and only there. */
-static int find_references(struct map *map)
+static int find_references(struct mapping *map)
 {
     const struct pickle_tree *tree = &map->cut->tree;
     int64_t found = mark_graph_objects(map);
@@ -208,7 +208,7 @@ static int find_references(struct map *map)
 }
 
 /* Roughly dask.sizeof of a value: enough to tell what is beyond 100,000 bytes. */
-static double estimate_size(const struct map *map, pickle_id id, uint32_t *visits)
+static double estimate_size(const struct mapping *map, pickle_id id, uint32_t *visits)
 {
     const struct pickle_tree *tree = &map->cut->tree;
     const struct pickle_node *node = pickle_get(tree, id);
@@ -247,7 +247,7 @@ static double estimate_size(const struct map *map, pickle_id id, uint32_t *visit
 }
 
 /* Which keyword arguments are DataNodes of their own, and which are dependencies. */
-static int read_kwargs(struct map *map)
+static int read_kwargs(struct mapping *map)
 {
     const struct pickle_tree *tree = &map->cut->tree;
     struct pickle_items pairs;
@@ -276,7 +276,7 @@ static int read_kwargs(struct map *map)
     return 0;
 }
 
-static uint32_t count_rows(const struct map *map, uint32_t key_count)
+static uint32_t count_rows(const struct mapping *map, uint32_t key_count)
 {
     uint32_t count = map->sources.count == 0 ? 0 : key_count;
     for (uint32_t i = 0; i < map->sources.count; i++) {
@@ -286,7 +286,7 @@ static uint32_t count_rows(const struct map *map, uint32_t key_count)
     return count;
 }
 
-static int number_key(struct map *map, pickle_id key, uint32_t *out_number)
+static int number_key(struct mapping *map, pickle_id key, uint32_t *out_number)
 {
     int error = pickle_keys_put(&map->cut->keys, key, out_number);
     return error != 0 ? fail(map, "a key that is no key") : 0;
@@ -294,7 +294,7 @@ static int number_key(struct map *map, pickle_id key, uint32_t *out_number)
 
 /* Number the tasks: the large arguments, then the keys. Equal keys are one task, with the arguments of
  * the last (as in a dict). */
-static int number_tasks(struct map *map)
+static int number_tasks(struct mapping *map)
 {
     const struct pickle_tree *tree = &map->cut->tree;
     uint32_t number;
@@ -333,7 +333,7 @@ static int number_tasks(struct map *map)
 }
 
 /* Write Alias(key), as parse_input makes of a Future. */
-static int emit_alias(struct map *map, pickle_id key)
+static int emit_alias(struct mapping *map, pickle_id key)
 {
     struct pickle_emitter *emitter = &map->cut->emitter;
     pickle_output_recall(&emitter->output, map->alias_at);
@@ -345,7 +345,7 @@ static int emit_alias(struct map *map, pickle_id key)
     return error;
 }
 
-static bool is_large(const struct map *map, pickle_id value)
+static bool is_large(const struct mapping *map, pickle_id value)
 {
     for (uint32_t i = 0; i < map->large.count; i += 2) {
         if (map->large.items[i + 1] == value) {
@@ -355,7 +355,7 @@ static bool is_large(const struct map *map, pickle_id value)
     return false;
 }
 
-static int emit_kwargs(struct map *map)
+static int emit_kwargs(struct mapping *map)
 {
     struct pickle_emitter *emitter = &map->cut->emitter;
     struct pickle_items pairs;
@@ -391,7 +391,7 @@ static uint32_t put_aside(struct pickle_emitter *emitter)
 }
 
 /* What every task's pickle begins with: what they share, and the start of the task's state. */
-static int emit_prefix(struct map *map, bool inner)
+static int emit_prefix(struct mapping *map, bool inner)
 {
     struct pickle_emitter *emitter = &map->cut->emitter;
     pickle_emit_begin(emitter, inner);
@@ -414,7 +414,7 @@ static int emit_prefix(struct map *map, bool inner)
 }
 
 /* The frozenset of what a task depends on. */
-static int emit_dependencies(struct map *map, uint32_t task, uint32_t row)
+static int emit_dependencies(struct mapping *map, uint32_t task, uint32_t row)
 {
     struct pickle_cut *cut = map->cut;
     int error = 0;
@@ -440,7 +440,7 @@ static int emit_dependencies(struct map *map, uint32_t task, uint32_t row)
     return error;
 }
 
-static int emit_argument(struct map *map, const struct source *source, uint32_t row)
+static int emit_argument(struct mapping *map, const struct source *source, uint32_t row)
 {
     struct pickle_emitter *emitter = &map->cut->emitter;
     if (source->items == NULL) {
@@ -454,7 +454,7 @@ static int emit_argument(struct map *map, const struct source *source, uint32_t 
     return pickle_emit_object(emitter, id);
 }
 
-static int emit_task(struct map *map, uint32_t task, uint32_t row, pickle_id key)
+static int emit_task(struct mapping *map, uint32_t task, uint32_t row, pickle_id key)
 {
     struct pickle_emitter *emitter = &map->cut->emitter;
     pickle_emit_begin(emitter, emitter->output.inner);
@@ -474,7 +474,7 @@ static int emit_task(struct map *map, uint32_t task, uint32_t row, pickle_id key
     return error;
 }
 
-static int emit_large(struct map *map, uint32_t task)
+static int emit_large(struct mapping *map, uint32_t task)
 {
     struct pickle_emitter *emitter = &map->cut->emitter;
     const pickle_id *pair = &map->large.items[2 * task];
@@ -489,7 +489,7 @@ static int emit_large(struct map *map, uint32_t task)
 }
 
 /* Write all tasks; PICKLE_EMIT_AGAIN is possible while `inner`. */
-static int emit_tasks(struct map *map, bool inner)
+static int emit_tasks(struct mapping *map, bool inner)
 {
     struct pickle_cut *cut = map->cut;
     uint32_t first = map->large.count / 2;
@@ -512,7 +512,7 @@ static int emit_tasks(struct map *map, bool inner)
     return error;
 }
 
-static int cut_map(struct map *map)
+static int cut_map(struct mapping *map)
 {
     int error = read_sources(map);
     if (error == 0 && pickle_kind(&map->cut->tree, map->kwargs) != PICKLE_DICT) {
@@ -542,7 +542,7 @@ static int cut_map(struct map *map)
 int pickle_cut_map(struct pickle_cut *cut, pickle_id arguments)
 {
     const struct pickle_tree *tree = &cut->tree;
-    struct map map = {
+    struct mapping map = {
         .cut = cut,
         .func = pickle_child(tree, arguments, OPERAND_FUNC),
         .iterables = pickle_child(tree, arguments, OPERAND_ITERABLES),

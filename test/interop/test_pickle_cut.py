@@ -14,6 +14,7 @@ import subprocess
 
 import cloudpickle
 import dask
+import dask.array
 import msgpack
 import numpy as np
 import pandas as pd
@@ -373,6 +374,43 @@ def test_what_needs_python_is_refused_with_a_reason(probe, name):
 def test_an_empty_dict_is_an_empty_graph(probe):
     answer = probe("cut", pickle.dumps({}))
     assert answer["tasks"] == ()
+
+
+def foreign(probe, *values):
+    graph = LLGExpr({"a": Task("a", collect, *values)}, _determ_token="token")  # as submit does
+    return cut(probe, graph).get("foreign")
+
+
+def test_names_that_workers_may_lack_are_told(probe):
+    """A worker that cannot load a task dies of it; stock's scheduler would have refused it"""
+    by_value(collect)
+    assert foreign(probe, 1, operator.add, lambda x: x + FACTOR, even, Future("f")) == ()
+    assert foreign(probe, tasks.inc, tasks.inc, tasks.dec) == (("tasks", "inc"), ("tasks", "dec"))
+    names = foreign(probe, np.arange(3), pd.DataFrame({"x": [1]}))
+    assert {name[0].split(".")[0] for name in names} >= {"numpy", "pandas"}
+    assert foreign(probe, dask.array.from_array)[0][0].startswith("dask.array")
+    assert cut(probe, mapped(tasks.inc, [[1]], ["a"]))["foreign"] == (("tasks", "inc"),)
+
+
+def test_instances_whose_class_hooks_loading_need_python(probe):
+    class Plain:
+        def method(self):
+            return self
+
+    class Derived(Plain):
+        pass
+
+    class Hooked:
+        def __setstate__(self, state):
+            raise ValueError(state)
+
+        def __getstate__(self):
+            return 1
+
+    by_value(collect)
+    assert foreign(probe, Plain, Plain(), [Plain(), Plain().method], Hooked) == ()
+    assert foreign(probe, Hooked()) is None
+    assert foreign(probe, Derived()) is None  # the hook may be in a base
 
 
 VALUES = [

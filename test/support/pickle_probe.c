@@ -3,7 +3,7 @@
  * stdin, again and again until it ends: a count (u32) and as many blocks (u64 length, bytes), the
  * first of them a command. stdout: one block for each, the answer as msgpack. All little-endian.
  *   cut PICKLE BUFFER…     → {reason} or {tasks: [[key, [dependency …], flags, pickle, [buffer …]] …],
- *                            cull, keys, ns}
+ *                            cull, keys, foreign, ns}
  *   value PICKLE           → the value, or "unsupported"
  *   recognise PICKLE       → [what, keys, complete, by_span, name]
  *   make NAME ARGUMENT…    → the pickle, or nil; keys and values are msgpack */
@@ -60,10 +60,10 @@ static void free_request(struct request *request)
     mem_free(request->blocks);
 }
 
-static uint64_t now_ns(void)
+static uint64_t cpu_ns(void)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
@@ -95,14 +95,27 @@ static void write_task(struct text *out, const struct flat_graph *graph, uint32_
     }
 }
 
+static void write_foreign(struct text *out, struct span names)
+{
+    struct msgpack_reader reader = msgpack_reader(names);
+    uint32_t count = 0;
+    for (struct span name; !msgpack_at_end(&reader); count++) {
+        int error = msgpack_read_value(&reader, &name);
+        ASSERT(error == 0);
+    }
+    msgpack_write_cstr(out, "foreign");
+    msgpack_write_array(out, count);
+    msgpack_write_raw(out, names);
+}
+
 static void answer_cut(struct text *out, const struct request *request)
 {
     struct flat_graph graph;
     const char *reason;
-    uint64_t start = now_ns();
+    uint64_t start = cpu_ns();
     int error = pickle_graph_cut(slice_span(request->blocks[1]), request->blocks + 2,
                                  request->count - 2, &graph, &reason);
-    uint64_t took = now_ns() - start;
+    uint64_t took = cpu_ns() - start;
     if (error != 0) {
         msgpack_write_map(out, 2);
         msgpack_write_cstr(out, "error");
@@ -111,7 +124,8 @@ static void answer_cut(struct text *out, const struct request *request)
         msgpack_write_cstr(out, reason);
         return;
     }
-    msgpack_write_map(out, 4);
+    msgpack_write_map(out, 5);
+    write_foreign(out, graph.foreign);
     msgpack_write_cstr(out, "tasks");
     msgpack_write_array(out, graph.task_count);
     for (uint32_t i = 0; i < graph.task_count; i++) {

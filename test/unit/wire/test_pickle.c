@@ -9,6 +9,7 @@
 #include "wire/msgpack.h"
 #include "wire/pickle_make.h"
 #include "wire/pickle_recognise.h"
+#include "wire/pickle_trust.h"
 #include "wire/pickle_value.h"
 
 static void read_error(struct span bytes, int expected)
@@ -294,6 +295,33 @@ static void functions_are_recognised_by_name(void **state)
     text_fini(&pickle);
 }
 
+/* A graph with a name that Python has not loaded yet is not covered; afterwards it is. */
+static void names_are_covered_once_proven(void **state)
+{
+    (void)state;
+    struct pickle_trust trust = {0};
+    struct text names = {0};
+    struct pickle_tree tree;
+    struct span pickle = SPAN("(\x8c\x04mine\x8c\x01"
+                              "f\x93\x8c\x08mine.sub\x8c\x01g\x93\x8c\x02os\x8c\x04"
+                              "path\x93\x8c\x0a"
+                              "dask.array\x8c\x01x\x93t.");
+    assert_int_equal(pickle_read(pickle, &tree), 0);
+    assert_int_equal(pickle_foreign_names(&tree, &names), 0);
+    pickle_tree_fini(&tree);
+    assert_false(pickle_trust_covers(&trust, text_span(&names)));
+    assert_true(pickle_trust_covers(&trust, SPAN("")));
+    pickle_trust_package(&trust, "mine");
+    assert_false(pickle_trust_covers(&trust, text_span(&names)));
+    pickle_trust_package(&trust, "dask.array");
+    assert_true(pickle_trust_covers(&trust, text_span(&names)));
+    pickle_trust_fini(&trust);
+    pickle_trust_add(&trust, text_span(&names));
+    assert_true(pickle_trust_covers(&trust, text_span(&names)));
+    pickle_trust_fini(&trust);
+    text_fini(&names);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -309,6 +337,7 @@ int main(void)
         cmocka_unit_test(killed_worker_has_address_and_note),
         cmocka_unit_test(shuffle_run_embeds_its_spec),
         cmocka_unit_test(functions_are_recognised_by_name),
+        cmocka_unit_test(names_are_covered_once_proven),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
