@@ -13,6 +13,7 @@
 enum {
     SAMPLE_COUNT = 5,
     SAMPLE_SIZE = 10000,
+    SAMPLE_TOTAL = SAMPLE_COUNT * SAMPLE_SIZE,
     COMPRESS_SIZE_MIN = 10000,
     LZ4_HEAD = 4,
     INFLATE_STEP = 64 * 1024, /* zlib declares no size: its output buffer begins with this */
@@ -259,7 +260,7 @@ static struct buf *sample(struct span bytes, uint64_t seed)
         }
         starts[place] = start;
     }
-    struct buf *buf = buf_create(SAMPLE_COUNT * SAMPLE_SIZE);
+    struct buf *buf = buf_create(SAMPLE_TOTAL);
     for (unsigned i = 0; i < SAMPLE_COUNT; i++) {
         size_t size = SAMPLE_SIZE;
         if (i + 1 < SAMPLE_COUNT && starts[i + 1] - starts[i] < size) {

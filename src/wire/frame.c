@@ -22,6 +22,7 @@ enum {
     COPY_MAX = 4096,            /* outgoing frames up to this are joined, larger ones referenced */
     LENGTHS_KEPT_MAX = 4096,    /* a longer table of lengths is not kept for the next message */
     HEAD_SIZE = 16,             /* PREFIX and NFRAMES */
+    FRAMES_MAX = LIMIT_FRAMES_MAX,
 };
 
 enum frame_phase { PHASE_HEAD, PHASE_LENGTHS, PHASE_BODY };
@@ -216,7 +217,7 @@ static int head_read(struct frame_reader *reader)
     const uint8_t *at = reader->buf->data + reader->at;
     uint64_t prefix = load_little_endian(at);
     uint64_t count = load_little_endian(at + 8);
-    if (count > LIMIT_FRAMES_MAX) {
+    if (count > FRAMES_MAX) {
         return ERR_LIMIT;
     }
     if (count == 0 || prefix < 8 * (1 + count)) {
@@ -447,7 +448,7 @@ static int ws_count_read(struct frame_ws_reader *reader, struct span message)
         return ERR_MALFORMED;
     }
     uint64_t count = load_little_endian(message.data);
-    if (count == 0 || count > LIMIT_FRAMES_MAX) {
+    if (count == 0 || count > FRAMES_MAX) {
         return count == 0 ? ERR_MALFORMED : ERR_LIMIT;
     }
     reader->frame_count = (uint32_t)count;

@@ -15,6 +15,7 @@
 enum {
     KEPT_SHARE = 4, /* a slice smaller than 1/4 of its buffer is copied rather than pin it … */
     KEPT_MIN = 512, /* … unless the buffer is that small anyway */
+    FRAMES_MAX = LIMIT_FRAMES_MAX,
 };
 
 static const char serialized_name[] = "__Serialized__";
@@ -48,7 +49,7 @@ static bool placeholder_next(struct msgpack_reader *reader, uint32_t *out_number
     bool is_pickled;
     if (msgpack_read_map(&cursor, &count) != OK || count != 1 ||
         msgpack_read_str(&cursor, &name) != OK || !is_placeholder_name(name, &is_pickled) ||
-        msgpack_read_uint(&cursor, &number) != OK || number == 0 || number > LIMIT_FRAMES_MAX) {
+        msgpack_read_uint(&cursor, &number) != OK || number == 0 || number > FRAMES_MAX) {
         return false;
     }
     *out_number = (uint32_t)number;
