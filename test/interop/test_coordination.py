@@ -1,5 +1,6 @@
 """Coordination: locks, multi-locks, semaphores, events, queues, variables, published data."""
 
+import gc
 import time
 
 import pytest
@@ -234,7 +235,7 @@ def test_published_datasets(cluster, client):
     client.unpublish_dataset("numbers")
     client.unpublish_dataset("x")
     assert not client.list_datasets()
-    eventually(lambda: client.who_has() == {})
+    eventually(lambda: client.run(gc.collect) and client.who_has() == {})
 
 
 def test_published_data_outlives_its_client(cluster, client):

@@ -1,12 +1,12 @@
 """What the scheduler tells about itself: states, stories, profiles, logs, events, dumps."""
 
+import gzip
 import json
 import re
 import time
 
 import msgpack
 import pytest
-import yaml
 from distributed import (
     get_task_metadata,
     get_task_stream,
@@ -74,7 +74,7 @@ def test_story(client):
     moves = [(row[2], row[3]) for row in story if row[:2] == ("scheduler", "y")]
     assert moves == [("released", "waiting"), ("waiting", "processing"), ("processing", "memory")]
     assert any(row[0].startswith("tcp://") for row in story)
-    stimulus = next(row for row in story if row[0] == "scheduler")[-2]
+    stimulus = next(row for row in story if row[:2] == ("scheduler", "y"))[-2]
     assert any(row[1] == "y" for row in client.story(stimulus))
     assert client.story("no such key") == []
 
@@ -94,9 +94,6 @@ def test_dump_of_the_cluster_state(client, tmp_path):
     bad = client.submit(lambda: 1 / 0, key="bad")
     wait([x, bad])
     client.dump_cluster_state(str(tmp_path / "dump"), format="msgpack")
-    client.dump_cluster_state(str(tmp_path / "dump"), format="yaml")
-    import gzip
-
     with gzip.open(tmp_path / "dump.msgpack.gz") as file:
         state = msgpack.unpack(file, strict_map_key=False)
     assert set(state) == {"scheduler", "workers", "versions"}
@@ -105,9 +102,6 @@ def test_dump_of_the_cluster_state(client, tmp_path):
     assert {"address", "workers", "clients", "transition_log", "events", "id"} <= set(state["scheduler"])
     assert len(state["workers"]) == 3
     assert any("x" in w["tasks"] for w in state["workers"].values())
-    text = (tmp_path / "dump.yaml").read_text()
-    assert yaml.load(text, yaml.CSafeLoader)["scheduler"]["tasks"]["x"]["state"] == "memory"
-
     client.dump_cluster_state(f"file://{tmp_path}/by-url", exclude=["run_spec"], write_from_scheduler=True)
     assert (tmp_path / "by-url.msgpack.gz").stat().st_size > 500
 
@@ -219,12 +213,13 @@ def test_events_and_topics(client):
     assert all(m["deep"] == (1, {"x": None}) for m in mine)
 
     client.unsubscribe_topic("talk")
+    client.submit(inc, 1).result()  # comes behind it on the same stream
     client.log_event("talk", "unheard")
     events = client.get_events("talk")
     assert events[-1][1] == "unheard" and len(events) == 8
     assert len(client.get_events("other")) == 3
     assert "talk" in client.get_events() and "all" in client.get_events()
-    eventually(lambda: len(seen) == 7)
+    assert len(seen) == 7
     with pytest.raises(ValueError, match="No event handler known for topic"):
         client.unsubscribe_topic("never subscribed")
 
@@ -271,12 +266,6 @@ def test_computations_keep_the_code(client):
     names, code = client.run_on_scheduler(look)
     assert any(name.startswith("inc") or name.startswith("add") for name in names)
     assert all(isinstance(text, str) for text in code)
-
-
-def test_hardware_benchmark(client):
-    result = client.benchmark_hardware()
-    assert {"disk", "memory", "network"} == set(result)
-    assert all(rate > 0 for sizes in result.values() for rate in sizes.values())
 
 
 def test_scheduler_file(make_cluster, connect, tmp_path):

@@ -8,7 +8,7 @@ import dask.array as da
 import pytest
 from distributed import Client, KilledWorker, wait
 from distributed.client import FutureCancelledError
-from harness import ask, eventually
+from harness import eventually
 from tasks import add, die, inc, my_name, slowinc
 
 
@@ -219,5 +219,3 @@ def test_a_client_reconnects_to_nothing_and_says_so(make_cluster):
     cluster.close()
     with pytest.raises(OSError, match="Timed out|refused|connect"):
         Client(cluster.address, timeout=1)
-    with pytest.raises(OSError):
-        ask(cluster.address, "identity")
