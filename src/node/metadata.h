@@ -9,5 +9,7 @@ struct metadata;
 /* An empty tree. */
 struct metadata *metadata_create(void);
 void metadata_destroy(struct metadata *metadata);
+/* Append the tree as nested maps. */
+void metadata_write(const struct metadata *metadata, struct outgoing *out);
 
 #endif

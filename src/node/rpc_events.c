@@ -2,6 +2,7 @@
  * Source: distributed scheduler.py log_event, get_events, get_story, node.py get_logs. */
 #include "base/log.h"
 #include "node/node.h"
+#include "node/planner_view_values.h"
 #include "node/topics.h"
 #include "node/values.h"
 
@@ -58,22 +59,6 @@ void rpc_get_logs(struct node *node, struct request *request, const struct messa
     outgoing_fini(&answer);
 }
 
-/* [key, start, finish, {key: state}, stimulus_id, time] */
-static void write_move(struct text *head, const struct story_move *move)
-{
-    msgpack_write_array(head, 6);
-    msgpack_write_raw(head, move->key);
-    msgpack_write_cstr(head, task_state_name(move->start));
-    msgpack_write_cstr(head, task_state_name(move->finish));
-    msgpack_write_map(head, move->recommendation_count);
-    for (uint32_t i = 0; i < move->recommendation_count; i++) {
-        msgpack_write_raw(head, move->recommendations[i].key);
-        msgpack_write_cstr(head, task_state_name(move->recommendations[i].to));
-    }
-    msgpack_write_str(head, move->stimulus);
-    msgpack_write_float(head, move->time);
-}
-
 /* Keys and stimuli come in one list; a str may be either. */
 void rpc_get_story(struct node *node, struct request *request, const struct message *message)
 {
@@ -93,8 +78,9 @@ void rpc_get_story(struct node *node, struct request *request, const struct mess
     struct outgoing answer;
     outgoing_init(&answer);
     msgpack_write_array(&answer.head, count);
+    const struct view_writer writer = {node, &answer, false};
     for (uint32_t i = 0; i < count; i++) {
-        write_move(&answer.head, &moves[i]);
+        view_put_move(&writer, &moves[i]);
     }
     request_reply(request, &answer);
     outgoing_fini(&answer);

@@ -58,8 +58,7 @@ static bool open_leaf(struct metadata *node, struct arena *scratch)
     return true;
 }
 
-/* A branch as a map of its children. */
-static void write_node(const struct metadata *node, struct outgoing *out)
+void metadata_write(const struct metadata *node, struct outgoing *out)
 {
     if (node->leaf != NULL) {
         payload_put(out, node->leaf);
@@ -69,7 +68,7 @@ static void write_node(const struct metadata *node, struct outgoing *out)
     msgpack_write_map(&out->head, node->children.count);
     for (struct map_entry *entry; (entry = map_next(&node->children, &cursor)) != NULL;) {
         msgpack_write_raw(&out->head, entry->name);
-        write_node(entry->value.pointer, out);
+        metadata_write(entry->value.pointer, out);
     }
 }
 
@@ -156,7 +155,7 @@ void rpc_get_metadata(struct node *node, struct request *request, const struct m
     outgoing_init(&answer);
     struct blob *absent = NULL;
     if (found != NULL) {
-        write_node(found, &answer);
+        metadata_write(found, &answer);
     } else if (payload_take(&request->message, m->default_value.raw, &absent) == OK) {
         payload_put(&answer, absent);
     } else {

@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "node/node.h"
+#include "node/planner_view_values.h"
 
 struct topic {
     struct span name;            /* the map's own */
@@ -237,36 +238,47 @@ bool topics_log_from_peer(struct topics *topics, struct stream *stream, const st
 
 /* ---- asked for --------------------------------------------------------------------------------- */
 
-static void write_topic(const struct topic *topic, struct outgoing *answer)
+/* [[time, event], …], oldest first */
+static void write_topic(const struct topic *topic, const struct view_writer *w)
 {
     uint32_t count = topic == NULL ? 0 : topic->ring.count;
-    msgpack_write_array(&answer->head, count);
+    msgpack_write_array(&w->out->head, count);
     for (uint32_t i = 0; i < count; i++) {
         const struct topic_event *event = &topic->ring.items[(topic->oldest + i) % count];
-        msgpack_write_array(&answer->head, 2);
-        msgpack_write_float(&answer->head, event->time);
-        payload_put(answer, event->event);
+        msgpack_write_array(&w->out->head, 2);
+        msgpack_write_float(&w->out->head, event->time);
+        view_put_blob_or_nil(w, event->event);
     }
 }
 
 void topics_write(struct topics *topics, struct span name, struct outgoing *answer)
 {
-    write_topic(topic_find(topics, name), answer);
+    write_topic(topic_find(topics, name), &(struct view_writer){topics->node, answer, false});
 }
 
-void topics_write_all(struct topics *topics, struct outgoing *answer)
+static void write_all(struct topics *topics, const struct view_writer *w)
 {
     uint32_t cursor = 0, count = 0;
     for (struct map_entry *entry; (entry = map_next(&topics->by_name, &cursor)) != NULL;) {
         count += ((struct topic *)entry->value.pointer)->ring.count > 0;
     }
-    msgpack_write_map(&answer->head, count);
+    msgpack_write_map(&w->out->head, count);
     cursor = 0;
     for (struct map_entry *entry; (entry = map_next(&topics->by_name, &cursor)) != NULL;) {
         const struct topic *topic = entry->value.pointer;
         if (topic->ring.count > 0) {
-            msgpack_write_raw(&answer->head, topic->name);
-            write_topic(topic, answer);
+            view_put_key_name(w, topic->name);
+            write_topic(topic, w);
         }
     }
+}
+
+void topics_write_all(struct topics *topics, struct outgoing *answer)
+{
+    write_all(topics, &(struct view_writer){topics->node, answer, false});
+}
+
+void topics_dump(struct topics *topics, const struct view_writer *writer)
+{
+    write_all(topics, writer);
 }

@@ -11,6 +11,7 @@
 struct node;
 struct stream;
 struct topics;
+struct view_writer;
 
 /* `length`: events kept a topic (admin.low-level-log-length or events-log-length). */
 struct topics *topics_create(struct node *node, uint32_t length);
@@ -35,5 +36,7 @@ void topics_notice(struct topics *topics, const struct notice *notice);
 void topics_write(struct topics *topics, struct span topic, struct outgoing *answer);
 /* Append {topic: [[time, event], …]} of all. */
 void topics_write_all(struct topics *topics, struct outgoing *answer);
+/* The same for a dump. */
+void topics_dump(struct topics *topics, const struct view_writer *writer);
 
 #endif

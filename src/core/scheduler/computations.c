@@ -161,3 +161,8 @@ bool computations_at(const struct scheduler *s, uint32_t index, struct computati
     }
     return true;
 }
+
+struct span computations_group_name(const struct group *group)
+{
+    return group->name;
+}

@@ -26,5 +26,7 @@ struct computation_view {
 uint32_t computations_count(const struct scheduler *s);
 /* `index` 0: the oldest kept. O(its groups). */
 bool computations_at(const struct scheduler *s, uint32_t index, struct computation_view *out);
+/* The name of one of its groups, as text. */
+struct span computations_group_name(const struct group *group);
 
 #endif
