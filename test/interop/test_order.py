@@ -134,19 +134,24 @@ def orders(flats):
     return ask("order", [packed(flat) for flat in flats])
 
 
+def run_stock(flats, hash_seed, folder):
+    """Stock's orders of these graphs, in a process with this hash seed"""
+    path = folder / "graphs.pickle"
+    path.write_bytes(pickle.dumps(flats))
+    run = subprocess.run(
+        [sys.executable, f"{HERE}/order_graphs.py", str(path)],
+        env=os.environ | {"PYTHONHASHSEED": str(hash_seed)},
+        capture_output=True,
+        check=True,
+    )
+    return json.loads(run.stdout)
+
+
 @pytest.fixture(scope="module")
 def stock_orders(flats, tmp_path_factory):
     """Stock's orders of all graphs, once for each hash seed"""
-    path = tmp_path_factory.mktemp("order") / "graphs.pickle"
-    path.write_bytes(pickle.dumps(flats))
-    command = [sys.executable, f"{HERE}/order_graphs.py", str(path)]
-    runs = [
-        subprocess.run(
-            command, env=os.environ | {"PYTHONHASHSEED": str(seed)}, capture_output=True, check=True
-        )
-        for seed in HASH_SEEDS
-    ]
-    return [json.loads(run.stdout) for run in runs]
+    folder = tmp_path_factory.mktemp("order")
+    return [run_stock(flats, seed, folder) for seed in HASH_SEEDS]
 
 
 # --- Order ---
@@ -160,15 +165,21 @@ def test_every_graph_has_the_promised_order(flats, orders):
     assert not wrong
 
 
-def test_equal_to_stock_where_stock_is_stable(flats, orders, stock_orders):
+def test_equal_to_stock_where_stock_is_stable(flats, orders, stock_orders, tmp_path):
     """About a third of the graphs leave stock no choice; there any difference is a bug."""
-    stable = differing = 0
-    for found, *runs in zip(orders, *stock_orders, strict=True):
+    stable, differing = 0, []
+    for flat, found, *runs in zip(flats, orders, *stock_orders, strict=True):
         if all(run == runs[0] for run in runs):
             stable += 1
-            differing += found != runs[0]
+            if found != runs[0]:
+                differing.append((flat, runs[0]))
     assert stable > 50
-    assert differing == 0
+    # Five seeds may agree by chance where stock has two choices; twenty-five do not.
+    for seed in range(100, 120):
+        if differing:
+            runs = run_stock([flat for flat, _ in differing], seed, tmp_path)
+            differing = [one for one, run in zip(differing, runs, strict=True) if one[1] == run]
+    assert not differing
 
 
 def test_as_few_results_alive_as_under_stock(flats, orders, stock_orders):
