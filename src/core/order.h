@@ -15,17 +15,18 @@
  * are only depended on. All arrays are the caller's. */
 struct order_graph {
     uint32_t task_count;
-    uint32_t key_count;        /* ≥ task_count */
-    const uint32_t *dep_start; /* task_count + 1: task i needs deps[dep_start[i]..dep_start[i + 1]) */
-    const uint32_t *deps;      /* key numbers, each at most once a task */
-    const uint8_t *flags;      /* task_count, or NULL: no data among the tasks */
-    uint8_t data_mask;         /* flags & data_mask: the key is plain data (a DataNode). With
+    uint32_t key_count; /* ≥ task_count */
+    const uint32_t
+        *dep_start;       /* task_count + 1: task i needs deps[dep_start[i]..dep_start[i + 1]) */
+    const uint32_t *deps; /* key numbers, each at most once a task */
+    const uint8_t *flags; /* task_count, or NULL: no data among the tasks */
+    uint8_t data_mask;    /* flags & data_mask: the key is plain data (a DataNode). With
                                 * dependencies it counts as a task all the same. */
-    const struct span *names;  /* key_count: str(key) in UTF-8, which breaks the last ties */
+    const struct span *names; /* key_count: str(key) in UTF-8, which breaks the last ties */
 };
 
 /* Give every task its place, 0 first. out_priority: room for task_count. false, and out_priority is
- * worthless, if the graph has a cycle. About 0.5 µs and 60 bytes of scratch memory a task. */
+ * worthless, if the graph has a cycle. 0.05 to 0.9 µs and 50 to 115 bytes of scratch memory a task. */
 bool order_compute(const struct order_graph *graph, uint32_t *out_priority) MUST_USE;
 
 /* One cycle of a graph for which order_compute said false: out_keys (room for task_count + 1) gets
