@@ -527,6 +527,11 @@ void pickle_emit_forget_prefix(struct pickle_emitter *emitter)
 
 int pickle_emit_end(struct pickle_emitter *emitter, struct blob **out_blob)
 {
+    const struct pickle_output *output = &emitter->output;
+    int error = spend(emitter, output->chunk->size - output->start);
+    if (error != 0) {
+        return error;
+    }
     return pickle_output_end(&emitter->output, emitter->frames.items, emitter->frames.count,
                              out_blob);
 }

@@ -77,7 +77,7 @@ void pickle_emit_begin(struct pickle_emitter *emitter, bool inner);
 void pickle_emit_set_prefix(struct pickle_emitter *emitter);
 /* Pickles have no prefix any more. */
 void pickle_emit_forget_prefix(struct pickle_emitter *emitter);
-/* Finish: a run_spec, one reference. ERR_LIMIT: over 4 GiB. */
+/* Finish: a run_spec, one reference. ERR_LIMIT: over 4 GiB; ERR_UNSUPPORTED as for objects. */
 int pickle_emit_end(struct pickle_emitter *emitter, struct blob **out_blob) MUST_USE;
 
 /* One object, or a reference to it if the pickle has it. ERR_UNSUPPORTED: copying would cost out of

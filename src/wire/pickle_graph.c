@@ -85,9 +85,11 @@ void pickle_cut_book(struct pickle_cut *cut, uint32_t count)
     struct flat_graph *graph = &cut->graph;
     graph->task_count = count;
     graph->dep_start = arena_array(&graph->arena, uint32_t, (size_t)count + 1);
-    graph->run_specs = arena_array(&graph->arena, struct blob *, count);
+    graph->run_specs = arena_alloc(&graph->arena, count * sizeof(void *));
     graph->flags = arena_array(&graph->arena, uint8_t, count);
-    memset(graph->run_specs, 0, count * sizeof *graph->run_specs);
+    for (uint32_t i = 0; i < count; i++) {
+        graph->run_specs[i] = NULL;
+    }
     memset(graph->flags, 0, count);
     graph->dep_start[0] = 0;
 }
@@ -393,7 +395,8 @@ int pickle_cut_end_task(struct pickle_cut *cut, uint32_t task, uint8_t flags)
 {
     cut->graph.flags[task] = flags;
     cut->graph.dep_start[task + 1] = cut->deps.count;
-    return pickle_emit_end(&cut->emitter, &cut->graph.run_specs[task]);
+    int error = pickle_emit_end(&cut->emitter, &cut->graph.run_specs[task]);
+    return error != 0 ? pickle_cut_fail(cut, error, PICKLE_CUT_TANGLED) : 0;
 }
 
 void pickle_cut_rewind(struct pickle_cut *cut)

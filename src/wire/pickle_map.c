@@ -14,6 +14,7 @@
 enum operand { OPERAND_FUNC = 1, OPERAND_ITERABLES, OPERAND_KWARGS = 6, OPERAND_KEYS = 7 };
 
 enum {
+    SOURCES_MAX = 1000,     /* iterables; people give a few */
     SIZE_VISITS_MAX = 4096, /* values looked at for the size of an argument */
     SIZE_SAMPLES = 10,      /* as dask.sizeof: a container's items are like its first ones */
 };
@@ -118,6 +119,9 @@ static int read_sources(struct mapping *map)
     }
     while (pickle_items_next(&items, &id)) {
         struct source source;
+        if (map->sources.count == SOURCES_MAX) {
+            return fail(map, "too many iterables");
+        }
         int error = read_source(map, id, &source);
         if (error != 0) {
             return error;
@@ -179,6 +183,7 @@ static uint32_t count_direct(struct mapping *map)
             known |= seen.items[i] == id;
         }
         vec_push(&seen, id);
+        ASSERT(place < map->sources.count);
         const struct source *source = &map->sources.items[place];
         if (!known && source->items != NULL) {
             direct += count_marked(tree, source->items, source->count);
@@ -303,6 +308,9 @@ static int number_tasks(struct mapping *map)
         if (error != 0) {
             return error;
         }
+        if (number != i / 2) {
+            return fail(map, "a keyword argument that is given twice");
+        }
     }
     uint32_t first = map->large.count / 2;
     struct pickle_items keys;
@@ -345,16 +353,6 @@ static int emit_alias(struct mapping *map, pickle_id key)
     return error;
 }
 
-static bool is_large(const struct mapping *map, pickle_id value)
-{
-    for (uint32_t i = 0; i < map->large.count; i += 2) {
-        if (map->large.items[i + 1] == value) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static int emit_kwargs(struct mapping *map)
 {
     struct pickle_emitter *emitter = &map->cut->emitter;
@@ -362,6 +360,7 @@ static int emit_kwargs(struct mapping *map)
     pickle_id name;
     pickle_id value;
     int error = 0;
+    uint32_t large = 0; /* the next of those, which are in the same order */
     bool begun = pickle_items_begin(&map->cut->tree, map->kwargs, &pairs);
     ASSERT(begun);
     pickle_output_raw(&emitter->output, SPAN("}("));
@@ -372,7 +371,8 @@ static int emit_kwargs(struct mapping *map)
         }
         if (is_reference(map, value)) {
             error = emit_alias(map, reference_key(map, value));
-        } else if (is_large(map, value)) {
+        } else if (large < map->large.count && map->large.items[large] == name) {
+            large += 2;
             error = emit_alias(map, name);
         } else {
             error = pickle_emit_common(emitter, value);
@@ -477,7 +477,7 @@ static int emit_task(struct mapping *map, uint32_t task, uint32_t row, pickle_id
 static int emit_large(struct mapping *map, uint32_t task)
 {
     struct pickle_emitter *emitter = &map->cut->emitter;
-    const pickle_id *pair = &map->large.items[2 * task];
+    const pickle_id *pair = &map->large.items[2 * (size_t)task];
     pickle_emit_begin(emitter, false);
     pickle_output_raw(&emitter->output, PICKLE_CUT_DATA);
     int error = pickle_emit_object(emitter, pair[0]);

@@ -135,7 +135,9 @@ struct search {
 static int add_global(struct search *search, pickle_id id)
 {
     const struct pickle_tree *tree = search->tree;
-    if (pickle_get(tree, id)->count != 2) {
+    if (pickle_get(tree, id)->count != 2 ||
+        pickle_kind(tree, pickle_child(tree, id, 0)) != PICKLE_TEXT ||
+        pickle_kind(tree, pickle_child(tree, id, 1)) != PICKLE_TEXT) {
         return ERR_UNSUPPORTED;
     }
     struct span module = pickle_payload(tree, pickle_child(tree, id, 0));
