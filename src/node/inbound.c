@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "node/node.h"
 #include "node/coordination.h"
+#include "node/planner.h"
 #include "node/topics.h"
 #include "node/values.h"
 
@@ -230,6 +231,28 @@ static void refresh_wanted(struct node *node, struct stream *stream, const struc
     node_apply(node, &event);
 }
 
+/* An operation that user code added to the scheduler's stream handlers, in the planner. */
+static bool user_operation(struct node *node, const struct stream *stream, const struct frames *frames,
+                           const struct message *message)
+{
+    if (!planner_has_stream_handler(node->planner, message->op)) {
+        return false;
+    }
+    bool is_worker = stream->worker != WORKER_NONE;
+    struct client_view client = {0};
+    struct text peer = {0};
+    if (is_worker) {
+        msgpack_write_str(&peer, view_worker_address(node->core, stream->worker));
+    } else {
+        view_client(node->core, stream->client, &client);
+        msgpack_write_str(&peer, client.name);
+    }
+    planner_stream_message(node->planner, frames, message->map, is_worker ? "worker" : "client",
+                           text_span(&peer));
+    text_fini(&peer);
+    return true;
+}
+
 /* ---- both ------------------------------------------------------------------------------------- */
 
 /* One message. 1: go on; 0: the stream ends in good order; −1: it is refused, `why` says the reason. */
@@ -319,6 +342,9 @@ static int apply(struct node *node, struct stream *stream, const struct frames *
     case MESSAGE_CLOSE_STREAM:
         return 0;
     default:
+        if (user_operation(node, stream, frames, message)) {
+            break;
+        }
         text_printf(why, "unknown operation '%.*s' in the stream of a %s", (int)message->op.size,
                     (const char *)message->op.data, is_worker ? "worker" : "client");
         return -1;

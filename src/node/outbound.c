@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "node/coordination.h"
 #include "node/exception.h"
+#include "node/hooks.h"
 #include "node/lifecycle.h"
 #include "node/task_stream.h"
 #include "node/topics.h"
@@ -355,6 +356,7 @@ void outbound_actions(struct node *node)
 {
     for (uint32_t i = 0; i < node->step.action_count; i++) {
         carry_out(node, &node->step.actions[i]);
+        hooks_action(node, &node->step.actions[i]);
     }
     arena_reset(&node->outbound_arena);
 }

@@ -431,7 +431,7 @@ void planner_stream_message(struct planner *planner, const struct frames *messag
 
 bool planner_wants(const struct planner *planner, enum planner_hook hook)
 {
-    return planner->wants[hook];
+    return planner != NULL && planner->wants[hook];
 }
 
 struct outgoing *planner_event(struct planner *planner, enum planner_hook hook)

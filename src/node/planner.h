@@ -84,7 +84,7 @@ enum planner_hook {
     PLANNER_HOOK_COUNT
 };
 
-/* Some plugin wants to hear of this. Ask before doing any work for it. */
+/* Some plugin wants to hear of this; NULL has none. Ask before doing any work for it. */
 bool planner_wants(const struct planner *planner, enum planner_hook hook);
 /* Where to write the fields of one event: exactly one map must be appended (payload_put may be
  * used). Only if planner_wants. Events are sent together at the next turn of the loop, in order. */

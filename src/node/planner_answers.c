@@ -367,6 +367,7 @@ void planner_forget_interest(struct planner *planner)
     map_fini(&planner->handlers);
     map_fini(&planner->stream_handlers);
     text_clear(&planner->plugins);
+    scheduler_want_transitions(planner->node->core, false);
 }
 
 static void take_interest(struct planner *planner, struct span head)
@@ -376,6 +377,7 @@ static void take_interest(struct planner *planner, struct span head)
     read_names(head, "handlers", add_handler, planner);
     read_names(head, "stream_handlers", add_stream_handler, planner);
     read_names(head, "plugins", add_plugin, planner);
+    scheduler_want_transitions(planner->node->core, planner->wants[PLANNER_HOOK_TRANSITION]);
 }
 
 /* ---- every message ---- */

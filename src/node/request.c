@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "node/node.h"
+#include "node/planner.h"
 #include "wire/key.h"
 #include "wire/payload.h"
 #include "wire/pickle_make.h"
@@ -186,6 +187,8 @@ void rpc_dispatch(struct node *node, struct request *request)
     request->serializers = message.serializers;
     if (code != OK) {
         request_raise_builtin(request, "TypeError", "%s", text_cstr(&node->rpc_decoder.error));
+    } else if (handlers[message.id] == NULL && planner_has_handler(node->planner, message.op)) {
+        planner_forward(node->planner, request);
     } else if (handlers[message.id] == NULL) {
         log_warning(LOGGER, "No handler %.*s found in Scheduler", (int)message.op.size,
                     (const char *)message.op.data);

@@ -278,6 +278,7 @@ void node_destroy(struct node *node)
     rpc_pool_destroy(node->rpc);
     lifecycle_destroy(node->lifecycle);
     planner_destroy(node->planner);
+    node->planner = NULL; /* plugins hear nothing of what follows */
     memory_samplers_fini(node);
     io_timer_destroy(node->tick_timer);
     io_timer_destroy(node->close_timer);

@@ -82,52 +82,65 @@ static void write_startstops(struct text *head, struct startstop_list list)
     }
 }
 
-static void write_common(struct task_stream *stream, const struct notice *notice, const struct task_view *task,
-                         struct text *head)
+/* worker, thread, startstops, status; and what came of it: 8 or 9 pairs */
+static void write_outcome(struct node *node, const struct notice *notice, const struct task_view *task,
+                          struct outgoing *out)
 {
-    msgpack_write_cstr(head, "key");
-    msgpack_write_raw(head, task->key);
+    struct text *head = &out->head;
     msgpack_write_cstr(head, "worker");
-    msgpack_write_str(head, view_worker_address(stream->node->core, notice->worker));
-    msgpack_write_cstr(head, "stimulus_id");
-    msgpack_write_str(head, notice->stimulus);
+    msgpack_write_str(head, view_worker_address(node->core, notice->worker));
     msgpack_write_cstr(head, "thread");
     msgpack_write_uint(head, notice->thread);
     msgpack_write_cstr(head, "startstops");
     write_startstops(head, notice->startstops);
+    msgpack_write_cstr(head, "status");
+    msgpack_write_cstr(head, task->failure != NULL ? "error" : "OK");
+    if (task->failure != NULL) {
+        msgpack_write_cstr(head, "cause");
+        msgpack_write_raw(head, task->key);
+        exception_write(node, task->failure, out);
+        return;
+    }
+    msgpack_write_cstr(head, "nbytes");
+    msgpack_write_int(head, task->nbytes);
+    msgpack_write_cstr(head, "type");
+    if (notice->text2.size > 0) {
+        msgpack_write_bin(head, notice->text2);
+    } else {
+        msgpack_write_nil(head);
+    }
+    msgpack_write_cstr(head, "typename");
+    msgpack_write_str_lossy(head, task->type);
+    msgpack_write_cstr(head, "metadata");
+    if (task->metadata == NULL) {
+        msgpack_write_map(head, 0);
+    } else {
+        payload_put(out, task->metadata);
+    }
+}
+
+void task_stream_write_run(struct node *node, const struct notice *notice, struct outgoing *out)
+{
+    struct task_view task;
+    view_task(node->core, notice->task, &task);
+    msgpack_write_map(&out->head, task.failure != NULL ? 9 : 8);
+    write_outcome(node, notice, &task, out);
 }
 
 /* The record as a blob: frames of a user's exception stay with it. */
-static struct blob *encode(struct task_stream *stream, const struct notice *notice)
+static struct blob *encode(struct node *node, const struct notice *notice)
 {
     struct task_view task;
-    view_task(stream->node->core, notice->task, &task);
+    view_task(node->core, notice->task, &task);
     struct outgoing out;
     outgoing_init(&out);
     struct text *head = &out.head;
-    bool is_erred = task.failure != NULL;
-    msgpack_write_map(head, is_erred ? 11 : 10);
-    write_common(stream, notice, &task, head);
-    msgpack_write_cstr(head, "status");
-    msgpack_write_cstr(head, is_erred ? "error" : "OK");
-    if (is_erred) {
-        msgpack_write_cstr(head, "cause");
-        msgpack_write_raw(head, task.key);
-        exception_write(stream->node, task.failure, &out);
-    } else {
-        msgpack_write_cstr(head, "nbytes");
-        msgpack_write_int(head, task.nbytes);
-        msgpack_write_cstr(head, "type");
-        msgpack_write_bin(head, notice->text);
-        msgpack_write_cstr(head, "typename");
-        msgpack_write_str(head, task.type);
-        msgpack_write_cstr(head, "metadata");
-        if (task.metadata == NULL) {
-            msgpack_write_map(head, 0);
-        } else {
-            payload_put(&out, task.metadata);
-        }
-    }
+    msgpack_write_map(head, task.failure != NULL ? 11 : 10);
+    msgpack_write_cstr(head, "key");
+    msgpack_write_raw(head, task.key);
+    msgpack_write_cstr(head, "stimulus_id");
+    msgpack_write_str(head, notice->stimulus);
+    write_outcome(node, notice, &task, &out);
     struct frames frames = {0};
     struct blob *blob;
     outgoing_flush_frames(&out, &frames);
@@ -152,7 +165,7 @@ static void record(struct task_stream *stream, const struct notice *notice)
     if (stream->ring == NULL) {
         stream->ring = mem_zalloc(stream->capacity, sizeof *stream->ring);
     }
-    struct task_record made = {encode(stream, notice), last_stop(notice->startstops)};
+    struct task_record made = {encode(stream->node, notice), last_stop(notice->startstops)};
     if (stream->count < stream->capacity) {
         stream->ring[(stream->oldest + stream->count++) % stream->capacity] = made;
     } else {
@@ -204,12 +217,28 @@ void task_stream_add(struct task_stream *stream, const struct notice *notice)
     }
 }
 
+/* The place of a collection by name, or how many there are. */
+static uint32_t find_collection(const struct task_stream *stream, struct span name)
+{
+    uint32_t at = 0;
+    while (at < stream->collections.count && !span_equal(stream->collections.items[at]->name, name)) {
+        at++;
+    }
+    return at;
+}
+
 void rpc_start_task_metadata(struct node *node, struct request *request, const struct message *message)
 {
+    struct task_stream *stream = node->task_stream;
     struct span name = message->body.start_task_metadata.name;
+    uint32_t at = find_collection(stream, name);
+    if (at < stream->collections.count) { /* begun again: what it had is gone */
+        collection_free(stream->collections.items[at]);
+        vec_swap_remove(&stream->collections, at);
+    }
     struct collection *collection = mem_zalloc(1, sizeof *collection);
     collection->name = span_of(mem_copy(name.data, name.size), name.size);
-    vec_push(&node->task_stream->collections, collection);
+    vec_push(&stream->collections, collection);
     request_reply_nil(request);
 }
 
@@ -217,13 +246,14 @@ void rpc_stop_task_metadata(struct node *node, struct request *request, const st
 {
     struct task_stream *stream = node->task_stream;
     struct span name = message->body.stop_task_metadata.name;
-    uint32_t at = 0;
-    while (at < stream->collections.count && !span_equal(stream->collections.items[at]->name, name)) {
-        at++;
-    }
+    uint32_t at = find_collection(stream, name);
     if (at == stream->collections.count) {
+        struct text text = {0};
+        key_print(&text, name);
         request_raise_builtin(request, "ValueError",
-                              "No CollectTaskMetaDataPlugin found with that name: start_task_metadata first");
+                              "Expected to find exactly one CollectTaskMetaDataPlugin with name %s but found 0.",
+                              text_cstr(&text));
+        text_fini(&text);
         return;
     }
     struct collection *collection = stream->collections.items[at];

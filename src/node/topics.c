@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "node/hooks.h"
 #include "node/node.h"
 #include "node/planner_view_values.h"
 
@@ -149,6 +150,7 @@ void topics_log(struct topics *topics, struct span name, struct blob *event)
     double time = io_now();
     keep(topics, topic, time, event);
     tell(topics, topic, time, event);
+    hooks_log_event(topics->node, name, event);
 }
 
 void topics_log_value(struct topics *topics, const char *name, struct span value)

@@ -81,7 +81,8 @@ struct notice {
         NOTICE_WORKER_STATUS,        /* text: previous, text2: new */
         NOTICE_CLIENT_ADDED,
         NOTICE_CLIENT_REMOVED,
-        NOTICE_GRAPH_ADDED,          /* number: tasks, number2: new tasks, number3: key collisions */
+        NOTICE_GRAPH_ADDED,          /* number: tasks, number2: new tasks, number3: key collisions; keys: wanted,
+                                        more_keys: touched; before any of them moves */
         NOTICE_GRAPH_CANCELLED,      /* lost dependencies; keys */
         NOTICE_GRAPH_FAILED,         /* text: the reason */
         NOTICE_CANCELLED,            /* number: count, flag: force */
@@ -92,7 +93,8 @@ struct notice {
         NOTICE_TTL,                  /* worker timed out */
         NOTICE_NO_WORKERS_TIMEOUT,   /* keys */
         NOTICE_TRANSITION,           /* a task's move, when wanted: task, text: start, text2: finish */
-        NOTICE_TASK_DONE,            /* processing → memory | erred: for the task stream; task, startstops, … */
+        NOTICE_TASK_DONE,            /* processing → memory | erred: for the task stream; task, startstops, …;
+                                        text: its new state, text2: pickle of the result's type */
         NOTICE_RETIRED,              /* worker; flag: retired or could not */
         NOTICE_REPLICATE,            /* AMM: keys, worker; flag: acquire, else drop */
         NOTICE_SHUFFLE,              /* text: what; text2: shuffle id */

@@ -233,6 +233,23 @@ static void recommend(struct scheduler *s, const struct graph_work *work, const 
     }
 }
 
+/* What came, for plugins and the event log; they see it before its tasks move. */
+static void notice_graph(struct scheduler *s, const struct graph_work *work, const task_id *touched,
+                         struct step *step)
+{
+    struct span *keys = arena_array(&step->arena, struct span, work->touched_count);
+    for (uint32_t i = 0; i < work->touched_count; i++) {
+        keys[i] = task_at(s, touched[i])->key;
+    }
+    struct notice *notice = action_notice(step, NOTICE_GRAPH_ADDED);
+    notice->client = work->client->id;
+    notice->number = work->kept_count;
+    notice->number2 = work->new_count;
+    notice->number3 = work->collision_count;
+    notice->keys = work->graph->wanted;
+    notice->more_keys = (struct span_list){keys, work->touched_count};
+}
+
 void graph_build(struct scheduler *s, struct graph_work *work, struct step *step)
 {
     const struct graph_info *graph = work->graph;
@@ -251,13 +268,9 @@ void graph_build(struct scheduler *s, struct graph_work *work, struct step *step
     recommend(s, work, touched, &step->arena);
     spans_graph(s, graph, touched, work->touched_count);
     shuffles_graph(s, graph);
+    notice_graph(s, work, touched, step);
     transitions_run(s, step);
     for (uint32_t i = 0; i < work->touched_count; i++) {
         report_on_task(s, task_at(s, touched[i]), work->client->id, step);
     }
-    struct notice *notice = action_notice(step, NOTICE_GRAPH_ADDED);
-    notice->client = work->client->id;
-    notice->number = work->kept_count;
-    notice->number2 = work->new_count;
-    notice->number3 = work->collision_count;
 }
