@@ -1,7 +1,6 @@
 """Workers that come, go, freeze and die while there is work."""
 
 import os
-import random
 import signal
 
 import dask.array as da
@@ -70,18 +69,17 @@ def pids(client):
     return set(client.run(os.getpid, on_error="ignore").values())
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(200)
 def test_the_answer_is_right_while_workers_keep_dying(make_cluster, connect):
     cluster = make_cluster("a", "b", "c", nanny=True)
     client = connect(cluster)
-    x = da.random.default_rng(1).random((900, 900), chunks=(100, 100))
+    x = da.random.default_rng(1).random((700, 700), chunks=(100, 100))
     expected = (x @ x.T).sum().compute(scheduler="sync")
     future = client.compute((x @ x.T).sum())
-    rng = random.Random(1)
     for _ in range(2):
         before = pids(client)
-        os.kill(rng.choice(sorted(before)), signal.SIGKILL)
-        eventually(lambda before=before: pids(client) - before, 30, "its nanny starts another")
+        os.kill(min(before), signal.SIGKILL)
+        eventually(lambda before=before: pids(client) - before, 60, "its nanny starts another")
     assert future.result(timeout=90) == pytest.approx(expected)
 
 
