@@ -98,7 +98,6 @@ static void check_state(const struct scheduler *s, const struct task *task)
         break;
     case TASK_QUEUED:
         check_ready(task);
-        ASSERT((task->flags & TASK_ACTOR) == 0 || task_restrictions(task) == NULL);
         break;
     case TASK_PROCESSING:
         check_processing(s, task);

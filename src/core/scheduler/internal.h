@@ -359,6 +359,7 @@ struct scheduler {
     struct VEC(struct want) wants;      /* the pending ones; drained by transitions_run() */
     struct want recommended[STORY_WISHES_MAX]; /* by the move being made, the first ones: for the story */
     uint32_t recommended_total;
+    struct VEC(task_id) doubtful;       /* went to waiting with an erred input: see transitions_run() */
     task_id moving;                     /* the task being moved */
     uint8_t moving_wish;                /* what it recommended for itself; TASK_STATE_COUNT nothing */
     struct VEC(task_id) ready;          /* scratch of move_processing_memory */

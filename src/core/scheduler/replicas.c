@@ -44,6 +44,9 @@ static void remove_at(struct scheduler *s, struct task *task, uint32_t slot)
 {
     struct worker *worker = worker_at(s, links_items(&task->who_has)[slot].other);
     worker->nbytes -= task_nbytes(s, task);
+    if ((task->flags & TASK_ACTOR) != 0) {
+        actor_discard(worker, task);
+    }
     links_remove(&task->who_has, slot, has_what_of, who_has_of, s);
     note_replicated(s, task, task->who_has.count + 1, task->who_has.count);
 }

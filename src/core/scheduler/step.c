@@ -111,6 +111,7 @@ void scheduler_destroy(struct scheduler *s)
     vec_fini(&s->replicated);
     vec_fini(&s->wants);
     vec_fini(&s->ready);
+    vec_fini(&s->doubtful);
     uint32_t cursor = 0;
     for (struct map_entry *entry; (entry = map_next(&s->hosts, &cursor)) != NULL;) {
         struct host *host = entry->value.pointer;

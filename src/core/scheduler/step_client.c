@@ -67,6 +67,8 @@ void step_client_desires(struct scheduler *s, const struct event *event, struct 
     const struct event_client_desires *desires = &event->of.client_desires;
     struct client *client = client_get_or_pseudo(s, desires->client_name);
     client_desires(s, client, desires->keys.items, desires->keys.count, step);
+    transitions_run(s, step);
+    queue_slots_maybe_opened(s, step);
 }
 
 void step_client_releases(struct scheduler *s, const struct event *event, struct step *step)
@@ -274,8 +276,8 @@ static void data_arrived(struct scheduler *s, struct task *task, struct step *st
     const struct link *inputs = links_items(&task->dependencies);
     for (uint32_t i = 0; i < task->dependencies.count; i++) {
         struct task *dependency = task_at(s, inputs[i].other);
-        if (waiter_discard(task, i, dependency) && task_is_unneeded(dependency)) {
-            want(s, dependency, TASK_RELEASED);
+        if (waiter_discard(task, i, dependency)) {
+            release_unneeded(s, dependency);
         }
     }
     task_set_state(s, task, TASK_MEMORY);

@@ -56,9 +56,11 @@ static void note_memory(struct scheduler *s, struct worker *worker)
             lowest = 0; /* to be found anew */
         }
     }
-    worker->memory_history.count -= old;
-    memmove(worker->memory_history.items, worker->memory_history.items + old,
-            worker->memory_history.count * sizeof *worker->memory_history.items);
+    if (old > 0) {
+        worker->memory_history.count -= old;
+        memmove(worker->memory_history.items, worker->memory_history.items + old,
+                worker->memory_history.count * sizeof *worker->memory_history.items);
+    }
     int64_t unmanaged = worker->memory - worker->nbytes + worker->spilled_memory;
     unmanaged = unmanaged > 0 ? unmanaged : 0;
     if (worker->memory_history.count == SAMPLES_MAX) { /* it sends far more heartbeats than asked for */
@@ -342,7 +344,9 @@ static struct span_list release_processing(struct scheduler *s, struct worker *w
 {
     uint32_t count = worker->processing.count;
     task_id *tasks = arena_array(&step->arena, task_id, count);
-    memcpy(tasks, worker->processing.items, count * sizeof *tasks);
+    for (uint32_t i = 0; i < count; i++) {
+        tasks[i] = worker->processing.items[i]; /* a copy: tasks leave while we walk */
+    }
     struct span *keys = arena_array(&step->arena, struct span, count);
     for (uint32_t i = 0; i < count; i++) {
         struct task *task = task_at(s, tasks[i]);
@@ -390,8 +394,9 @@ static struct lost_keys release_replicas(struct scheduler *s, struct worker *wor
     }
     for (uint32_t i = 0; i < count; i++) {
         struct task *task = task_at(s, tasks[i]);
+        bool was_actor = is_actor_of(worker, task);
         replica_remove(s, task, worker);
-        if (is_actor_of(worker, task)) {
+        if (was_actor) {
             want(s, task, TASK_ERRED);
         } else if (task->who_has.count > 0) {
             continue;

@@ -7,6 +7,7 @@
 #include "core/scheduler/transition.h"
 
 #include "core/scheduler/action.h"
+#include "core/scheduler/failure.h"
 #include "core/scheduler/groups.h"
 #include "core/scheduler/pool.h"
 #include "core/scheduler/shuffle.h"
@@ -91,6 +92,9 @@ void transition(struct scheduler *s, struct task *task, enum task_state to, cons
         ASSERT(start != TASK_RELEASED && to != TASK_RELEASED);
         moves[start][TASK_RELEASED](s, task, &nothing, step);
         after_move(s, task, start, step);
+        if (task->state != TASK_RELEASED) {
+            return; /* an actor: it errs instead, which is wished for */
+        }
         s->transition_counter++;
         start = TASK_RELEASED;
         function = moves[TASK_RELEASED][s->moving_wish == TASK_STATE_COUNT ? to : s->moving_wish];
@@ -98,23 +102,48 @@ void transition(struct scheduler *s, struct task *task, enum task_state to, cons
     }
     function(s, task, move, step);
     after_move(s, task, start, step);
-    s->moving = TASK_NONE;
     struct group *group = task->group;
     if (task->state == TASK_FORGOTTEN && group->listed && group->state_counts[TASK_FORGOTTEN] == group->size) {
         group_unlist(s, group);
     }
 }
 
-void transitions_run(struct scheduler *s, struct step *step)
+/* A task went to waiting though an input has failed. While other moves were pending that input might have
+ * been about to be tried again as well; now it is not, so the task fails as the input did. */
+static void resolve_doubts(struct scheduler *s)
 {
-    while (s->wants.count > 0) {
-        struct want next = vec_pop(&s->wants);
-        if (next.task == TASK_NONE) {
+    while (s->doubtful.count > 0) {
+        struct task *task = task_at(s, vec_pop(&s->doubtful));
+        if (task->state != TASK_WAITING) {
             continue;
         }
-        struct task *task = task_at(s, next.task);
-        task->want_place = 0;
-        transition(s, task, next.to, NULL, step);
+        const struct link *inputs = links_items(&task->dependencies);
+        for (uint32_t i = 0; i < task->dependencies.count; i++) {
+            const struct task *dependency = task_at(s, inputs[i].other);
+            if (dependency->state == TASK_ERRED) {
+                task_blame(s, task, task_failure(dependency));
+                want(s, task, TASK_ERRED);
+                break;
+            }
+        }
+    }
+}
+
+void transitions_run(struct scheduler *s, struct step *step)
+{
+    for (;;) {
+        if (s->wants.count == 0) {
+            resolve_doubts(s);
+        }
+        if (s->wants.count == 0) {
+            return;
+        }
+        struct want next = vec_pop(&s->wants);
+        if (next.task != TASK_NONE) {
+            struct task *task = task_at(s, next.task);
+            task->want_place = 0;
+            transition(s, task, next.to, NULL, step);
+        }
     }
 }
 
@@ -204,4 +233,11 @@ void missing_clear(struct task *task)
 bool task_is_unneeded(const struct task *task)
 {
     return task->waiter_count == 0 && task->who_wants.count == 0;
+}
+
+void release_unneeded(struct scheduler *s, struct task *task)
+{
+    if (task_is_unneeded(task) && task->state != TASK_ERRED) {
+        want(s, task, TASK_RELEASED);
+    }
 }

@@ -60,5 +60,7 @@ bool missing_discard(struct task *task, uint32_t slot);
 void missing_clear(struct task *task);
 /* Nobody needs the result: no task waits for it, no client wants it. */
 bool task_is_unneeded(const struct task *task);
+/* Recommend RELEASED if nobody needs it. A failure is kept until its task is forgotten or tried again. */
+void release_unneeded(struct scheduler *s, struct task *task);
 
 #endif

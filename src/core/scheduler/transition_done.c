@@ -39,9 +39,7 @@ static void release_inputs(struct scheduler *s, struct task *task)
     for (uint32_t i = 0; i < task->dependencies.count; i++) {
         struct task *dependency = task_at(s, inputs[i].other);
         waiter_discard(task, i, dependency);
-        if (task_is_unneeded(dependency)) {
-            want(s, dependency, TASK_RELEASED);
-        }
+        release_unneeded(s, dependency);
     }
 }
 
@@ -161,18 +159,15 @@ void move_processing_memory(struct scheduler *s, struct task *task, const struct
         notice->task = task;
         notice->worker = worker->id;
         notice->text = span_of_text(task_state_name(TASK_MEMORY));
+        notice->text2 = finished->type;
         notice->startstops = finished->startstops;
         notice->thread = finished->thread;
     }
 }
 
-/* An actor whose worker is gone cannot be made again. True: it errs instead of being released. */
+/* An actor cannot be made again. True: somebody wants it, so it errs instead of being released. */
 static bool actor_is_lost(struct scheduler *s, struct task *task)
 {
-    const struct link *holders = links_items(&task->who_has);
-    for (uint32_t i = 0; i < task->who_has.count; i++) {
-        actor_discard(worker_at(s, holders[i].other), task);
-    }
     if (task->who_wants.count == 0) {
         return false;
     }
@@ -182,17 +177,6 @@ static bool actor_is_lost(struct scheduler *s, struct task *task)
     failure_drop(s, failure);
     want(s, task, TASK_ERRED);
     return true;
-}
-
-static bool has_erred_input(const struct scheduler *s, const struct task *task)
-{
-    const struct link *inputs = links_items(&task->dependencies);
-    for (uint32_t i = 0; i < task->dependencies.count; i++) {
-        if (task_at(s, inputs[i].other)->state == TASK_ERRED) {
-            return true;
-        }
-    }
-    return false;
 }
 
 void move_memory_released(struct scheduler *s, struct task *task, const struct move *move,
@@ -208,8 +192,8 @@ void move_memory_released(struct scheduler *s, struct task *task, const struct m
     action_lost_data(s, task, step);
     if ((task->flags & TASK_HAS_RUN_SPEC) == 0 || (task->flags & TASK_LOST_DEPENDENCIES) != 0) {
         want(s, task, TASK_FORGOTTEN);
-    } else if (!task_is_unneeded(task) && !has_erred_input(s, task)) {
-        want(s, task, TASK_WAITING);
+    } else if (!task_is_unneeded(task)) {
+        want(s, task, TASK_WAITING); /* with an erred input it will err, where Dask leaves it released */
     }
     const struct link *users = links_items(&task->dependents);
     for (uint32_t i = 0; i < task->dependents.count && task->waiter_count > 0; i++) {
@@ -349,10 +333,6 @@ void move_memory_forgotten(struct scheduler *s, struct task *task, const struct 
 {
     (void)move;
     ASSERT(task->processing_on == WORKER_NONE && task->missing_count == 0);
-    const struct link *holders = links_items(&task->who_has);
-    for (uint32_t i = 0; (task->flags & TASK_ACTOR) != 0 && i < task->who_has.count; i++) {
-        actor_discard(worker_at(s, holders[i].other), task);
-    }
     propagate_forgotten(s, task, step);
 }
 

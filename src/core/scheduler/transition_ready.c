@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "core/scheduler/action.h"
+#include "core/scheduler/failure.h"
 #include "core/scheduler/place.h"
 #include "core/scheduler/pool.h"
 #include "core/scheduler/processing.h"
@@ -20,9 +21,7 @@ static void leave_inputs(struct scheduler *s, struct task *task)
         struct task *dependency = task_at(s, links[i].other);
         if (dependency->state != TASK_RELEASED) {
             waiter_discard(task, i, dependency);
-            if (task_is_unneeded(dependency)) {
-                want(s, dependency, TASK_RELEASED);
-            }
+            release_unneeded(s, dependency);
         }
     }
 }
@@ -55,9 +54,12 @@ void move_released_waiting(struct scheduler *s, struct task *task, const struct 
         return;
     }
     task_set_state(s, task, TASK_WAITING);
+    task_blame(s, task, NULL);
+    bool in_doubt = false;
     const struct link *inputs = links_items(&task->dependencies);
     for (uint32_t i = 0; i < task->dependencies.count; i++) {
         struct task *dependency = task_at(s, inputs[i].other);
+        in_doubt = in_doubt || dependency->state == TASK_ERRED;
         if (dependency->who_has.count == 0) {
             missing_add(task, i);
         }
@@ -79,6 +81,9 @@ void move_released_waiting(struct scheduler *s, struct task *task, const struct 
     if (task->missing_count == 0) {
         want(s, task, TASK_PROCESSING);
     }
+    if (in_doubt) {
+        vec_push(&s->doubtful, task->id);
+    }
 }
 
 /* ---- waiting ---- */
@@ -92,8 +97,8 @@ void move_waiting_released(struct scheduler *s, struct task *task, const struct 
     const struct link *inputs = links_items(&task->dependencies);
     for (uint32_t i = 0; i < task->dependencies.count; i++) {
         struct task *dependency = task_at(s, inputs[i].other);
-        if (waiter_discard(task, i, dependency) && task_is_unneeded(dependency)) {
-            want(s, dependency, TASK_RELEASED);
+        if (waiter_discard(task, i, dependency)) {
+            release_unneeded(s, dependency);
         }
     }
     missing_clear(task);
@@ -176,7 +181,6 @@ void move_queued_processing(struct scheduler *s, struct task *task, const struct
                             struct step *step)
 {
     (void)move;
-    ASSERT((task->flags & TASK_ACTOR) == 0);
     struct worker *worker = decide_worker_rootish_queuing_enabled(s);
     if (worker != NULL) {
         queue_remove(s, task);

@@ -66,6 +66,9 @@ void client_desires(struct scheduler *s, struct client *client, const struct spa
         struct task *task = task_find(s, keys[i]);
         if (task != NULL) {
             client_desires_task(s, client, task, step);
+            if (task->state == TASK_RELEASED) {
+                want(s, task, TASK_WAITING); /* Dask leaves it, and the client waits for ever */
+            }
         }
     }
 }

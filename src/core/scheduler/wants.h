@@ -8,7 +8,8 @@
 /* The client of this name, made as a pseudo-client if there is none ("queue-x", "published-y"). */
 struct client *client_get_or_pseudo(struct scheduler *s, struct span name);
 bool client_wants(const struct client *client, const struct task *task);
-/* Unknown keys are skipped. A key that is done is reported at once. */
+/* Unknown keys are skipped. A key that is done is reported at once; a released one is recommended WAITING,
+ * which the caller runs. */
 void client_desires(struct scheduler *s, struct client *client, const struct span *keys, uint32_t count,
                     struct step *step);
 void client_desires_task(struct scheduler *s, struct client *client, struct task *task, struct step *step);
