@@ -11,6 +11,9 @@ import asyncio
 import functools
 import inspect
 import logging
+import os
+import sys
+import tempfile
 from collections import deque
 from typing import Any, NamedTuple
 
@@ -178,6 +181,18 @@ class SchedulerView:
     @property
     def status(self) -> Status:
         return Status.lookup[self._whole("status")]
+
+    @functools.cached_property
+    def local_directory(self) -> str:
+        """Where uploaded files live, as long as this process; their modules can be imported."""
+        directory = tempfile.TemporaryDirectory(prefix="cask-planner-")  # mode 0700
+        self._local_directory = directory  # removed with us
+        sys.path.insert(0, directory.name)
+        return directory.name
+
+    async def upload_file(self, filename: str, data: str | bytes, load: bool = True) -> dict[str, Any]:
+        """What `Client.upload_file` asks of a scheduler: graphs may need the module, too."""
+        return await stock.Scheduler.upload_file(self, os.path.basename(filename), data, load)
 
     @property
     def loop(self):
