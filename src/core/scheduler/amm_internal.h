@@ -33,7 +33,7 @@ struct amm_pending {
         worker_id worker;
         bool drop;
         struct amm_choice *next;
-    } *choices;
+    } *choices, *last_choice;
 };
 
 struct amm_run {

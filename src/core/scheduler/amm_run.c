@@ -103,8 +103,13 @@ static void choose(struct amm_run *run, struct task *task, worker_id worker, boo
         pending = &run->pending.items[run->pending.count - 1];
     }
     struct amm_choice *choice = arena_new(run->arena, struct amm_choice);
-    *choice = (struct amm_choice){.worker = worker, .drop = drop, .next = pending->choices};
-    pending->choices = choice;
+    *choice = (struct amm_choice){.worker = worker, .drop = drop};
+    if (pending->choices == NULL) {
+        pending->choices = choice;
+    } else {
+        pending->last_choice->next = choice;
+    }
+    pending->last_choice = choice;
     pending->drop_count += drop;
     pending->replicate_count += !drop;
     int64_t nbytes = task->nbytes < 0 ? 0 : task->nbytes;
