@@ -138,7 +138,8 @@ static void find_parties(struct rebalance *r, const worker_id *workers, uint32_t
     }
 }
 
-/* The recipient farthest from the mean that has room for the task and does not hold it; NULL: none. */
+/* The recipient farthest from the mean that has room for the task and does not hold it; NULL: none. (Stock may
+ * afterwards update one that was passed over in the chosen one's stead: such slips are not imitated.) */
 static struct party *find_recipient(struct rebalance *r, const struct task *task)
 {
     struct heap *heap = &r->recipients.heap;
