@@ -33,7 +33,7 @@ struct action *action_add(struct step *step, enum action_kind kind)
 }
 
 /* Decimal digits of `value`, at least `digits_min`, ending before `end`. Returns where they begin. */
-static char *digits_before(char *end, uint64_t value, int digits_min)
+static char *digits_before(char *end, uint32_t value, int digits_min)
 {
     for (; value > 0 || digits_min > 0; digits_min--) {
         *--end = (char)('0' + value % 10);
@@ -48,10 +48,10 @@ struct span stimulus_make(struct step *step, const char *name)
     char digits[32];
     char *end = digits + sizeof digits;
     double time = step->time > 0 ? step->time : 0;
-    uint64_t micros = (uint64_t)(time * 1e6);
-    char *begin = digits_before(end, micros % 1000000, 6);
+    uint32_t seconds = time < UINT32_MAX ? (uint32_t)time : UINT32_MAX;
+    char *begin = digits_before(end, (uint32_t)((time - (double)seconds) * 1e6), 6);
     *--begin = '.';
-    begin = digits_before(begin, micros / 1000000, 1);
+    begin = digits_before(begin, seconds, 1);
     *--begin = '-';
     size_t size = (size_t)(end - begin);
     char *made = arena_alloc(&step->arena, name_size + size);

@@ -79,6 +79,20 @@ void task_prefetch_hashed(const struct scheduler *s, uint64_t hash)
     }
 }
 
+void task_prefetch_found(const struct scheduler *s, uint64_t hash)
+{
+    if (s->keys.capacity == 0) {
+        return;
+    }
+    struct key_slot slot = s->keys.slots[tag_of(hash) & (s->keys.capacity - 1)];
+    if (slot.task != TASK_NONE) { /* the right one nearly always; a wrong guess costs nothing */
+        const char *task = (const char *)task_at(s, slot.task);
+        __builtin_prefetch(task);
+        __builtin_prefetch(task + CACHE_LINE);
+        __builtin_prefetch(task + 2 * CACHE_LINE);
+    }
+}
+
 struct task *task_find(const struct scheduler *s, struct span key)
 {
     return task_find_hashed(s, key, span_hash(key));

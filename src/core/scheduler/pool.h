@@ -12,6 +12,8 @@ struct task *task_find(const struct scheduler *s, struct span key);
 struct task *task_find_hashed(const struct scheduler *s, struct span key, uint64_t hash);
 /* Ask memory for the slot that looking the key up will begin with. */
 void task_prefetch_hashed(const struct scheduler *s, uint64_t hash);
+/* The slot has come: ask for the task it points to. */
+void task_prefetch_found(const struct scheduler *s, uint64_t hash);
 /* The task of that id if it is known, else NULL: for walking over all (id < s->task_high). */
 struct task *task_live_at(const struct scheduler *s, task_id id);
 /* A new task in state `state`, in the group its key names (groups.h); the key is copied and must be unknown. */

@@ -45,8 +45,10 @@ struct task_view {
 
 /* NULL: no such task. */
 const struct task *view_task_find(const struct scheduler *s, struct span key);
-/* Ask memory for what looking `key` up will touch; call it for the next message of a batch. */
+/* Ask memory in advance for what an event about `key` will touch. In a batch of messages: call the first
+ * some four messages ahead, the second some two ahead, when what the first asked for has come. */
 void view_task_prefetch(const struct scheduler *s, struct span key);
+void view_task_prefetch_more(const struct scheduler *s, struct span key);
 void view_task(const struct scheduler *s, const struct task *task, struct task_view *out);
 struct span view_task_key(const struct task *task);
 enum task_state view_task_state(const struct task *task);

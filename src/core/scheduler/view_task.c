@@ -16,6 +16,11 @@ void view_task_prefetch(const struct scheduler *s, struct span key)
     task_prefetch_hashed(s, span_hash(key));
 }
 
+void view_task_prefetch_more(const struct scheduler *s, struct span key)
+{
+    task_prefetch_found(s, span_hash(key));
+}
+
 static void view_extra(const struct task *task, struct task_view *out)
 {
     const struct task_extra *extra = task->extra;
