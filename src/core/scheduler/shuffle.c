@@ -273,9 +273,20 @@ static bool is_part_of(const struct scheduler *s, const struct task *barrier, st
                             links_find(&barrier->dependents, task->id) != LINK_NOT_FOUND);
 }
 
-static void note_failed(struct scheduler *s, struct shuffle *shuffle, const struct task *barrier, struct step *step)
+/* Why the shuffle fails: the barrier's blame (set before it is released on its way to erred), or that of an
+ * output task. NULL: it does not. */
+static const struct failure *failure_of(const struct scheduler *s, const struct task *barrier)
 {
     const struct failure *failure = task_failure(barrier);
+    for (uint32_t i = 0; i < barrier->dependents.count && failure == NULL; i++) {
+        failure = task_failure(task_at(s, links_items(&barrier->dependents)[i].other));
+    }
+    return failure;
+}
+
+static void note_failed(struct scheduler *s, struct shuffle *shuffle, const struct task *barrier, struct step *step)
+{
+    const struct failure *failure = failure_of(s, barrier);
     if (shuffle->has_failed || failure == NULL || !is_part_of(s, barrier, failure->key)) {
         return;
     }
@@ -293,10 +304,8 @@ void shuffles_task_moved(struct scheduler *s, struct task *task, uint8_t start, 
     if (finish != TASK_RELEASED && finish != TASK_ERRED && finish != TASK_FORGOTTEN) {
         return;
     }
-    if (shuffle->is_active && finish == TASK_ERRED) {
-        note_failed(s, shuffle, task, step);
-    }
     if (shuffle->is_active) {
+        note_failed(s, shuffle, task, step);
         fail_on_workers(s, shuffle, message_about(shuffle, "", " forgotten", step), step);
         deactivate(s, shuffle, step);
     }
