@@ -35,6 +35,11 @@ void explain_add_key(struct explaining *e, struct text *text, struct span key)
     explain_add_span(text, key_as_repr(key, e->arena));
 }
 
+void explain_add_count(struct text *text, uint32_t count, const char *noun)
+{
+    text_printf(text, "%u %s%s", count, noun, count == 1 ? "" : "s");
+}
+
 void explain_advise(struct explaining *e, const char *format, ...)
 {
     struct text text = {0};
@@ -84,7 +89,10 @@ static void say_processing(struct explaining *e, const struct task *task)
     } else {
         say(e, "was sent to ");
         say_address(e, worker->id);
-        text_printf(&e->summary, ", which has %u tasks for %u threads", worker->processing.count, worker->nthreads);
+        say(e, ", which has ");
+        explain_add_count(&e->summary, worker->processing.count, "task");
+        say(e, " for ");
+        explain_add_count(&e->summary, worker->nthreads, "thread");
     }
 }
 
@@ -95,7 +103,9 @@ static void say_state(struct explaining *e, const struct task *task)
         say(e, "is not being computed");
         return;
     case TASK_WAITING:
-        text_printf(&e->summary, "waits for %u inputs itself", task->missing_count);
+        say(e, "waits for ");
+        explain_add_count(&e->summary, task->missing_count, "input");
+        say(e, " itself");
         return;
     case TASK_NO_WORKER:
         say(e, "is ready, but no worker may run it");
@@ -152,10 +162,10 @@ static void explain_queued(struct explaining *e, const struct task *task)
         explain_advise_rules(e, task);
         return;
     }
+    explain_add_count(&e->summary, s->running.count, "running worker");
     text_printf(&e->summary,
-                "The %u running workers have as many tasks as they may at once: threads × %g "
-                "(distributed.scheduler.worker-saturation).",
-                s->running.count, s->config.worker_saturation);
+                " with as many tasks at once as allowed: threads × %g (distributed.scheduler.worker-saturation).",
+                s->config.worker_saturation);
     explain_advise(e, "Nothing is wrong: it runs when its turn comes. More workers or threads make that sooner.");
     explain_advise(e, "To have it sooner than others, submit it with a higher `priority`.");
 }
@@ -354,8 +364,9 @@ static void explain_waiting(struct explaining *e, const struct task *task)
         explain_ready(e, task);
         return;
     }
-    text_printf(&e->summary, "It waits for %u of %u inputs; the first, ", task->missing_count,
-                task->dependencies.count);
+    text_printf(&e->summary, "It waits for %u of ", task->missing_count);
+    explain_add_count(&e->summary, task->dependencies.count, "input");
+    say(e, "; the first, ");
     explain_add_key(e, &e->summary, first->key);
     say(e, ", ");
     say_state(e, first);
@@ -393,8 +404,9 @@ static void explain_task(struct explaining *e, const struct task *task)
         explain_ready(e, task);
     }
     if (task->extra != NULL && task->extra->death_count > 0 && task->state != TASK_ERRED) {
-        text_printf(&e->summary, " %u workers were lost while it was on them; at more than %u it fails.",
-                    task->extra->suspicious, e->s->config.allowed_failures);
+        say(e, " ");
+        explain_add_count(&e->summary, task->extra->suspicious, "worker");
+        text_printf(&e->summary, " died with it; at more than %u it fails.", e->s->config.allowed_failures);
     }
 }
 

@@ -20,6 +20,8 @@ struct span explain_keep(struct explaining *e, struct text *text);
 /* 'x-1' */
 void explain_add_key(struct explaining *e, struct text *text, struct span key);
 void explain_add_span(struct text *text, struct span bytes);
+/* "1 task", "2 tasks" */
+void explain_add_count(struct text *text, uint32_t count, const char *noun);
 void explain_advise(struct explaining *e, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /* ---- explain_workers.c ---- */

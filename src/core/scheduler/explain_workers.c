@@ -186,8 +186,9 @@ void explain_add_rules(struct explaining *e, struct text *text, const struct tas
         return;
     }
     if (s->running.count == 0) {
-        text_printf(text, "none of the %u workers is running (paused, starting or retiring)",
-                    s->workers_sorted.count);
+        text_add_cstr(text, "none of ");
+        explain_add_count(text, s->workers_sorted.count, "worker");
+        text_add_cstr(text, " is running (paused, starting or retiring)");
         return;
     }
     const char *separator = "";
@@ -201,7 +202,13 @@ void explain_add_rules(struct explaining *e, struct text *text, const struct tas
             there += is_among(worker->address, rules->workers, rules->worker_count) ||
                      is_among(worker->host, hosts.items, hosts.count);
         }
-        text_printf(text, there == 0 ? ", no worker runs there" : ", where %u run", there);
+        if (there == 0) {
+            text_add_cstr(text, ", where none runs");
+        } else {
+            text_add_cstr(text, ", where ");
+            explain_add_count(text, there, "worker");
+            text_add_cstr(text, there == 1 ? " runs" : " run");
+        }
         separator = "; ";
     }
     for (uint32_t i = 0; i < rules->resource_count; i++) {
@@ -235,7 +242,7 @@ void explain_advise_rules(struct explaining *e, const struct task *task)
     }
     if (rules->worker_count + rules->host_count > 0) {
         add_places(&text, rules);
-        explain_advise(e, "Start a worker on %s, or resubmit with allow_other_workers=True or other `workers`.",
+        explain_advise(e, "Start a worker there (%s), or resubmit with allow_other_workers=True or other `workers`.",
                        text_cstr(&text));
     }
     text_fini(&text);
