@@ -5,11 +5,18 @@
 
 void rpc_run_function(struct node *node, struct request *request, const struct message *message)
 {
-    (void)message;
+    struct span function = message->body.run_function.function.raw;
+    struct msgpack_reader reader = msgpack_reader(function);
     struct text event = {0};
-    msgpack_write_map(&event, 1);
+    msgpack_write_map(&event, 2);
     msgpack_write_cstr(&event, "action");
     msgpack_write_cstr(&event, "run-function");
+    msgpack_write_cstr(&event, "function");
+    if (msgpack_peek(&reader) == MSGPACK_BIN) {
+        msgpack_write_raw(&event, function);
+    } else {
+        msgpack_write_nil(&event);
+    }
     topics_log_value(node->topics, "all", text_span(&event));
     text_fini(&event);
     planner_forward(node->planner, request);

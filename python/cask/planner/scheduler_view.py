@@ -17,8 +17,12 @@ import tempfile
 from collections import deque
 from typing import Any, NamedTuple
 
+import dask.config
 import distributed.scheduler as stock
+import psutil
+from dask.utils import parse_timedelta
 from distributed.core import Status
+from distributed.system_monitor import SystemMonitor
 
 from cask.planner.plugins import Plugins
 from cask.planner.queries import Queries
@@ -158,6 +162,7 @@ class SchedulerView:
         self._queries = queries
         self._interest_changed = interest_changed
         self._background: set[asyncio.Task] = set()
+        self._monitor: SystemMonitor | None = None
         self._async_loop = loop
         self.snapshot = Snapshot(queries, loop.call_soon_threadsafe)
         self.plugins = Plugins()
@@ -209,6 +214,21 @@ class SchedulerView:
         return self._whole("task_metadata")
 
     @property
+    def monitor(self) -> SystemMonitor:
+        """Samples of the scheduler's process, taken from the first look on."""
+        if self._monitor is None:
+            self._monitor = SystemMonitor(monitor_gil_contention=False)
+            self._monitor.proc = psutil.Process(os.getppid())
+            self.in_background(self._watch(self._monitor))
+        return self._monitor
+
+    async def _watch(self, monitor: SystemMonitor) -> None:
+        interval = parse_timedelta(dask.config.get("distributed.admin.system-monitor.interval"))
+        while True:
+            monitor.update()
+            await asyncio.sleep(interval)
+
+    @property
     def computations(self) -> deque:
         found = deque()
         for row in self.snapshot.whole("computations"):
@@ -231,7 +251,7 @@ class SchedulerView:
         return self.snapshot.whole("scheduler")[field]
 
     def _tasks_of(self, field: str) -> set:
-        return {TaskView(self.snapshot, key) for key in self._whole(field)}
+        return {TaskView(self.snapshot, key) for key in self.snapshot.whole("task_sets")[field]}
 
     def _workers_of(self, field: str) -> set:
         return {WorkerView(self.snapshot, address) for address in self._whole(field)}
