@@ -214,6 +214,30 @@ class SchedulerView:
         return self._whole("task_metadata")
 
     @property
+    def bandwidth_workers(self) -> dict[tuple[str, str], float]:
+        """Bytes a second between workers, as of their last heartbeats."""
+        return {
+            (address, other): total / count
+            for address, measured in self._bandwidths("workers")
+            for other, (total, count) in measured.items()
+            if count
+        }
+
+    @property
+    def bandwidth_types(self) -> dict[str, float]:
+        """Bytes a second by type of the data, as of the last heartbeats."""
+        return {
+            typename: total / count
+            for _, measured in self._bandwidths("types")
+            for typename, (total, count) in measured.items()
+            if count
+        }
+
+    def _bandwidths(self, by: str) -> list[tuple[str, dict]]:
+        rows = self.snapshot.rows("workers")
+        return [(a, row["metrics"].get("bandwidth", {}).get(by, {})) for a, row in rows.items()]
+
+    @property
     def monitor(self) -> SystemMonitor:
         """Samples of the scheduler's process, taken from the first look on."""
         if self._monitor is None:
