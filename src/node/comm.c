@@ -10,9 +10,11 @@
 #include "base/alloc.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/vec.h"
 #include "wire/address.h"
 
 #define LOGGER "distributed.comm"
+#define RETRY_FIRST 0.01 /* seconds; doubled each time */
 
 struct comm {
     const struct comm_settings *settings;
@@ -27,6 +29,11 @@ struct comm {
     struct handshake theirs, agreed;
     char close_text[160];
     int close_code;
+    struct VEC(struct frames *) unsent; /* chunks written before the connection is open */
+    struct io_timer *retry;   /* connecting: the next attempt; NULL unless one failed */
+    double retry_until;       /* monotonic seconds: after that the connect has failed */
+    double retry_delay;
+    bool is_open;
     bool is_ws;
     bool is_local;
     bool is_shaken; /* their handshake has come */
@@ -65,16 +72,6 @@ static struct comm *comm_create(const struct comm_settings *settings,
     return comm;
 }
 
-static void comm_destroy(struct comm *comm)
-{
-    frame_reader_fini(&comm->reader);
-    frame_ws_reader_fini(&comm->ws_reader);
-    frames_fini(&comm->ws_waiting);
-    frames_fini(&comm->message);
-    text_fini(&comm->peer);
-    mem_free(comm);
-}
-
 static void release_chunks(void *owner)
 {
     struct frames *chunks = owner;
@@ -82,9 +79,38 @@ static void release_chunks(void *owner)
     mem_free(chunks);
 }
 
+static void comm_destroy(struct comm *comm)
+{
+    frame_reader_fini(&comm->reader);
+    frame_ws_reader_fini(&comm->ws_reader);
+    frames_fini(&comm->ws_waiting);
+    frames_fini(&comm->message);
+    text_fini(&comm->peer);
+    for (uint32_t i = 0; i < comm->unsent.count; i++) {
+        release_chunks(comm->unsent.items[i]);
+    }
+    vec_fini(&comm->unsent);
+    io_timer_destroy(comm->retry);
+    mem_free(comm);
+}
+
+static void write_chunks(struct comm *comm, struct frames *chunks)
+{
+    struct span few[16] = {{0}};
+    struct span *parts =
+        chunks->count <= 16 ? few : mem_alloc((size_t)chunks->count * sizeof *parts);
+    for (uint32_t i = 0; i < chunks->count; i++) {
+        parts[i] = slice_span(chunks->items[i]);
+    }
+    io_stream_write(comm->stream, parts, chunks->count, chunks, release_chunks);
+    if (parts != few) {
+        mem_free(parts);
+    }
+}
+
 void comm_send(struct comm *comm, struct outgoing *out)
 {
-    if (comm->is_closing || comm->stream == NULL) {
+    if (comm->is_closing) {
         outgoing_clear(out);
         return;
     }
@@ -94,15 +120,10 @@ void comm_send(struct comm *comm, struct outgoing *out)
     } else {
         outgoing_flush(out, chunks);
     }
-    struct span few[16];
-    struct span *parts =
-        chunks->count <= 16 ? few : mem_alloc((size_t)chunks->count * sizeof *parts);
-    for (uint32_t i = 0; i < chunks->count; i++) {
-        parts[i] = slice_span(chunks->items[i]);
-    }
-    io_stream_write(comm->stream, parts, chunks->count, chunks, release_chunks);
-    if (parts != few) {
-        mem_free(parts);
+    if (comm->is_open) {
+        write_chunks(comm, chunks);
+    } else {
+        vec_push(&comm->unsent, chunks);
     }
 }
 
@@ -136,6 +157,7 @@ struct comm *comm_accept(const struct comm_settings *settings, struct io_stream 
 {
     struct comm *comm = comm_create(settings, events, user);
     comm->stream = stream;
+    comm->is_open = true;
     learn_ends(comm);
     io_stream_start(stream, &stream_events, comm);
     send_handshake(comm);
@@ -184,7 +206,7 @@ static bool start_connect(struct comm *comm, struct span address)
     memcpy(target.host, parsed.host, sizeof target.host);
     struct io_connect_options options = {
         .tls = comm->settings->tls,
-        .timeout = comm->settings->connect_timeout,
+        .timeout = comm->retry_until - io_monotonic(),
     };
     comm->is_ws = parsed.scheme == ADDRESS_WS || parsed.scheme == ADDRESS_WSS;
     comm->stream = io_connect(comm->settings->loop, &target, &options, &stream_events, comm);
@@ -196,6 +218,8 @@ struct comm *comm_connect(const struct comm_settings *settings, struct span addr
 {
     struct comm *comm = comm_create(settings, events, user);
     text_add(&comm->peer, address);
+    comm->retry_until = io_monotonic() + settings->connect_timeout;
+    comm->retry_delay = RETRY_FIRST;
     if (!start_connect(comm, address)) {
         comm->is_closing = true;
         io_post(settings->loop, fail_connect, comm);
@@ -207,7 +231,36 @@ struct comm *comm_connect(const struct comm_settings *settings, struct span addr
 
 static void comm_on_opened(void *user)
 {
-    learn_ends(user);
+    struct comm *comm = user;
+    comm->is_open = true;
+    learn_ends(comm);
+    for (uint32_t i = 0; i < comm->unsent.count; i++) {
+        write_chunks(comm, comm->unsent.items[i]);
+    }
+    comm->unsent.count = 0;
+}
+
+static void connect_again(void *user)
+{
+    struct comm *comm = user;
+    bool is_started = start_connect(comm, text_span(&comm->peer));
+    ASSERT(is_started); /* the address was good before */
+}
+
+/* A server that is just starting, or too busy to accept, is asked again until the time is over, as stock
+ * does. True: another attempt will be made. */
+static bool try_again(struct comm *comm, int code)
+{
+    double left = comm->retry_until - io_monotonic();
+    if (comm->is_open || comm->is_closing || code != ERR_CONNECT || left < comm->retry_delay) {
+        return false;
+    }
+    if (comm->retry == NULL) {
+        comm->retry = io_timer_create(comm->settings->loop, connect_again, comm);
+    }
+    io_timer_start(comm->retry, comm->retry_delay, 0);
+    comm->retry_delay *= 2;
+    return true;
 }
 
 void comm_use(struct comm *comm, const struct comm_events *events, void *user)
@@ -326,12 +379,20 @@ static void comm_on_pressure(void *user, bool on)
 static void comm_on_closed(void *user, int code, const char *text)
 {
     struct comm *comm = user;
-    comm->is_closing = true;
+    char timed_out[320];
     comm->stream = NULL;
+    if (try_again(comm, code)) {
+        return;
+    }
     if (comm->close_code != 0) {
         code = comm->close_code;
         text = comm->close_text;
+    } else if (!comm->is_open && code == ERR_CONNECT) {
+        snprintf(timed_out, sizeof timed_out, "Timed out trying to connect to %.80s after %g s: %.160s",
+                 comm_peer(comm), comm->settings->connect_timeout, text);
+        text = timed_out;
     }
+    comm->is_closing = true;
     comm->events->closed(comm->user, comm, code, text);
     comm_destroy(comm);
 }
@@ -374,11 +435,11 @@ void comm_release(struct comm *comm)
 
 void comm_close(struct comm *comm)
 {
-    if (!comm->is_closing) {
+    if (comm->stream == NULL) {
+        comm_abort(comm, "closed before it was connected");
+    } else if (!comm->is_closing) {
         comm->is_closing = true;
-        if (comm->stream != NULL) {
-            io_stream_close(comm->stream);
-        }
+        io_stream_close(comm->stream);
     }
 }
 
@@ -388,15 +449,24 @@ void comm_abort(struct comm *comm, const char *reason)
         comm->close_code = ERR_CLOSED;
         snprintf(comm->close_text, sizeof comm->close_text, "%s", reason);
     }
+    bool is_waiting = comm->stream == NULL && !comm->is_closing; /* between two attempts to connect */
     comm->is_closing = true;
     if (comm->stream != NULL) {
         io_stream_abort(comm->stream);
+    } else if (is_waiting) {
+        io_timer_stop(comm->retry);
+        io_post(comm->settings->loop, fail_connect, comm);
     }
 }
 
 const char *comm_peer(const struct comm *comm)
 {
     return text_cstr(&comm->peer);
+}
+
+bool comm_is_open(const struct comm *comm)
+{
+    return comm->is_open;
 }
 
 bool comm_is_local(const struct comm *comm)

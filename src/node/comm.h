@@ -34,7 +34,8 @@ struct comm_settings {
 /* Take an accepted stream. `user` may be set later by comm_use. */
 struct comm *comm_accept(const struct comm_settings *settings, struct io_stream *stream,
                          const struct comm_events *events, void *user);
-/* Connect to "tcp://…" and friends. The failure of a bad address comes through `closed`, too. */
+/* Connect to "tcp://…" and friends; a refused connection is tried again until settings->connect_timeout is
+ * over. The failure of a bad address comes through `closed`, too. */
 struct comm *comm_connect(const struct comm_settings *settings, struct span address,
                           const struct comm_events *events, void *user);
 /* From now on others are told. `events` must outlive the comm. */
@@ -55,6 +56,8 @@ void comm_close(struct comm *comm);
 void comm_abort(struct comm *comm, const char *reason);
 /* "tcp://host:port" of the other end; valid until closed. */
 const char *comm_peer(const struct comm *comm);
+/* Connected; false while connecting. */
+bool comm_is_open(const struct comm *comm);
 /* Both ends show the same host address: nothing is compressed then. */
 bool comm_is_local(const struct comm *comm);
 /* Compression agreed with the peer. */

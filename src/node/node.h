@@ -17,6 +17,7 @@
 #include "node/request.h"
 #include "node/rpc.h"
 #include "wire/message.h"
+#include "wire/pickle_trust.h"
 
 struct connection;
 struct lifecycle;
@@ -70,6 +71,7 @@ struct node {
     struct io_timer *close_timer;  /* NULL until closing */
     struct io_timer *tick_timer;
     double tick_due;               /* when tick_timer rings; infinity: not set */
+    struct pickle_trust trust;     /* names that graphs may use: see update_graph.c */
     struct map worker_plugins, nanny_plugins;  /* name → struct blob * (bin of the pickle) */
     struct metadata *metadata;
     struct blob *versions;         /* of the first peer, for all to agree with; NULL: none yet */

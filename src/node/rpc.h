@@ -26,7 +26,7 @@ struct rpc_options {
 /* Send `request` (a map with its op; taken, left empty) to the server at `address`. */
 void rpc_call(struct rpc_pool *pool, struct span address, struct outgoing *request,
               const struct rpc_options *options, rpc_done *done, void *user);
-/* Close the idle connections to `address`: it is gone. */
+/* `address` is gone: close its idle connections, and fail the calls that still try to connect. */
 void rpc_pool_forget(struct rpc_pool *pool, struct span address);
 
 #endif

@@ -290,6 +290,7 @@ void node_destroy(struct node *node)
     scheduler_destroy(node->core);
     step_fini(&node->step);
     io_tls_destroy(node->tls);
+    pickle_trust_fini(&node->trust);
     free_plugins(&node->worker_plugins);
     free_plugins(&node->nanny_plugins);
     retirements_fini(&node->retirements);

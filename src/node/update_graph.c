@@ -1,6 +1,7 @@
 /* update_graph.c: graphs that clients send, on their way to the core.
  *
- * submit, map, get and actors are cut in C (wire/pickle_graph.h) and applied at once. All other graphs go
+ * submit, map, get and actors are cut in C (wire/pickle_graph.h) and applied at once, or, if they name
+ * functions that were not seen before, as soon as a worker has shown to have them. All other graphs go
  * to the planner; until it answers, the client's stream is held, so that its later messages find the tasks
  * they speak of. Source: distributed scheduler.py update_graph; protocol.md 4. */
 #include "base/alloc.h"
@@ -8,6 +9,7 @@
 #include "node/annotations.h"
 #include "node/node.h"
 #include "node/planner.h"
+#include "node/prove.h"
 #include "node/task_stream.h"
 #include "node/values.h"
 #include "wire/pickle_graph.h"
@@ -39,6 +41,8 @@ static void intake_free(struct intake *intake)
     arena_fini(&intake->arena);
     mem_free(intake);
 }
+
+static void plan(struct intake *intake);
 
 /* ---- failure ---------------------------------------------------------------------------------- */
 
@@ -280,6 +284,7 @@ static void apply(struct intake *intake)
         info.span_metadata = value_or_null(&intake->span_metadata);
         struct event event = event_of(EVENT_GRAPH);
         event.of.graph.graph = &info;
+        event.stimulus = node_stimulus(intake->node, "update-graph");
         task_stream_graph(intake->node->task_stream, info.wanted);
         node_apply(intake->node, &event);
         blob_unref(info.code);
@@ -291,6 +296,46 @@ static void apply(struct intake *intake)
         blob_unref(info.annotations[i].wire);
     }
     text_fini(&why);
+}
+
+/* ---- names that must be proven ------------------------------------------------------------------ */
+
+static void finish(struct intake *intake, struct stream *stream)
+{
+    intake_free(intake);
+    if (stream != NULL) {
+        stream_release(stream);
+    }
+}
+
+static void looked_up(void *user, bool proven)
+{
+    struct intake *intake = user;
+    struct node *node = intake->node;
+    struct stream *stream = stream_of_client(node, intake->client);
+    node->graphs_under_way--;
+    if (stream == NULL || proven) {
+        if (proven) {
+            pickle_trust_add(&node->trust, intake->graph.foreign);
+        }
+        if (stream != NULL) {
+            apply(intake);
+        }
+        finish(intake, stream);
+    } else {
+        plan(intake);
+    }
+}
+
+/* The graph names things that no worker has shown to have: ask one, or else the planner. */
+static void prove(struct intake *intake, struct stream *stream)
+{
+    stream_hold(stream);
+    if (prove_names(intake->node, intake->graph.foreign, looked_up, intake)) {
+        intake->node->graphs_under_way++;
+    } else {
+        plan(intake);
+    }
 }
 
 /* ---- through the planner ----------------------------------------------------------------------- */
@@ -327,15 +372,14 @@ static void planned(void *user, struct planner_graph *result)
         take_plain(&intake->code, result->code);
         apply(intake);
     }
-    intake_free(intake);
-    if (stream != NULL) {
-        stream_release(stream);
-    }
+    finish(intake, stream);
 }
 
-static void plan(struct intake *intake, struct stream *stream)
+/* The stream is held. */
+static void plan(struct intake *intake)
 {
     const struct msg_update_graph *fields = &intake->fields;
+    flat_graph_fini(&intake->graph); /* it may have been cut, but not proven, or with odd annotations */
     text_clear(&intake->annotations);
     text_clear(&intake->span_metadata);
     text_clear(&intake->code);
@@ -346,7 +390,6 @@ static void plan(struct intake *intake, struct stream *stream)
         .span_metadata = fields->span_metadata.raw,
         .code = fields->code.raw,
     };
-    stream_hold(stream);
     intake->node->graphs_under_way++;
     planner_materialise(intake->node->planner, &request, planned, intake);
 }
@@ -368,11 +411,13 @@ void update_graph(struct node *node, struct stream *stream, const struct frames 
     intake->fields.submitting_task = arena_copy(&intake->arena, graph->submitting_task);
     intake->actors = graph->actors;
     int code = cut(intake);
-    if (code == OK) {
+    if (code != OK) {
+        stream_hold(stream);
+        plan(intake);
+    } else if (!pickle_trust_covers(&node->trust, intake->graph.foreign)) {
+        prove(intake, stream);
+    } else {
         apply(intake);
         intake_free(intake);
-    } else {
-        flat_graph_fini(&intake->graph); /* it may have been cut while its annotations could not be read */
-        plan(intake, stream);
     }
 }
