@@ -1,4 +1,4 @@
-/* main.c: finds the subcommand. Each is a row of the table, with its own file cmd_NAME.c. */
+/* main.c: finds the command. Each is a row of options.def, with its own file cmd_NAME.c. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,37 +8,31 @@
 struct command {
     const char *name;
     const char *summary;
-    int (*run)(int argc, char **argv);
+    command_function *run;
 };
 
-static int command_version(int argc, char **argv)
-{
-    (void)argc;
-    (void)argv;
-    puts("cask " CASK_VERSION);
-    return EXIT_SUCCESS;
-}
-
 static const struct command COMMANDS[] = {
-    {"scheduler", "run a scheduler that Dask's clients and workers use", cmd_scheduler},
-    {"version", "print the version", command_version},
+#define COMMAND(ID, function, name, arguments, summary) {name, summary, function},
+#include "cli/options.def"
 };
 
 enum { ROW_COUNT = sizeof COMMANDS / sizeof COMMANDS[0] };
 
 static void print_usage(FILE *out)
 {
-    fputs("usage: cask COMMAND [OPTIONS]\n\ncommands:\n", out);
+    fputs("Usage: cask COMMAND [OPTIONS]\n\nCommands:\n", out);
     for (size_t i = 0; i < ROW_COUNT; i++) {
-        fprintf(out, "  %-12s%s\n", COMMANDS[i].name, COMMANDS[i].summary);
+        fprintf(out, "  %-11s%s\n", COMMANDS[i].name, COMMANDS[i].summary);
     }
+    fputs("  version    print the version\n\n'cask COMMAND --help' tells more.\n", out);
 }
 
 int main(int argc, char **argv)
 {
     const char *name = argc < 2 ? "" : argv[1];
-    if (strcmp(name, "--version") == 0) {
-        name = "version";
+    if (strcmp(name, "--version") == 0 || strcmp(name, "version") == 0) {
+        puts("cask " CASK_VERSION);
+        return EXIT_SUCCESS;
     }
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
         print_usage(stdout);

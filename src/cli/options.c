@@ -1,79 +1,81 @@
 /* options.c: the command line, read by options.def. */
 #include "cli/options.h"
 
+#include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
-
-enum option_kind { KIND_TEXT, KIND_MANY, KIND_SWITCH, KIND_FLAG, KIND_IGNORED };
-
-struct option_info {
-    int place; /* in the table */
-    const char *name;
-    enum option_kind kind;
-    const char *argument; /* "": takes none */
-    const char *meaning;
-};
-
-struct command_info {
-    const char *name, *arguments, *summary;
-};
+#include "cli/options_print.h"
 
 static const struct command_info COMMANDS[] = {
-#define COMMAND(ID, name, arguments, summary) {name, arguments, summary},
+#define COMMAND(ID, function, name, arguments, summary) {name, arguments, summary},
+#include "cli/options.def"
+};
+
+static const struct option_info OPTIONS[] = {
+#define OPTION(ID, name, kind, argument, meaning) {name, KIND_##kind, argument, meaning},
 #include "cli/options.def"
 };
 
 /* The table once more as one sequence: an option belongs to the command before it. */
 enum {
-#define COMMAND(ID, name, arguments, summary) PLACE_COMMAND_##ID,
+#define COMMAND(ID, function, name, arguments, summary) PLACE_COMMAND_##ID,
 #define OPTION(ID, name, kind, argument, meaning) PLACE_OPTION_##ID,
 #include "cli/options.def"
 };
 
 static const int COMMAND_PLACES[] = {
-#define COMMAND(ID, name, arguments, summary) PLACE_COMMAND_##ID,
+#define COMMAND(ID, function, name, arguments, summary) PLACE_COMMAND_##ID,
 #include "cli/options.def"
 };
 
-static const struct option_info OPTIONS[] = {
-#define OPTION(ID, name, kind, argument, meaning) {PLACE_OPTION_##ID, name, KIND_##kind, argument, meaning},
+static const int OPTION_PLACES[] = {
+#define OPTION(ID, name, kind, argument, meaning) PLACE_OPTION_##ID,
 #include "cli/options.def"
 };
 
-static enum command_id command_of(int option)
+const struct command_info *options_command(enum command_id command)
+{
+    return &COMMANDS[command];
+}
+
+const struct option_info *options_option(enum option_id option)
+{
+    return &OPTIONS[option];
+}
+
+enum command_id options_command_of(enum option_id option)
 {
     int command = COMMAND_COUNT - 1;
-    while (COMMAND_PLACES[command] > OPTIONS[option].place) {
+    while (COMMAND_PLACES[command] > OPTION_PLACES[option]) {
         command--;
     }
     return (enum command_id)command;
 }
 
-static void print_option(FILE *out, const struct option_info *option)
+bool options_can_negate(const struct option_info *option)
 {
-    char left[64];
-    if (option->kind == KIND_SWITCH) {
-        snprintf(left, sizeof left, "--%s / --no-%s", option->name, option->name);
-    } else {
-        snprintf(left, sizeof left, "--%s%s%s", option->name, option->argument[0] == '\0' ? "" : " ",
-                 option->argument);
-    }
-    fprintf(out, "  %-32s %s\n", left, option->meaning);
+    return option->kind == KIND_SWITCH || (option->kind == KIND_IGNORED && option->argument[0] == '\0');
 }
 
-void options_help(enum command_id command, FILE *out)
+bool options_find_command(const char *name, enum command_id *out_command)
 {
-    fprintf(out, "Usage: cask %s %s\n\n  %s\n\nOptions:\n", COMMANDS[command].name,
-            COMMANDS[command].arguments, COMMANDS[command].summary);
-    for (int i = 0; i < OPTION_COUNT; i++) {
-        if (command_of(i) == command) {
-            print_option(out, &OPTIONS[i]);
+    for (int i = 0; i < COMMAND_COUNT; i++) {
+        if (strcmp(COMMANDS[i].name, name) == 0) {
+            *out_command = (enum command_id)i;
+            return true;
         }
     }
-    fprintf(out, "  %-32s %s\n  %-32s %s\n", "--version", "Show the version and exit", "--help",
-            "Show this text and exit");
+    return false;
+}
+
+int options_complain(enum command_id command, const char *what, const char *argument)
+{
+    fprintf(stderr, "cask %s: %s '%s'. Try 'cask %s --help'.\n", COMMANDS[command].name, what, argument,
+            COMMANDS[command].name);
+    return 2;
 }
 
 /* The option of this name (without dashes, up to "="); negated: "no-" stood before. −1: none. */
@@ -81,89 +83,118 @@ static int find_option(enum command_id command, const char *name, size_t size, b
 {
     for (int i = 0; i < OPTION_COUNT; i++) {
         const struct option_info *option = &OPTIONS[i];
-        bool can_negate = option->kind == KIND_SWITCH || (option->kind == KIND_IGNORED && option->argument[0] == '\0');
-        *out_negated = can_negate && size > 3 && strncmp(name, "no-", 3) == 0 &&
+        *out_negated = options_can_negate(option) && size > 3 && strncmp(name, "no-", 3) == 0 &&
                        strlen(option->name) == size - 3 && strncmp(name + 3, option->name, size - 3) == 0;
         bool is_it = strlen(option->name) == size && strncmp(name, option->name, size) == 0;
-        if ((is_it || *out_negated) && command_of(i) == command) {
+        if ((is_it || *out_negated) && options_command_of((enum option_id)i) == command) {
             return i;
         }
     }
     return -1;
 }
 
-static int complain(enum command_id command, const char *what, const char *argument)
+/* Reading argv. */
+struct parse {
+    enum command_id command;
+    struct options *out;
+    uint32_t many_count;
+    const char *unknown; /* the first option that the table lacks */
+};
+
+/* Store an option with its value; gives how many further arguments it took, or −1 after a complaint. */
+static int take_value(struct parse *parse, int id, char **at, const char *behind_equals)
 {
-    fprintf(stderr, "cask %s: %s '%s'. Try 'cask %s --help'.\n", COMMANDS[command].name, what, argument,
-            COMMANDS[command].name);
-    return 2;
+    const char *value = behind_equals != NULL ? behind_equals : at[1];
+    struct options *out = parse->out;
+    if (value == NULL) {
+        options_complain(parse->command, "this option needs a value:", at[0]);
+        return -1;
+    }
+    if (OPTIONS[id].kind == KIND_MANY) {
+        out->many[parse->many_count++] = value;
+        value = out->text[id] == NULL ? value : out->text[id];
+    }
+    out->text[id] = value;
+    return behind_equals != NULL ? 0 : 1;
 }
 
-/* Store one option; gives how many further arguments it took, or −1 after a complaint. */
-static int take_option(enum command_id command, char **at, struct options *out, uint32_t *many_count)
+/* Store one option; as take_value. */
+static int take_option(struct parse *parse, char **at)
 {
     const char *name = at[0] + 2;
     size_t size = strcspn(name, "=");
-    bool negated;
-    int id = find_option(command, name, size, &negated);
+    bool negated = false;
+    int id = at[0][1] == '-' ? find_option(parse->command, name, size, &negated) : -1;
     if (id < 0) {
-        complain(command, "there is no option", at[0]);
-        return -1;
-    }
-    const struct option_info *option = &OPTIONS[id];
-    bool takes_value = option->argument[0] != '\0';
-    if (!takes_value) {
-        if (name[size] == '=') {
-            complain(command, "this option takes no value:", at[0]);
-            return -1;
-        }
-        out->is_on[id] = negated ? SWITCH_OFF : SWITCH_ON;
+        parse->unknown = parse->unknown != NULL ? parse->unknown : at[0];
+        parse->out->arguments[parse->out->argument_count++] = at[0];
         return 0;
     }
-    const char *value = name[size] == '=' ? name + size + 1 : at[1];
-    if (value == NULL) {
-        complain(command, "this option needs a value:", at[0]);
+    if (OPTIONS[id].kind == KIND_IGNORED) {
+        fprintf(stderr, "cask %s: --%s does nothing here\n", COMMANDS[parse->command].name, OPTIONS[id].name);
+    }
+    if (OPTIONS[id].argument[0] != '\0') {
+        return take_value(parse, id, at, name[size] == '=' ? name + size + 1 : NULL);
+    }
+    if (name[size] == '=') {
+        options_complain(parse->command, "this option takes no value:", at[0]);
         return -1;
     }
-    if (option->kind == KIND_MANY) {
-        out->many[(*many_count)++] = value;
-        out->text[id] = out->text[id] == NULL ? value : out->text[id];
-    } else {
-        out->text[id] = value;
+    parse->out->is_on[id] = negated ? SWITCH_OFF : SWITCH_ON;
+    return 0;
+}
+
+/* --help and --version answer at once. */
+static bool is_answered(enum command_id command, const char *argument)
+{
+    if (strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0) {
+        options_help(command, stdout);
+        return true;
     }
-    return name[size] == '=' ? 0 : 1;
+    if (strcmp(argument, "--version") == 0) {
+        puts("cask " CASK_VERSION);
+        return true;
+    }
+    return false;
+}
+
+static int take_all(struct parse *parse, int argc, char **argv)
+{
+    bool only_arguments = false;
+    for (int i = 1; i < argc; i++) {
+        bool is_option = !only_arguments && argv[i][0] == '-' && argv[i][1] != '\0' &&
+                         !isdigit((unsigned char)argv[i][1]);
+        if (!is_option) {
+            parse->out->arguments[parse->out->argument_count++] = argv[i];
+        } else if (strcmp(argv[i], "--") == 0) {
+            only_arguments = true;
+        } else if (is_answered(parse->command, argv[i])) {
+            return EXIT_SUCCESS;
+        } else {
+            int taken = take_option(parse, argv + i);
+            if (taken < 0) {
+                return 2;
+            }
+            i += taken;
+        }
+    }
+    if (parse->unknown != NULL && parse->many_count == 0) {
+        return options_complain(parse->command, "there is no option", parse->unknown);
+    }
+    return -1;
 }
 
 int options_parse(enum command_id command, int argc, char **argv, struct options *out)
 {
-    uint32_t many_count = 0;
-    bool only_arguments = false;
+    struct parse parse = {.command = command, .out = out};
     memset(out, 0, sizeof *out);
     out->many = mem_zalloc((size_t)argc + 1, sizeof *out->many);
     out->arguments = mem_zalloc((size_t)argc + 1, sizeof *out->arguments);
-    for (int i = 1; i < argc; i++) {
-        if (!only_arguments && strcmp(argv[i], "--") == 0) {
-            only_arguments = true;
-        } else if (!only_arguments && (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)) {
-            options_help(command, stdout);
-            options_fini(out);
-            return EXIT_SUCCESS;
-        } else if (!only_arguments && strcmp(argv[i], "--version") == 0) {
-            puts("cask " CASK_VERSION);
-            options_fini(out);
-            return EXIT_SUCCESS;
-        } else if (!only_arguments && strncmp(argv[i], "--", 2) == 0) {
-            int taken = take_option(command, argv + i, out, &many_count);
-            if (taken < 0) {
-                options_fini(out);
-                return 2;
-            }
-            i += taken;
-        } else {
-            out->arguments[out->argument_count++] = argv[i];
-        }
+    int done = take_all(&parse, argc, argv);
+    if (done >= 0) {
+        options_fini(out);
     }
-    return -1;
+    return done;
 }
 
 void options_fini(struct options *options)

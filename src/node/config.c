@@ -3,10 +3,12 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/error.h"
@@ -25,6 +27,47 @@ struct config {
     struct config_node *root;
 };
 
+/* ---- trees ------------------------------------------------------------------------------------ */
+
+/* Settings that had another name once move to their new one. */
+static void rename_old(struct config_node *tree)
+{
+    static const struct {
+        const char *old, *new;
+    } names[] = {
+#define RENAMED(old, new) {old, new},
+#include "node/config_renamed.def"
+    };
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        struct config_node *value = config_node_take(tree, names[i].old);
+        if (value == NULL) {
+            continue;
+        }
+        log_warning(LOGGER, "Setting '%s' is called '%s' now", names[i].old, names[i].new);
+        if (config_node_walk(tree, names[i].new, false) == NULL) {
+            config_node_put_path(tree, names[i].new, value);
+        } else {
+            config_node_destroy(value);
+        }
+    }
+}
+
+/* Lay what one source holds (taken) over what is there. */
+static int take_tree(struct config *config, struct config_node *tree, struct text *why)
+{
+    if (tree->kind == CONFIG_MAP) {
+        rename_old(tree);
+        config->root = config_node_merge(config->root, tree);
+        return OK;
+    }
+    bool is_empty = tree->kind == CONFIG_NULL;
+    config_node_destroy(tree);
+    if (!is_empty) {
+        text_add_cstr(why, "settings must be a mapping, 'name: value'");
+    }
+    return is_empty ? OK : ERR_CONFIG;
+}
+
 /* ---- files ------------------------------------------------------------------------------------ */
 
 static int read_file(struct config *config, const char *path, struct text *why)
@@ -32,19 +75,15 @@ static int read_file(struct config *config, const char *path, struct text *why)
     struct buf *content;
     struct text problem = {0};
     int code = io_file_read(path, FILE_BYTES_MAX, &content, &problem);
-    if (code == OK) {
+    if (code == ERR_IO || code == ERR_NOT_FOUND) {
+        log_warning(LOGGER, "%s; the file is passed over", text_cstr(&problem));
+        code = OK; /* as Dask does */
+    } else if (code == OK) {
         struct config_node *tree;
         code = config_yaml_parse(span_of(content->data, content->size), &tree, &problem);
         buf_unref(content);
-        if (code == OK && tree->kind != CONFIG_NULL && tree->kind != CONFIG_MAP) {
-            config_node_destroy(tree);
-            text_add_cstr(&problem, "a configuration file must hold a mapping");
-            code = ERR_CONFIG;
-        } else if (code == OK && tree->kind == CONFIG_MAP) {
-            config_node_expand(tree);
-            config->root = config_node_merge(config->root, tree);
-        } else if (code == OK) {
-            config_node_destroy(tree);
+        if (code == OK) {
+            code = take_tree(config, tree, &problem);
         }
     }
     if (code != OK) {
@@ -97,15 +136,35 @@ static int read_relative(struct config *config, const char *base, const char *re
     return code;
 }
 
+/* Where Dask's Python is installed, as far as that can be known without asking it: the environment that is
+ * active, or the one whose bin/ this program lies in. */
+static void find_prefix(struct text *out)
+{
+    const char *active = getenv("VIRTUAL_ENV");
+    active = active != NULL ? active : getenv("CONDA_PREFIX");
+    if (active != NULL) {
+        text_add_cstr(out, active);
+        return;
+    }
+    char program[PATH_MAX];
+    ssize_t size = readlink("/proc/self/exe", program, sizeof program - 1);
+    program[size < 0 ? 0 : size] = '\0';
+    char *slash = strrchr(program, '/');
+    if (slash != NULL && slash - program >= 4 && strncmp(slash - 4, "/bin", 4) == 0) {
+        text_add(out, span_of(program, (size_t)(slash - 4 - program)));
+    }
+}
+
 static int read_files(struct config *config, struct text *why)
 {
     const char *root = getenv("DASK_ROOT_CONFIG");
     const char *home = getenv("HOME");
-    const char *prefix = getenv("VIRTUAL_ENV");
     const char *named = getenv("DASK_CONFIG");
+    struct text prefix = {0};
+    find_prefix(&prefix);
     int code = read_path(config, root == NULL ? "/etc/dask" : root, why);
-    if (code == OK && prefix != NULL) {
-        code = read_relative(config, prefix, "/etc/dask", why);
+    if (code == OK && prefix.size > 0) {
+        code = read_relative(config, text_cstr(&prefix), "/etc/dask", why);
     }
     if (code == OK && home != NULL) {
         code = read_relative(config, home, "/.config/dask", why);
@@ -113,22 +172,24 @@ static int read_files(struct config *config, struct text *why)
     if (code == OK && named != NULL) {
         code = read_path(config, named, why);
     }
+    text_fini(&prefix);
     return code;
 }
 
 /* ---- environment ------------------------------------------------------------------------------ */
 
-/* A Python literal or a bare string: YAML reads both, but for None. */
+/* A Python literal, or else the text as it is. Lists and dicts are read as YAML's flow values, which they
+ * nearly are. */
 static struct config_node *read_value(const char *value)
 {
     struct config_node *node;
     struct text why = {0};
-    if (strcmp(value, "None") == 0 || strcmp(value, "none") == 0) {
+    if (strcasecmp(value, "none") == 0 || strcasecmp(value, "null") == 0) {
         return config_node_create(CONFIG_NULL);
     }
-    if (config_yaml_parse(span_of_text(value), &node, &why) != OK) {
+    bool is_flow = *value != '\0' && strchr("[{'\"", *value) != NULL;
+    if (!is_flow || config_yaml_parse(span_of_text(value), &node, &why) != OK) {
         node = config_node_create(CONFIG_SCALAR);
-        node->is_quoted = true;
         node->text = mem_copy(value, strlen(value) + 1);
     }
     text_fini(&why);
@@ -137,18 +198,23 @@ static struct config_node *read_value(const char *value)
 
 void config_set(struct config *config, const char *name, const char *value)
 {
-    const char *dot = strrchr(name, '.');
-    size_t parent_size = dot == NULL ? 0 : (size_t)(dot - name);
-    char *parent = mem_copy(name, strlen(name) + 1);
-    parent[parent_size] = '\0';
-    struct config_node *map = config_node_walk(config->root, parent, true);
-    struct span last = span_of_text(dot == NULL ? name : dot + 1);
-    config_node_put(map, last, read_value(value));
-    mem_free(parent);
+    config_node_put_path(config->root, name, read_value(value));
+}
+
+void config_set_list(struct config *config, const char *name, const char *const *values)
+{
+    struct config_node *list = config_node_create(CONFIG_LIST);
+    for (; *values != NULL; values++) {
+        struct config_node *item = config_node_create(CONFIG_SCALAR);
+        item->is_quoted = true;
+        item->text = mem_copy(*values, strlen(*values) + 1);
+        config_node_add(list, item);
+    }
+    config_node_put_path(config->root, name, list);
 }
 
 /* DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL → distributed.scheduler.worker-ttl */
-static void take_variable(struct config *config, const char *variable)
+static void take_variable(struct config_node *tree, const char *variable)
 {
     const char *equals = strchr(variable, '=');
     if (strncmp(variable, "DASK_", 5) != 0 || equals == NULL ||
@@ -162,7 +228,7 @@ static void take_variable(struct config *config, const char *variable)
         text_add_char(&name, is_border ? '.' : (*c >= 'A' && *c <= 'Z') ? (char)(*c + 32) : *c == '_' ? '-' : *c);
         c += is_border;
     }
-    config_set(config, text_cstr(&name), equals + 1);
+    config_node_put_path(tree, text_cstr(&name), read_value(equals + 1));
     text_fini(&name);
 }
 
@@ -174,13 +240,13 @@ static int base64_digit(char c)
 }
 
 /* The whole configuration of a parent process: base64 of JSON, which YAML reads. */
-static int take_inherited(struct config *config, struct text *why)
+static int read_inherited(const char *inherited, struct config_node **out_tree, struct text *why)
 {
-    const char *inherited = getenv("DASK_INTERNAL_INHERIT_CONFIG");
     struct text json = {0};
+    struct text problem = {0};
     uint32_t bits = 0;
     int bit_count = 0;
-    for (const char *c = inherited; c != NULL && base64_digit(*c) >= 0; c++) {
+    for (const char *c = inherited; base64_digit(*c) >= 0; c++) {
         bits = (bits << 6 | (uint32_t)base64_digit(*c)) & 0xffffff;
         bit_count += 6;
         if (bit_count >= 8) {
@@ -189,16 +255,35 @@ static int take_inherited(struct config *config, struct text *why)
         }
     }
     struct config_node *tree;
-    int code = json.size == 0 ? OK : config_yaml_parse(text_span(&json), &tree, why);
-    if (code == OK && json.size > 0) {
-        if (tree->kind == CONFIG_MAP) {
-            config->root = config_node_merge(config->root, tree);
-        } else {
-            config_node_destroy(tree);
-        }
+    int code = config_yaml_parse(text_span(&json), &tree, &problem);
+    if (code == OK && tree->kind != CONFIG_MAP) {
+        text_add_cstr(&problem, "it must hold a mapping");
+        config_node_destroy(tree);
+        code = ERR_CONFIG;
     }
+    if (code == OK) {
+        *out_tree = tree;
+    } else {
+        text_printf(why, "DASK_INTERNAL_INHERIT_CONFIG: %s", text_cstr(&problem));
+    }
+    text_fini(&problem);
     text_fini(&json);
     return code;
+}
+
+static int read_environment(struct config *config, struct text *why)
+{
+    const char *inherited = getenv("DASK_INTERNAL_INHERIT_CONFIG");
+    struct config_node *tree = NULL;
+    int code = inherited == NULL ? OK : read_inherited(inherited, &tree, why);
+    if (code != OK) {
+        return code;
+    }
+    tree = tree != NULL ? tree : config_node_create(CONFIG_MAP);
+    for (char **variable = environ; *variable != NULL; variable++) {
+        take_variable(tree, *variable);
+    }
+    return take_tree(config, tree, why);
 }
 
 int config_create(struct config **out_config, struct text *why)
@@ -207,14 +292,11 @@ int config_create(struct config **out_config, struct text *why)
     config->root = config_node_create(CONFIG_MAP);
     int code = read_files(config, why);
     if (code == OK) {
-        code = take_inherited(config, why);
+        code = read_environment(config, why);
     }
     if (code != OK) {
         config_destroy(config);
         return ERR_CONFIG;
-    }
-    for (char **variable = environ; *variable != NULL; variable++) {
-        take_variable(config, *variable);
     }
     *out_config = config;
     return OK;

@@ -1,9 +1,10 @@
 /* config.h: settings: Dask's YAML files, DASK_… environment variables and the command line, as one tree.
  *
- * Search order and merging as dask.config (lowest first): built-in defaults; *.yaml and *.yml in
- * $DASK_ROOT_CONFIG or /etc/dask, in <python prefix>/etc/dask, in ~/.config/dask, in $DASK_CONFIG (a file or
- * directory); DASK_INTERNAL_INHERIT_CONFIG; DASK_A__B__C=value (a Python literal, or else a string); what was
- * set explicitly. Names are dotted and take - and _ alike. Source: dask/config.py, distributed/distributed.yaml. */
+ * Search order and merging as dask.config (lowest first): *.yaml, *.yml and *.json in $DASK_ROOT_CONFIG or
+ * /etc/dask, in <python prefix>/etc/dask, in ~/.config/dask, in $DASK_CONFIG (a file or directory);
+ * DASK_INTERNAL_INHERIT_CONFIG; DASK_A__B__C=value (a Python literal, or else a string); what was set
+ * explicitly. Defaults stand where a setting is read. Names are dotted and take - and _ alike; former names
+ * move to their new ones. Source: dask/config.py, distributed/config.py, distributed/distributed.yaml. */
 #ifndef CASK_NODE_CONFIG_H
 #define CASK_NODE_CONFIG_H
 
@@ -15,8 +16,10 @@ struct config;
 /* Read everything. ERR_CONFIG: a file is malformed; why names it and the line. */
 int config_create(struct config **out_config, struct text *why) __attribute__((warn_unused_result));
 void config_destroy(struct config *config);
-/* Set `name` ("distributed.scheduler.worker-ttl") from text, read as YAML scalar or flow value. */
+/* Set `name` ("distributed.scheduler.worker-ttl") from text, read as a variable of the environment is. */
 void config_set(struct config *config, const char *name, const char *value);
+/* The same for a list of texts, NULL-terminated. */
+void config_set_list(struct config *config, const char *name, const char *const *values);
 
 /* Each gives `absent` if the setting is missing or null; a value of the wrong kind is logged and counts as
  * missing. Strings are valid as long as the config. */

@@ -1,9 +1,6 @@
 /* config_tree.c: a tree of settings. */
 #include "node/config_tree.h"
 
-#include <ctype.h>
-#include <stdlib.h>
-
 #include "base/alloc.h"
 
 struct config_node *config_node_create(enum config_kind kind)
@@ -88,9 +85,21 @@ void config_node_put(struct config_node *map, struct span name, struct config_no
     map->count++;
 }
 
+void config_node_add(struct config_node *list, struct config_node *take_item)
+{
+    ASSERT(list->kind == CONFIG_LIST);
+    list->items = mem_resize(list->items, list->count + 1, sizeof *list->items);
+    list->items[list->count++] = take_item;
+}
+
 struct config_node *config_node_merge(struct config_node *base, struct config_node *take_over)
 {
-    if (base == NULL || base->kind != CONFIG_MAP || take_over->kind != CONFIG_MAP) {
+    bool is_map = base != NULL && base->kind == CONFIG_MAP;
+    if (is_map && take_over->kind != CONFIG_MAP) {
+        config_node_destroy(take_over);
+        return base;
+    }
+    if (!is_map) {
         config_node_destroy(base);
         return take_over;
     }
@@ -129,43 +138,46 @@ struct config_node *config_node_walk(struct config_node *root, const char *name,
     return node;
 }
 
-static bool is_name_char(char c)
+/* The map that holds the last part of a dotted name, and that part. */
+static struct config_node *walk_to_parent(struct config_node *root, const char *name, bool create,
+                                          struct span *out_last)
 {
-    return isalnum((unsigned char)c) || c == '_';
+    const char *dot = strrchr(name, '.');
+    *out_last = span_of_text(dot == NULL ? name : dot + 1);
+    char *parent_name = copy_name(span_of(name, dot == NULL ? 0 : (size_t)(dot - name)));
+    struct config_node *parent = config_node_walk(root, parent_name, create);
+    if (create && parent->kind != CONFIG_MAP) {
+        parent = config_node_create(CONFIG_MAP);
+        config_node_put_path(root, parent_name, parent);
+    }
+    mem_free(parent_name);
+    return parent;
 }
 
-static void expand_text(const char *from, struct text *out)
+void config_node_put_path(struct config_node *root, const char *name, struct config_node *take_child)
 {
-    while (*from != '\0') {
-        bool braced = from[0] == '$' && from[1] == '{';
-        const char *name = from + 1 + braced;
-        size_t size = 0;
-        while (from[0] == '$' && is_name_char(name[size])) {
-            size++;
-        }
-        bool whole = size > 0 && (!braced || name[size] == '}');
-        char *key = whole ? copy_name(span_of(name, size)) : NULL;
-        const char *value = whole ? getenv(key) : NULL;
-        if (value != NULL) {
-            text_add_cstr(out, value);
-            from = name + size + braced;
-        } else {
-            text_add_char(out, *from++);
-        }
-        mem_free(key);
-    }
+    struct span last;
+    struct config_node *parent = walk_to_parent(root, name, true, &last);
+    config_node_put(parent, last, take_child);
 }
 
-void config_node_expand(struct config_node *node)
+struct config_node *config_node_take(struct config_node *root, const char *name)
 {
-    if (node->kind == CONFIG_SCALAR && strchr(node->text, '$') != NULL) {
-        struct text text = {0};
-        expand_text(node->text, &text);
-        mem_free(node->text);
-        node->text = copy_name(text_span(&text));
-        text_fini(&text);
+    struct span last;
+    struct config_node *parent = walk_to_parent(root, name, false, &last);
+    if (parent == NULL || parent->kind != CONFIG_MAP) {
+        return NULL;
     }
-    for (uint32_t i = 0; i < node->count; i++) {
-        config_node_expand(node->items[i]);
+    uint32_t i = index_of(parent, last);
+    if (i == parent->count) {
+        return NULL;
     }
+    struct config_node *taken = parent->items[i];
+    mem_free(parent->keys[i]);
+    parent->count--;
+    for (; i < parent->count; i++) { /* order is kept */
+        parent->items[i] = parent->items[i + 1];
+        parent->keys[i] = parent->keys[i + 1];
+    }
+    return taken;
 }

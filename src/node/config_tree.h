@@ -24,15 +24,20 @@ void config_node_destroy(struct config_node *node);
 struct config_node *config_node_find(const struct config_node *map, struct span name);
 /* Put `child` (taken) under `name`, replacing what was there. */
 void config_node_put(struct config_node *map, struct span name, struct config_node *take_child);
-/* Lay `over` (taken) on `base`: maps are merged, all else is replaced; gives the result. */
+/* Append to a list. */
+void config_node_add(struct config_node *list, struct config_node *take_item);
+/* Lay `over` (taken) on `base`: maps are merged, all else is replaced, but a map is not replaced by a value
+ * that is none (as dask.config.collect); gives the result. */
 struct config_node *config_node_merge(struct config_node *base, struct config_node *take_over);
 /* Follow a dotted name; create: missing maps are made. NULL: not there. */
 struct config_node *config_node_walk(struct config_node *root, const char *name, bool create);
+/* Put `child` (taken) under a dotted name; missing maps are made. */
+void config_node_put_path(struct config_node *root, const char *name, struct config_node *take_child);
+/* Take what is under a dotted name out of the tree; NULL: not there. */
+struct config_node *config_node_take(struct config_node *root, const char *name);
 
-/* Parse YAML (one document; aliases are refused). ERR_CONFIG: why says line and problem. An empty document
- * is CONFIG_NULL. Nesting and size are limited. */
+/* Parse YAML (one document; anchors, aliases and merge keys as PyYAML). ERR_CONFIG: why says line and
+ * problem. An empty document is CONFIG_NULL. Nesting and number of nodes are limited. */
 int config_yaml_parse(struct span yaml, struct config_node **out_node, struct text *why) MUST_USE;
-/* Replace $NAME and ${NAME} in all scalars by the environment's values, as os.path.expandvars. */
-void config_node_expand(struct config_node *node);
 
 #endif

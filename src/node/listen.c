@@ -26,51 +26,124 @@ static void refused(void *user, int code, const char *text)
 
 static const struct io_listen_events listen_events = {.accepted = accepted, .refused = refused};
 
-/* The address to listen on: --host may hold a whole URI; --protocol and --port fill what it lacks. */
-static int wanted_address(const struct node_options *options, const char *port, struct address *out,
-                          struct text *why)
+/* What one listener is told. Texts are "" if not given. */
+struct wish {
+    char protocol[16], interface[64], port[16];
+};
+
+enum { LISTENERS_MAX = 64 };
+
+/* Number of values in a list separated by commas; 0 for none. */
+static uint32_t list_count(const char *list)
 {
-    enum address_scheme scheme = ADDRESS_TCP;
-    const char *protocol = options->protocol;
-    struct text text = {0};
-    if (protocol != NULL && protocol[0] != '\0') {
-        struct span name = span_of(protocol, strcspn(protocol, ":"));
-        if (!address_scheme_find(name, &scheme)) {
-            text_printf(why, "--protocol %s: cask speaks tcp, tls, ws, wss and unix", protocol);
-            return ERR_CONFIG;
+    uint32_t count = list != NULL && *list != '\0';
+    for (; list != NULL && *list != '\0'; list++) {
+        count += *list == ',';
+    }
+    return count;
+}
+
+/* The value for listener `index`: a single one is for all. False: it is too long to be one. */
+static bool list_item(const char *list, uint32_t index, char *out, size_t size)
+{
+    uint32_t count = list_count(list);
+    *out = '\0';
+    if (count == 0) {
+        return true;
+    }
+    for (uint32_t i = 0; count > 1 && i < index; i++) {
+        list += strcspn(list, ",") + 1;
+    }
+    size_t item_size = strcspn(list, ",");
+    if (item_size >= size) {
+        return false;
+    }
+    memcpy(out, list, item_size);
+    out[item_size] = '\0';
+    return true;
+}
+
+/* Lists of several values must be equally long. Gives the number of listeners; 0: they are not. */
+static uint32_t listener_count(const struct node_options *options)
+{
+    const uint32_t counts[] = {list_count(options->port), list_count(options->protocol),
+                               list_count(options->interface)};
+    uint32_t most = 1;
+    for (int i = 0; i < 3; i++) {
+        if (counts[i] > 1 && most > 1 && counts[i] != most) {
+            return 0;
         }
+        most = counts[i] > most ? counts[i] : most;
     }
-    if (options->host != NULL) {
-        text_add_cstr(&text, options->host);
+    return most > LISTENERS_MAX ? 0 : most;
+}
+
+/* The scheme that --protocol asks for (is_forced), or the one that a bare host has. */
+static int wanted_scheme(const struct node *node, const struct wish *wish, enum address_scheme *out_scheme,
+                         bool *out_is_forced, struct text *why)
+{
+    const char *setting = config_text(node->config, "distributed.comm.default-scheme", "tcp");
+    const char *name = wish->protocol;
+    *out_is_forced = name[0] != '\0' || node->comm_settings.require_encryption;
+    if (name[0] == '\0') {
+        name = node->comm_settings.require_encryption ? "tls" : setting;
     }
-    if (options->interface != NULL) {
-        char host[IO_HOST_MAX];
-        int code = io_interface_address(options->interface, host, why);
-        if (code != OK) {
-            text_fini(&text);
-            return code;
-        }
-        text_clear(&text);
-        text_add_cstr(&text, host);
+    if (!address_scheme_find(span_of(name, strcspn(name, ":")), out_scheme)) {
+        text_printf(why, "protocol '%s': cask speaks tcp, tls, ws, wss and unix", name);
+        return ERR_CONFIG;
     }
-    int code = text.size == 0 ? OK : address_parse(text_span(&text), scheme, 0, out);
-    if (text.size == 0) {
-        *out = (struct address){.scheme = scheme};
+    return OK;
+}
+
+static int take_port(const char *port, struct address *address, struct text *why)
+{
+    char *end;
+    long number = strtol(port, &end, 10);
+    if (*port == '\0') {
+        return OK;
     }
+    if (end == port || *end != '\0' || number < 0 || number > 65535) {
+        text_printf(why, "--port %s is not a port", port);
+        return ERR_CONFIG;
+    }
+    if (address->has_port && address->port != 0 && number != 0 && address->port != number) {
+        text_printf(why, "the port is given twice, and differently: %u in --host, %ld by --port", address->port,
+                    number);
+        return ERR_CONFIG;
+    }
+    address->port = (uint16_t)number;
+    address->has_port = true;
+    return OK;
+}
+
+/* The address to listen on: --host may hold a whole URI; the others fill what it lacks. */
+static int wanted_address(const struct node *node, const struct node_options *options, const struct wish *wish,
+                          struct address *out, struct text *why)
+{
+    bool has_host = options->host != NULL && options->host[0] != '\0';
+    enum address_scheme scheme;
+    bool is_forced;
+    int code = wanted_scheme(node, wish, &scheme, &is_forced, why);
     if (code != OK) {
-        text_printf(why, "--host %s is not an address", text_cstr(&text));
-    } else if (port != NULL) {
-        char *end;
-        long number = strtol(port, &end, 10);
-        if (end == port || *end != '\0' || number < 0 || number > 65535) {
-            text_printf(why, "--port %s is not a port", port);
-            code = ERR_CONFIG;
-        }
-        out->port = (uint16_t)number;
-        out->has_port = true;
+        return code;
     }
-    text_fini(&text);
-    return code;
+    if (has_host && wish->interface[0] != '\0') {
+        text_add_cstr(why, "give --host or --interface, not both");
+        return ERR_CONFIG;
+    }
+    *out = (struct address){.scheme = scheme};
+    if (has_host && address_parse(span_of_text(options->host), scheme, 0, out) != OK) {
+        text_printf(why, "--host %s is not an address", options->host);
+        return ERR_CONFIG;
+    }
+    if (is_forced) {
+        out->scheme = scheme;
+    }
+    if (wish->interface[0] != '\0') {
+        static_assert(ADDRESS_HOST_MAX == IO_HOST_MAX, "one is copied into the other");
+        code = io_interface_address(wish->interface, out->host, why);
+    }
+    return code != OK ? code : take_port(wish->port, out, why);
 }
 
 static enum io_transport transport_of(enum address_scheme scheme)
@@ -96,15 +169,22 @@ static void warn_if_open(const struct io_address *bound)
     }
 }
 
-static int listen_one(struct node *node, const struct node_options *options, const char *port,
-                      struct text *why)
+/* Listener `index`. Without a port, the first takes Dask's own, the others any. */
+static int listen_one(struct node *node, const struct node_options *options, uint32_t index, struct text *why)
 {
+    struct wish wish;
     struct address wanted;
-    int code = wanted_address(options, port, &wanted, why);
+    if (!list_item(options->protocol, index, wish.protocol, sizeof wish.protocol) ||
+        !list_item(options->interface, index, wish.interface, sizeof wish.interface) ||
+        !list_item(options->port, index, wish.port, sizeof wish.port)) {
+        text_add_cstr(why, "a value in --protocol, --interface or --port is too long");
+        return ERR_CONFIG;
+    }
+    int code = wanted_address(node, options, &wish, &wanted, why);
     if (code != OK) {
         return code;
     }
-    bool is_default = !wanted.has_port && wanted.scheme != ADDRESS_UNIX;
+    bool is_default = !wanted.has_port && wanted.scheme != ADDRESS_UNIX && index == 0;
     struct io_address address = {.transport = transport_of(wanted.scheme),
                                  .port = is_default ? PORT_DEFAULT : wanted.port};
     memcpy(address.host, wanted.host, sizeof address.host);
@@ -115,7 +195,8 @@ static int listen_one(struct node *node, const struct node_options *options, con
         return ERR_TLS;
     }
     if (node->comm_settings.require_encryption && !address_is_secure(wanted.scheme)) {
-        text_add_cstr(why, "distributed.comm.require-encryption is set: listen on tls:// or wss://");
+        text_printf(why, "distributed.comm.require-encryption is set: listen on tls:// or wss://, not %s://",
+                    address_scheme_name(wanted.scheme));
         return ERR_TLS;
     }
     struct io_listener *listener;
@@ -157,20 +238,34 @@ static int write_scheduler_file(struct node *node, const char *path, struct text
     return code;
 }
 
+/* As stock: a line for each, by the address that peers use. */
+static void log_addresses(const struct node *node)
+{
+    log_info(LOGGER, "  Scheduler at: %25s", text_cstr(&node->address));
+    for (uint32_t i = 1; i < node->listeners.count; i++) {
+        struct text address = {0};
+        io_address_print(io_listener_address(node->listeners.items[i]), &address);
+        log_info(LOGGER, "  Scheduler at: %25s", text_cstr(&address));
+        text_fini(&address);
+    }
+}
+
 int listen_all(struct node *node, const struct node_options *options, struct text *why)
 {
-    int code = OK;
-    if (options->ports == NULL || options->ports[0] == NULL) {
-        code = listen_one(node, options, NULL, why);
+    uint32_t count = listener_count(options);
+    int code = count > 0 ? OK : ERR_CONFIG;
+    if (code != OK) {
+        text_printf(why, "--port, --protocol and --interface must be lists of equal length (at most %d)",
+                    LISTENERS_MAX);
     }
-    for (uint32_t i = 0; code == OK && options->ports != NULL && options->ports[i] != NULL; i++) {
-        code = listen_one(node, options, options->ports[i], why);
+    for (uint32_t i = 0; code == OK && i < count; i++) {
+        code = listen_one(node, options, i, why);
     }
     if (code != OK) {
         return code;
     }
     set_contact(node, options);
-    log_info(LOGGER, "  Scheduler at: %25s", text_cstr(&node->address));
+    log_addresses(node);
     if (options->scheduler_file != NULL && options->scheduler_file[0] != '\0') {
         return write_scheduler_file(node, options->scheduler_file, why);
     }

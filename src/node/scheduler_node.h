@@ -7,15 +7,12 @@
 
 /* What `cask scheduler` was told, as `dask scheduler`'s options mean it. NULL: not given. */
 struct node_options {
-    const char *host;             /* --host: name, address or URI; may be "tls://…" */
-    const char *interface;        /* --interface */
-    const char *protocol;         /* --protocol: tcp, tls, ws, wss, unix */
-    const char *contact_address;  /* --contact-address */
-    const char *scheduler_file;   /* --scheduler-file: written when it listens */
-    const char *const *ports;     /* --port: one for each listener; NULL-terminated, may be NULL */
-    const char *const *preload;      /* --preload: modules for the planner; NULL-terminated, may be NULL */
-    const char *const *preload_argv; /* what follows the options; for the modules */
-    const char *dashboard_address; /* --dashboard-address; NULL: default, "": none */
+    const char *host;            /* --host: name, address or URI; may be "tls://…" */
+    const char *interface;       /* --interface; several, separated by commas */
+    const char *protocol;        /* --protocol: tcp, tls, ws, wss, unix; several, separated by commas */
+    const char *port;            /* --port; several, separated by commas: one listener each */
+    const char *contact_address; /* --contact-address */
+    const char *scheduler_file;  /* --scheduler-file: written when it listens */
 };
 
 /* Everything ready and listening; messages are served once node_run is called. On failure a code and why. */

@@ -1,0 +1,165 @@
+/* cmd_status.c: `cask status`: the workers of a scheduler, and its tasks by prefix. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cli/answer.h"
+#include "cli/ask.h"
+#include "cli/commands.h"
+#include "cli/options.h"
+#include "io/io.h"
+
+static void print_duration(double seconds)
+{
+    int64_t whole = (int64_t)seconds;
+    if (whole >= 86400) {
+        printf("%ldd %ldh", (long)(whole / 86400), (long)(whole % 86400 / 3600));
+    } else if (whole >= 3600) {
+        printf("%ldh %ldm", (long)(whole / 3600), (long)(whole % 3600 / 60));
+    } else {
+        printf("%ldm %lds", (long)(whole / 60), (long)(whole % 60));
+    }
+}
+
+static void print_head(struct span identity)
+{
+    char memory[24];
+    struct span address = answer_text(identity, "address", SPAN("?"));
+    double started = answer_number(identity, "started", 0);
+    double workers = answer_number(identity, "n_workers", 0);
+    double threads = answer_number(identity, "total_threads", 0);
+    answer_bytes(answer_number(identity, "total_memory", 0), memory);
+    printf("Scheduler %.*s", (int)address.size, (const char *)address.data);
+    if (started > 0) {
+        fputs(", up ", stdout);
+        print_duration(io_now() - started);
+    }
+    printf("\n%.0f worker%s, %.0f thread%s, %s of memory\n", workers, workers == 1 ? "" : "s", threads,
+           threads == 1 ? "" : "s", memory);
+}
+
+static void print_worker(struct span address, struct span worker)
+{
+    char used[24], limit[24], memory[52];
+    struct span metrics = answer_field(worker, "metrics");
+    struct span counts = answer_field(metrics, "task_counts");
+    struct span status = answer_text(worker, "status", SPAN("?"));
+    answer_bytes(answer_number(metrics, "memory", 0), used);
+    answer_bytes(answer_number(worker, "memory_limit", 0), limit);
+    snprintf(memory, sizeof memory, "%s/%s", used, limit);
+    printf("%-27.*s %-8.*s %3.0f %4.0f%% %19s %5.0f %5.0f\n", (int)address.size, (const char *)address.data,
+           (int)status.size, (const char *)status.data, answer_number(worker, "nthreads", 0),
+           answer_number(metrics, "cpu", 0), memory, answer_number(counts, "executing", 0),
+           answer_number(counts, "memory", answer_number(metrics, "in_memory", 0)));
+}
+
+static void print_workers(struct span identity)
+{
+    struct msgpack_reader reader;
+    uint32_t count = answer_items(answer_field(identity, "workers"), &reader);
+    if (count > 0) {
+        printf("\n%-27s %-8s %3s %5s %19s %5s %5s\n", "worker", "status", "thr", "cpu", "memory", "runs", "holds");
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        struct span address;
+        if (msgpack_read_str(&reader, &address) != OK) {
+            return;
+        }
+        print_worker(address, answer_next(&reader));
+    }
+}
+
+static void print_tasks(struct span prefixes)
+{
+    static const char *const states[] = {"released", "waiting", "processing", "memory", "erred"};
+    struct msgpack_reader reader;
+    uint32_t count = answer_items(prefixes, &reader);
+    if (count > 0) {
+        printf("\n%-24s", "tasks");
+        for (size_t i = 0; i < sizeof states / sizeof states[0]; i++) {
+            printf(" %10s", states[i]);
+        }
+        putchar('\n');
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        struct span name;
+        if (msgpack_read_str(&reader, &name) != OK) {
+            return;
+        }
+        struct span numbers = answer_next(&reader);
+        printf("%-24.*s", name.size > 24 ? 24 : (int)name.size, (const char *)name.data);
+        for (size_t j = 0; j < sizeof states / sizeof states[0]; j++) {
+            printf(" %10.0f", answer_number(numbers, states[j], 0));
+        }
+        putchar('\n');
+    }
+}
+
+/* {scheduler: identity, tasks: by prefix} */
+static void print_json(struct span identity, struct span prefixes)
+{
+    struct text both = {0};
+    msgpack_write_map(&both, 2);
+    msgpack_write_cstr(&both, "scheduler");
+    msgpack_write_raw(&both, identity);
+    msgpack_write_cstr(&both, "tasks");
+    msgpack_write_raw(&both, prefixes);
+    answer_print_json(text_span(&both));
+    text_fini(&both);
+}
+
+static int status(struct asker *asker, bool as_json, struct text *why)
+{
+    struct msg_identity ask_identity;
+    struct msg_get_task_prefix_states ask_prefixes;
+    struct span answer;
+    message_defaults(MESSAGE_IDENTITY, &ask_identity);
+    message_defaults(MESSAGE_GET_TASK_PREFIX_STATES, &ask_prefixes);
+    int code = asker_call(asker, MESSAGE_IDENTITY, &ask_identity, &answer, why);
+    if (code != OK) {
+        return code;
+    }
+    struct slice identity = slice_copy(answer);
+    code = asker_call(asker, MESSAGE_GET_TASK_PREFIX_STATES, &ask_prefixes, &answer, why);
+    if (code == OK && as_json) {
+        print_json(slice_span(identity), answer);
+    } else if (code == OK) {
+        print_head(slice_span(identity));
+        print_workers(slice_span(identity));
+        print_tasks(answer);
+    }
+    slice_fini(&identity);
+    return code;
+}
+
+int cmd_status(int argc, char **argv)
+{
+    struct options options;
+    struct asker *asker;
+    struct text why = {0};
+    int exit_code = options_parse(COMMAND_STATUS, argc, argv, &options);
+    if (exit_code >= 0) {
+        return exit_code;
+    }
+    const char *option = options.text[OPTION_STATUS_SCHEDULER];
+    const struct ask_options where = {
+        .address = options.argument_count > 0 ? options.arguments[0] : option,
+        .scheduler_file = options.text[OPTION_STATUS_SCHEDULER_FILE],
+        .timeout = options.text[OPTION_STATUS_TIMEOUT],
+    };
+    if (options.argument_count > 1) {
+        exit_code = options_complain(COMMAND_STATUS, "one address is enough, not", options.arguments[1]);
+    } else {
+        exit_code = EXIT_FAILURE;
+        if (asker_create(&where, &asker, &why) == OK) {
+            bool as_json = options.is_on[OPTION_STATUS_JSON] == SWITCH_ON;
+            exit_code = status(asker, as_json, &why) == OK ? EXIT_SUCCESS : EXIT_FAILURE;
+            asker_destroy(asker);
+        }
+    }
+    if (why.size > 0) {
+        fprintf(stderr, "cask status: %s\n", text_cstr(&why));
+    }
+    text_fini(&why);
+    options_fini(&options);
+    return exit_code;
+}

@@ -1,0 +1,37 @@
+/* trace_proxy.h: stands between peers and a server, passes every byte on unchanged, and shows each message.
+ *
+ * For tcp, tls and unix. What cannot be read as Dask's protocol is passed on all the same. */
+#ifndef CASK_NODE_TRACE_PROXY_H
+#define CASK_NODE_TRACE_PROXY_H
+
+#include "io/io.h"
+#include "node/config.h"
+#include "wire/frame.h"
+
+struct trace_proxy;
+
+/* Something that happened on a connection. */
+struct trace_event {
+    uint32_t connection;          /* 1, 2, … in order of arrival */
+    bool to_server;               /* else from it */
+    double time;                  /* seconds since the epoch */
+    const struct frames *message; /* a message; NULL: see note */
+    const char *note;             /* "opened from tcp://…", "closed: …" */
+};
+/* Borrowed for the call. */
+typedef void trace_seen(void *user, const struct trace_event *event);
+
+/* Listen at `from`, connect each peer to `to`; certificates of the scheduler's role are taken from `config`.
+ * An error code and why. */
+int trace_proxy_create(struct io_loop *loop, const struct config *config, const char *from, const char *to,
+                       struct trace_proxy **out_proxy, struct text *why) MUST_USE;
+/* Call `seen` with what happens; set it before the loop runs. */
+void trace_proxy_watch(struct trace_proxy *proxy, trace_seen *seen, void *user);
+/* Where it listens, with its real port, appended. */
+void trace_proxy_address(const struct trace_proxy *proxy, struct text *out);
+/* After the loop stopped and before it is destroyed: aborts what is left. Connections end with the loop. */
+void trace_proxy_stop(struct trace_proxy *proxy);
+/* After the loop is destroyed. */
+void trace_proxy_destroy(struct trace_proxy *proxy);
+
+#endif
