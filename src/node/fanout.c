@@ -3,12 +3,6 @@
 
 #include "base/alloc.h"
 
-/* What one call carries through the pool. */
-struct fanout_call {
-    struct fanout *fanout;
-    struct fanout_reply *reply;
-};
-
 struct fanout *fanout_create(struct node *node, void (*done)(struct fanout *fanout), void *user)
 {
     struct fanout *fanout = mem_zalloc(1, sizeof *fanout);
@@ -34,8 +28,7 @@ static void finish(void *user)
 
 static void answered(void *user, int code, const char *text, const struct frames *message)
 {
-    struct fanout_call *call = user;
-    struct fanout_reply *reply = call->reply;
+    struct fanout_reply *reply = user;
     if (code == OK) {
         code = payload_take(message, frames_head(message), &reply->answer);
         text = "the answer is malformed";
@@ -45,8 +38,8 @@ static void answered(void *user, int code, const char *text, const struct frames
         reply->code = code;
         text_add_cstr(&reply->text, text);
     }
-    if (--call->fanout->under_way == 0) {
-        finish(call->fanout);
+    if (--reply->fanout->under_way == 0) {
+        finish(reply->fanout);
     }
 }
 
@@ -55,9 +48,9 @@ void fanout_call(struct fanout *fanout, struct span address, struct span worker,
 {
     struct fanout_reply *reply = arena_new(&fanout->arena, struct fanout_reply);
     *reply = (struct fanout_reply){
+        .fanout = fanout,
         .address = arena_copy(&fanout->arena, address),
         .worker = arena_copy(&fanout->arena, worker),
-        .index = fanout->replies.count,
     };
     vec_push(&fanout->replies, reply);
     if (fanout->node->is_closing) {
@@ -66,11 +59,9 @@ void fanout_call(struct fanout *fanout, struct span address, struct span worker,
         outgoing_clear(request);
         return;
     }
-    struct fanout_call *call = arena_new(&fanout->arena, struct fanout_call);
-    *call = (struct fanout_call){fanout, reply};
     struct rpc_options options = {.timeout = timeout};
     fanout->under_way++;
-    rpc_call(fanout->node->rpc, address, request, &options, answered, call);
+    rpc_call(fanout->node->rpc, address, request, &options, answered, reply);
 }
 
 void fanout_go(struct fanout *fanout)
@@ -103,6 +94,23 @@ bool fanout_failed(const struct fanout_reply *reply)
     return reply->code != OK || span_equal(fanout_field(reply, "status"), SPAN("\xae" "uncaught-error"));
 }
 
+/* What the world's failure is called by stock's connect and by its comms. */
+static struct span failure_text(const struct fanout_reply *reply)
+{
+    struct text text = {0};
+    if (reply->code == ERR_CONNECT || reply->code == ERR_TIMEOUT) {
+        text_printf(&text, "Timed out trying to connect to %.*s after %g s: %s", (int)reply->address.size,
+                    (const char *)reply->address.data, reply->fanout->node->comm_settings.connect_timeout,
+                    text_cstr(&reply->text));
+    } else {
+        text_printf(&text, "in call to %.*s: %s", (int)reply->address.size, (const char *)reply->address.data,
+                    text_cstr(&reply->text));
+    }
+    struct span kept = arena_copy(&reply->fanout->arena, text_span(&text));
+    text_fini(&text);
+    return kept;
+}
+
 struct fanout_exception fanout_exception(const struct fanout_reply *reply)
 {
     if (reply->code == OK) {
@@ -113,10 +121,11 @@ struct fanout_exception fanout_exception(const struct fanout_reply *reply)
         }
         return (struct fanout_exception){"builtins", "Exception", text};
     }
+    struct span text = failure_text(reply);
     if (reply->code == ERR_CLOSED) {
-        return (struct fanout_exception){"distributed.comm.core", "CommClosedError", text_span(&reply->text)};
+        return (struct fanout_exception){"distributed.comm.core", "CommClosedError", text};
     }
-    return (struct fanout_exception){"builtins", "OSError", text_span(&reply->text)};
+    return (struct fanout_exception){"builtins", "OSError", text};
 }
 
 const struct fanout_reply *fanout_first_failed(const struct fanout *fanout)
@@ -132,10 +141,5 @@ const struct fanout_reply *fanout_first_failed(const struct fanout *fanout)
 void fanout_raise(struct request *request, const struct fanout_reply *reply)
 {
     struct fanout_exception e = fanout_exception(reply);
-    if (reply->code == OK) {
-        request_raise(request, e.module, e.name, "%.*s", (int)e.text.size, (const char *)e.text.data);
-    } else {
-        request_raise(request, e.module, e.name, "%.*s: %.*s", (int)reply->address.size,
-                      (const char *)reply->address.data, (int)e.text.size, (const char *)e.text.data);
-    }
+    request_raise(request, e.module, e.name, "%.*s", (int)e.text.size, (const char *)e.text.data);
 }

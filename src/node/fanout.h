@@ -7,11 +7,13 @@
 
 #include "node/node.h"
 
+struct fanout;
+
 /* One server's answer. All of it lives as long as the fanout. */
 struct fanout_reply {
+    struct fanout *fanout;
     struct span address;  /* who was called */
     struct span worker;   /* the worker it is about: the same, or another's if a nanny was called */
-    uint32_t index;       /* of the call, from 0 */
     int code;             /* OK, or why there is no answer … */
     struct text text;     /* … in words */
     struct blob *answer;  /* with its frames; NULL if code is not OK */

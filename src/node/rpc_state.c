@@ -154,7 +154,7 @@ static void put_answers(struct fanout *fanout, uint32_t from, uint32_t to, bool 
         }
         msgpack_write_str_lossy(&out->head, reply->worker);
         if (is_failed) {
-            struct fanout_exception e = fanout_exception(fanout, reply);
+            struct fanout_exception e = fanout_exception(reply);
             struct text repr = {0};
             text_printf(&repr, "%s(", e.name);
             key_repr_text(&repr, e.text);
