@@ -1,4 +1,5 @@
-/* prove.c: names resolved on a worker: run(all, (map(pkgutil.resolve_name, ["module:name", …]),)). */
+/* prove.c: names resolved and tasks loaded on a worker:
+ *   run(all, (chain(map(pkgutil.resolve_name, ["module:name", …]), map(pickle.loads, [task, …])),)) */
 #include "node/prove.h"
 
 #include "base/alloc.h"
@@ -7,6 +8,7 @@
 #include "wire/pickle_value.h"
 
 #define LOGGER "distributed.scheduler"
+#define TASK_BYTES_MAX (1u << 20) /* of tasks that are tried; the others are much like them */
 #define PROVE_SECONDS 30 /* an import may be slow; after that the planner says what is wrong */
 
 struct proof {
@@ -35,23 +37,54 @@ static void write_targets(struct text *out, struct span names)
     text_fini(&target);
 }
 
-/* The pickle of (map(pkgutil.resolve_name, targets),). */
-static void write_arguments(struct text *out, struct span names)
+/* The pickles of the first tasks (those without buffers of their own) as a list of bytes. */
+static void write_tasks(struct text *out, const struct flat_graph *graph)
 {
-    struct text targets = {0};
-    write_targets(&targets, names);
-    pickle_begin(out);
-    pickle_put_mark(out);
+    struct text items = {0};
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < graph->task_count && items.size < TASK_BYTES_MAX; i++) {
+        struct span pickle;
+        const struct blob *spec = graph->run_specs[i];
+        if (spec->frame_count == 1 &&
+            msgpack_find(slice_span(spec->frames[0]), "pickled-obj", &pickle) == OK) {
+            msgpack_write_raw(&items, pickle);
+            count++;
+        }
+    }
+    msgpack_write_array(out, count);
+    msgpack_write_raw(out, text_span(&items));
+    text_fini(&items);
+}
+
+/* map(module.name, list) */
+static void put_map(struct text *out, const char *module, const char *name, const struct text *list)
+{
     pickle_put_global(out, "builtins", "map");
     pickle_put_mark(out);
-    pickle_put_global(out, "pkgutil", "resolve_name");
-    int code = pickle_put_value(out, text_span(&targets), false);
+    pickle_put_global(out, module, name);
+    int code = pickle_put_value(out, text_span(list), false);
     ASSERT(code == OK); /* we wrote it */
+    pickle_put_tuple(out);
+    pickle_put_call(out);
+}
+
+static void write_arguments(struct text *out, const struct flat_graph *graph)
+{
+    struct text targets = {0}, tasks = {0};
+    write_targets(&targets, graph->foreign);
+    write_tasks(&tasks, graph);
+    pickle_begin(out);
+    pickle_put_mark(out);
+    pickle_put_global(out, "itertools", "chain");
+    pickle_put_mark(out);
+    put_map(out, "pkgutil", "resolve_name", &targets);
+    put_map(out, "pickle", "loads", &tasks);
     pickle_put_tuple(out);
     pickle_put_call(out);
     pickle_put_tuple(out);
     pickle_end(out);
     text_fini(&targets);
+    text_fini(&tasks);
 }
 
 static void put_bin(struct text *head, const char *name, const struct text *pickle)
@@ -60,13 +93,13 @@ static void put_bin(struct text *head, const char *name, const struct text *pick
     msgpack_write_bin(head, text_span(pickle));
 }
 
-static void write_call(struct outgoing *call, struct span names)
+static void write_call(struct outgoing *call, const struct flat_graph *graph)
 {
     struct text function = {0}, arguments = {0}, keywords = {0};
     pickle_begin(&function);
     pickle_put_global(&function, "builtins", "all");
     pickle_end(&function);
-    write_arguments(&arguments, names);
+    write_arguments(&arguments, graph);
     int code = pickle_make_value(&keywords, SPAN("\x80"), false);
     ASSERT(code == OK); /* an empty map */
     msgpack_write_map(&call->head, 6);
@@ -117,7 +150,7 @@ static void answered(void *user, int code, const char *text, const struct frames
     mem_free(proof);
 }
 
-bool prove_names(struct node *node, struct span names, prove_done *done, void *user)
+bool prove_graph(struct node *node, const struct flat_graph *graph, prove_done *done, void *user)
 {
     struct worker_view worker = {0};
     bool found = false;
@@ -133,7 +166,7 @@ bool prove_names(struct node *node, struct span names, prove_done *done, void *u
     proof->user = user;
     struct outgoing call;
     outgoing_init(&call);
-    write_call(&call, names);
+    write_call(&call, graph);
     struct rpc_options options = {.timeout = PROVE_SECONDS};
     rpc_call(node->rpc, worker.address, &call, &options, answered, proof);
     outgoing_fini(&call);

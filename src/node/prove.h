@@ -7,12 +7,14 @@
 #define CASK_NODE_PROVE_H
 
 #include "node/node.h"
+#include "wire/flat_graph.h"
 
-/* `proven`: every name was found. Called once, never inside prove_names. */
+/* `proven`: every name was found, and the tasks that were tried load. Called once, never inside
+ * prove_graph. */
 typedef void prove_done(void *user, bool proven);
 
-/* Look up `names` (flat_graph.foreign; copied) on a running worker. False: there is no worker to ask; `done` is
- * not called. */
-bool prove_names(struct node *node, struct span names, prove_done *done, void *user);
+/* Try graph->foreign and the first tasks of `graph` on a running worker. False: there is no worker to ask;
+ * `done` is not called. */
+bool prove_graph(struct node *node, const struct flat_graph *graph, prove_done *done, void *user);
 
 #endif

@@ -331,7 +331,7 @@ static void looked_up(void *user, bool proven)
 static void prove(struct intake *intake, struct stream *stream)
 {
     stream_hold(stream);
-    if (prove_names(intake->node, intake->graph.foreign, looked_up, intake)) {
+    if (prove_graph(intake->node, &intake->graph, looked_up, intake)) {
         intake->node->graphs_under_way++;
     } else {
         plan(intake);
