@@ -36,7 +36,7 @@ class Ended(BaseException):
     """A process ended that should run: no use in polling on"""
 
 
-def eventually(condition, timeout=15, message=""):
+def eventually(condition, timeout=30, message=""):
     """Poll until condition() is true; returns its value.  Errors of the last try are shown"""
     deadline = time.monotonic() + timeout
     pause = 0.005

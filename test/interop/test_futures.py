@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from dask import delayed
 from distributed import (
     Client,
     Reschedule,
@@ -196,13 +197,36 @@ def test_results_and_arguments_that_cannot_be_pickled(client):
     with pytest.raises(TypeError, match="[Cc]ould not serialize"):
         client.submit(type, threading.Lock())
 
+
+
+def test_tasks_that_cannot_be_loaded_fail_alone(make_cluster, connect, tmp_path):
+    """The commonest mistake: a module that only the client has.  It must cost no worker"""
+    cluster = make_cluster("a", "b")
+    client = connect(cluster)
+    (tmp_path / "only_the_client_has_this.py").write_text("def f(x):\n    return x\n")
+
     class Bomb:
         def __reduce__(self):
             return div, (1, 0)
 
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        from only_the_client_has_this import f
+
+        for doomed in (
+            client.submit(f, 1),
+            client.submit(inc, f),
+            *client.map(f, [1, 2]),
+            client.compute(delayed(f)(1)),
+        ):
+            with pytest.raises(Exception) as caught:
+                doomed.result(timeout=20)
+            chain = repr(caught.value) + repr(caught.value.__cause__)
+            assert "only_the_client_has_this" in chain or "eserialization" in chain
     with pytest.raises((ZeroDivisionError, RuntimeError)):
-        client.submit(type, Bomb()).result()
-    assert client.submit(inc, 1).result() == 2
+        client.submit(type, Bomb()).result(timeout=20)
+    assert all(worker.alive for worker in cluster.workers.values())
+    assert client.submit(inc, 1).result(timeout=10) == 2
 
 
 def test_retries(client, tmp_path):

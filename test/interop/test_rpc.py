@@ -1,0 +1,142 @@
+"""Operations that no method of a client calls, or only by a detour: asked for by name."""
+
+import time
+
+import pytest
+from distributed import Lock, Queue, Variable, wait
+from harness import eventually
+from tasks import inc, slowinc
+
+
+def test_echo(cluster):
+    assert cluster.ask("echo", data={"a": [1, b"2"]}) == {"a": (1, b"2")}
+
+
+def test_task_status(cluster, client):
+    x = client.submit(inc, 1, key="x")
+    y = client.submit(slowinc, 1, delay=1, key="y", workers="alice")
+    wait(x)
+    eventually(lambda: cluster.ask("get_task_status", keys=["y"]) == {"y": "processing"})
+    assert cluster.ask("get_task_status", keys=["x", "none"]) == {"x": "memory", "none": None}
+    del y
+
+
+def test_check_idle(cluster, client):
+    busy = client.submit(slowinc, 1, delay=0.3)
+    assert cluster.ask("check_idle") is None
+    wait(busy)
+    assert eventually(lambda: cluster.ask("check_idle")) <= time.time() + 1
+
+
+def test_logs_by_both_names(cluster, client):
+    assert client.get_scheduler_logs(n=3) == client.get_scheduler_logs(n=3)
+    for op in ("logs", "get_logs"):
+        assert any("Scheduler at:" in text for _, text in cluster.ask(op))
+        timed = cluster.ask(op, timestamps=True, n=1)
+        assert len(timed) == 1 and len(timed[0]) == 3
+
+
+def test_dump_state(cluster, client):
+    x = client.submit(inc, 1, key="x")
+    wait(x)
+    state = cluster.ask("dump_state", exclude=["transition_log"])
+    assert {"address", "id", "tasks", "workers", "clients"} <= set(state)
+    assert "transition_log" not in state
+    assert state["tasks"]["x"]["state"] == "memory"
+
+
+def test_set_restrictions(cluster, client):
+    x = client.submit(inc, 1, key="x", workers=["nobody"], resources={"none": 1})
+    wanted = lambda: cluster.ask("get_task_status", keys=["x"])["x"]  # noqa: E731
+    eventually(lambda: wanted() == "no-worker")
+    cluster.ask("set_restrictions", worker={"x": ["tcp://127.0.0.1:1"]})
+    assert wanted() == "no-worker"
+    del x
+
+
+def test_add_keys(cluster, client, a):
+    x = client.submit(inc, 1, key="x", workers="alice")
+    wait(x)
+    assert cluster.ask("add_keys", worker=a, keys=["x"]) == "OK"
+    assert cluster.ask("add_keys", worker="tcp://127.0.0.1:1", keys=["x"]) == "not found"
+    assert x.result() == 2
+
+
+def test_proxy_and_broadcast(cluster, client, a):
+    assert cluster.ask("proxy", worker=a, msg={"op": "ping"}) == b"pong"
+    pongs = cluster.ask("broadcast", msg={"op": "ping"})
+    assert len(pongs) == 3 and set(pongs.values()) == {b"pong"}
+    assert cluster.ask("broadcast", msg={"op": "ping"}, workers=[a]) == {a: b"pong"}
+    assert len(cluster.ask("broadcast", msg={"op": "ping"}, hosts=["127.0.0.1"])) == 3
+
+
+def test_a_lock_that_is_held_for_long_is_refreshed(make_cluster, connect):
+    env = {
+        "DASK_DISTRIBUTED__SCHEDULER__LOCKS__LEASE_TIMEOUT": "500ms",
+        "DASK_DISTRIBUTED__SCHEDULER__LOCKS__LEASE_VALIDATION_INTERVAL": "100ms",
+    }
+    import dask
+
+    cluster = make_cluster(env=env)
+    connect(cluster)
+    with dask.config.set({"distributed.scheduler.locks.lease-timeout": "500ms"}):
+        with Lock("long"):
+            assert Lock("long").acquire(timeout=1.5) is False
+
+
+def test_queues_end_with_their_last_handle(client):
+    f = client.submit(inc, 1)
+    queue = Queue("closing")
+    queue.put(f)
+    key = f.key
+    del f
+    assert key in client.who_has()
+    queue.close()
+    eventually(lambda: key not in client.who_has())
+
+
+def test_a_result_that_is_gone_is_asked_for_again(client, a):
+    """The holder has dropped it: gather fails, the client asks anew, it is computed again"""
+    x = client.submit(inc, 1, key="x", workers="alice")
+    wait(x)
+
+    def drop(dask_worker):
+        dask_worker.handle_stimulus(free_keys())
+
+    def free_keys():
+        from distributed.worker_state_machine import FreeKeysEvent
+
+        return FreeKeysEvent(keys=["x"], stimulus_id="test")
+
+    client.run(drop, workers=[a])
+    assert x.result(timeout=20) == 2
+
+
+def test_an_input_that_is_gone_is_computed_again(client, a):
+    x = client.submit(inc, 1, key="x", workers="alice", allow_other_workers=True)
+    wait(x)
+
+    def drop(dask_worker):
+        from distributed.worker_state_machine import RemoveReplicasEvent
+
+        dask_worker.handle_stimulus(RemoveReplicasEvent(keys=["x"], stimulus_id="test"))
+
+    client.run(drop, workers=[a])
+    assert client.submit(inc, x, workers="bob").result(timeout=20) == 3
+
+
+def test_variables_survive_their_setter(cluster, client, connect):
+    setter = connect(cluster)
+    Variable("kept", client=setter).set(setter.submit(inc, 1))
+    setter.close()
+    variable = Variable("kept", client=client)
+    assert variable.get(timeout=10).result(timeout=10) == 2
+    variable.delete()
+
+
+@pytest.mark.timeout(180)
+def test_benchmark_hardware(make_cluster, connect):
+    client = connect(make_cluster("a", "b"))
+    result = client.benchmark_hardware()
+    assert set(result) == {"disk", "memory", "network"}
+    assert all(rate > 0 for sizes in result.values() for rate in sizes.values())
