@@ -65,6 +65,9 @@ static int find_address(struct asker *asker, const struct ask_options *options, 
         text_printf(why, "'%s' is not an address such as " ADDRESS_DEFAULT, text_cstr(&given));
         code = ERR_ADDRESS;
     } else if (code == OK) {
+        if (address.host[0] == '\0') {
+            strcpy(address.host, "127.0.0.1"); /* ":8786" */
+        }
         address_print(&asker->address, &address);
     }
     text_fini(&given);

@@ -197,6 +197,9 @@ int trace_proxy_create(struct io_loop *loop, const struct config *config, const 
     if (code == OK) {
         code = read_address("--connect", to, &proxy->to, why);
     }
+    if (proxy->to.host[0] == '\0') {
+        strcpy(proxy->to.host, "127.0.0.1"); /* ":8786" */
+    }
     if (code == OK) {
         code = create_tls(proxy, config, &listen, why);
     }
