@@ -54,7 +54,8 @@ STAGE_FUNCTION void replies_add_dataset(struct text *out, const struct answer *a
 }
 
 /* "run 1: a b a, span" */
-STAGE_FUNCTION void replies_add_shuffle(struct stage *stage, struct text *out, const struct shuffle_answer *answer)
+STAGE_FUNCTION void replies_add_shuffle(struct stage *stage, struct text *out,
+                                        const struct shuffle_answer *answer)
 {
     text_printf(out, "run %lld:", (long long)answer->run_id);
     for (uint32_t i = 0; i < answer->parts.count; i++) {
@@ -65,26 +66,41 @@ STAGE_FUNCTION void replies_add_shuffle(struct stage *stage, struct text *out, c
     }
 }
 
-STAGE_FUNCTION void replies_add_answer(struct stage *stage, struct text *out, const struct answer *answer)
+STAGE_FUNCTION void replies_add_answer(struct stage *stage, struct text *out,
+                                       const struct answer *answer)
 {
     static const char *const errors[] = {
-        [ANSWER_TIMEOUT_ERROR] = "TimeoutError", [ANSWER_KEY_ERROR] = "KeyError",
-        [ANSWER_VALUE_ERROR] = "ValueError",     [ANSWER_RUNTIME_ERROR] = "RuntimeError",
+        [ANSWER_TIMEOUT_ERROR] = "TimeoutError",    [ANSWER_KEY_ERROR] = "KeyError",
+        [ANSWER_VALUE_ERROR] = "ValueError",        [ANSWER_RUNTIME_ERROR] = "RuntimeError",
         [ANSWER_P2P_ERROR] = "P2PConsistencyError",
     };
     switch (answer->kind) {
-    case ANSWER_NIL: text_add_cstr(out, "nil"); break;
-    case ANSWER_BOOL: text_add_cstr(out, answer->number != 0 ? "true" : "false"); break;
-    case ANSWER_INT: text_printf(out, "%lld", (long long)answer->number); break;
+    case ANSWER_NIL:
+        text_add_cstr(out, "nil");
+        break;
+    case ANSWER_BOOL:
+        text_add_cstr(out, answer->number != 0 ? "true" : "false");
+        break;
+    case ANSWER_INT:
+        text_printf(out, "%lld", (long long)answer->number);
+        break;
     case ANSWER_RECORDS:
         text_add_char(out, '[');
         replies_add_records(out, answer);
         text_add_char(out, ']');
         break;
-    case ANSWER_RECORD: replies_add_records(out, answer); break;
-    case ANSWER_DATASET: replies_add_dataset(out, answer); break;
-    case ANSWER_SHUFFLE: replies_add_shuffle(stage, out, answer->shuffle); break;
-    case ANSWER_OK: text_add_cstr(out, "OK"); break;
+    case ANSWER_RECORD:
+        replies_add_records(out, answer);
+        break;
+    case ANSWER_DATASET:
+        replies_add_dataset(out, answer);
+        break;
+    case ANSWER_SHUFFLE:
+        replies_add_shuffle(stage, out, answer->shuffle);
+        break;
+    case ANSWER_OK:
+        text_add_cstr(out, "OK");
+        break;
     default:
         text_printf(out, "%s(", errors[answer->kind]);
         replies_add_span(out, answer->text);
@@ -111,7 +127,8 @@ STAGE_FUNCTION const char *replies_of(struct stage *stage)
             text_add_cstr(&out, action->of.retired.retired ? " retired\n" : " kept\n");
         }
     }
-    struct span copy = arena_copy(&stage->arena, (struct span){(const uint8_t *)text_cstr(&out), out.size + 1});
+    struct span copy =
+        arena_copy(&stage->arena, (struct span){(const uint8_t *)text_cstr(&out), out.size + 1});
     text_fini(&out);
     return (const char *)copy.data;
 }

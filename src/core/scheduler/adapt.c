@@ -8,7 +8,7 @@
 #include "core/scheduler/occupancy.h"
 #include "core/scheduler/queue.h"
 
-#define SAMPLE 100u        /* waiting tasks looked at; the others are taken to be alike */
+#define SAMPLE 100u         /* waiting tasks looked at; the others are taken to be alike */
 #define MEMORY_FRACTION 0.6 /* of all workers' memory; with more in use, twice as many are wanted */
 #define TARGET_MAX 1e9
 
@@ -18,7 +18,8 @@ static double waiting_occupancy(const struct scheduler *s, uint64_t ready)
     double sum = 0;
     uint32_t seen = 0;
     uint32_t cursor = 0;
-    for (const struct task *task; seen < SAMPLE && (task = queue_next(s, &cursor)) != NULL; seen++) {
+    for (const struct task *task; seen < SAMPLE && (task = queue_next(s, &cursor)) != NULL;
+         seen++) {
         sum += prefix_duration(s, task->group->prefix);
     }
     for (uint32_t i = 0; seen < SAMPLE && i < s->unrunnable.count; i++) {

@@ -98,8 +98,8 @@ static bool has_running_holder(const struct scheduler *s, const struct task *tas
 
 /* Suggest what one result on the worker needs. *out_moving: it must be (or is being) copied elsewhere;
  * *out_stuck: and cannot. */
-static void retire_task(struct amm_run *run, struct task *task, const struct worker *worker, uint32_t *out_moving,
-                        uint32_t *out_stuck)
+static void retire_task(struct amm_run *run, struct task *task, const struct worker *worker,
+                        uint32_t *out_moving, uint32_t *out_stuck)
 {
     if ((task->flags & TASK_ACTOR) != 0) {
         return; /* a proxy: with the actor itself we would not be here */
@@ -139,19 +139,23 @@ static void retire(struct amm_run *run, struct retirement *retirement, struct st
     uint32_t moving = 0;
     uint32_t stuck = 0;
     for (uint32_t i = 0; i < worker->has_what.count; i++) {
-        retire_task(run, task_at(run->s, links_items(&worker->has_what)[i].other), worker, &moving, &stuck);
+        retire_task(run, task_at(run->s, links_items(&worker->has_what)[i].other), worker, &moving,
+                    &stuck);
     }
     if (stuck > 0) {
-        action_log(step, WARNING,
-                   "Tried retiring worker %.*s, but %u tasks could not be moved as there are no suitable "
-                   "workers to receive them. The worker will not be retired.",
-                   address_size, address, stuck);
+        action_log(
+            step, WARNING,
+            "Tried retiring worker %.*s, but %u tasks could not be moved as there are no suitable "
+            "workers to receive them. The worker will not be retired.",
+            address_size, address, stuck);
         retirement->no_recipients = true;
         retirement->is_active = false;
     } else if (moving > 0) {
-        action_log(step, INFO, "Retiring worker %.*s; %u keys are being moved away.", address_size, address, moving);
+        action_log(step, INFO, "Retiring worker %.*s; %u keys are being moved away.", address_size,
+                   address, moving);
     } else {
-        action_log(step, INFO, "Retiring worker %.*s; no unique keys need to be moved away.", address_size, address);
+        action_log(step, INFO, "Retiring worker %.*s; no unique keys need to be moved away.",
+                   address_size, address);
         retirement->is_active = false;
     }
 }
@@ -177,7 +181,7 @@ static void run_once(struct scheduler *s, bool temporary, struct step *step)
             retire(&run, retirement, step);
         }
     }
-    amm_run_enact(&run, step);
+    amm_run_enact(&run);
     amm_run_fini(&run);
 }
 
@@ -248,8 +252,8 @@ static void give_up(struct retirement *retirement, const struct worker *worker, 
     action_log(step, WARNING,
                "Could not retire worker '%.*s': unique data could not be moved to any other worker "
                "(stimulus_id='%.*s')",
-               (int)worker->address.size, (const char *)worker->address.data, (int)retirement->stimulus.size,
-               (const char *)retirement->stimulus.data);
+               (int)worker->address.size, (const char *)worker->address.data,
+               (int)retirement->stimulus.size, (const char *)retirement->stimulus.data);
 }
 
 /* The retirement at `place` is over. */
@@ -266,9 +270,9 @@ static void end(struct scheduler *s, uint32_t place, struct step *step)
     if (!retired) {
         give_up(&retirement, worker, step);
     } else if (worker != NULL) {
-        action_log(step, INFO, "Retired worker '%.*s' (stimulus_id='%.*s')", (int)worker->address.size,
-                   (const char *)worker->address.data, (int)retirement.stimulus.size,
-                   (const char *)retirement.stimulus.data);
+        action_log(step, INFO, "Retired worker '%.*s' (stimulus_id='%.*s')",
+                   (int)worker->address.size, (const char *)worker->address.data,
+                   (int)retirement.stimulus.size, (const char *)retirement.stimulus.data);
     }
     struct notice *notice = action_notice(step, NOTICE_RETIRED);
     notice->worker = retirement.worker;
@@ -301,8 +305,8 @@ static void poll(struct scheduler *s, struct step *step)
 }
 
 /* The worker takes nothing new from now on; its policy is set up. */
-static void begin(struct scheduler *s, struct worker *worker, const struct event_retire_begin *event,
-                  struct step *step)
+static void begin(struct scheduler *s, struct worker *worker,
+                  const struct event_retire_begin *event, struct step *step)
 {
     struct retirement retirement = {
         .worker = worker->id,

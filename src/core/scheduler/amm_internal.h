@@ -9,10 +9,10 @@
 struct retirement {
     worker_id worker;
     uint8_t former_status;
-    bool close, remove;   /* what the caller wants done afterwards */
-    bool is_active;       /* the policy still runs */
-    bool no_recipients;   /* its data has nowhere to go, or it holds actors */
-    bool is_temporary;    /* the manager does not run by itself: an interval of their own */
+    bool close, remove; /* what the caller wants done afterwards */
+    bool is_active;     /* the policy still runs */
+    bool no_recipients; /* its data has nowhere to go, or it holds actors */
+    bool is_temporary;  /* the manager does not run by itself: an interval of their own */
     uint64_t request;
     struct span stimulus; /* owned */
     double poll_due;
@@ -20,8 +20,8 @@ struct retirement {
 
 struct amm {
     bool is_running;
-    double due;           /* of the next run */
-    double temporary_due; /* of the next run for temporary retirements */
+    double due;                                /* of the next run */
+    double temporary_due;                      /* of the next run for temporary retirements */
     struct VEC(struct retirement) retirements; /* in order of arrival */
 };
 
@@ -33,23 +33,24 @@ struct amm_pending {
         worker_id worker;
         bool drop;
         struct amm_choice *next;
-    } *choices, *last_choice;
+    } * choices, *last_choice;
 };
 
 struct amm_run {
     struct scheduler *s;
-    struct arena *arena;
+    struct step *step;
+    struct arena *arena;                    /* the step's */
     struct VEC(struct amm_pending) pending; /* in order of suggestion */
     struct id_map pending_of;               /* task → place */
     int64_t *memory;                        /* by worker id, what is decided included */
-    struct heap by_memory;                  /* running workers, least memory first; made on first use */
-    uint32_t *heap_place;                   /* by worker id */
+    struct heap by_memory; /* running workers, least memory first; made on first use */
+    uint32_t *heap_place;  /* by worker id */
     bool has_heap;
 };
 
 void amm_run_init(struct amm_run *run, struct scheduler *s, struct step *step);
 /* Tell the workers. */
-void amm_run_enact(struct amm_run *run, struct step *step);
+void amm_run_enact(struct amm_run *run);
 void amm_run_fini(struct amm_run *run);
 /* Suggest one more replica of the task anywhere. The worker that shall get it; WORKER_NONE: rejected. */
 worker_id amm_replicate(struct amm_run *run, struct task *task);

@@ -20,7 +20,7 @@ static int64_t memory_of(const struct scheduler *s, worker_id worker)
 
 void amm_run_init(struct amm_run *run, struct scheduler *s, struct step *step)
 {
-    *run = (struct amm_run){.s = s, .arena = &step->arena};
+    *run = (struct amm_run){.s = s, .step = step, .arena = &step->arena};
     run->memory = arena_array(run->arena, int64_t, s->workers.count);
     for (uint32_t i = 0; i < s->workers_sorted.count; i++) {
         worker_id worker = s->workers_sorted.items[i];
@@ -185,7 +185,8 @@ static bool drops_sooner(const struct amm_run *run, const struct worker *a, cons
     return a->rank < b->rank;
 }
 
-static struct candidates find_candidates(const struct amm_run *run, const struct task *task, worker_id only)
+static struct candidates find_candidates(const struct amm_run *run, const struct task *task,
+                                         worker_id only)
 {
     const struct scheduler *s = run->s;
     const struct amm_pending *pending = amm_pending_find(run, task);
@@ -252,7 +253,8 @@ static struct by_worker sort_by_worker(const struct amm_run *run, bool drop)
     for (int pass = 0; pass < 2; pass++) { /* count, then fill */
         for (uint32_t i = 0; i < run->pending.count; i++) {
             const struct amm_pending *pending = &run->pending.items[i];
-            for (const struct amm_choice *choice = pending->choices; choice != NULL; choice = choice->next) {
+            for (const struct amm_choice *choice = pending->choices; choice != NULL;
+                 choice = choice->next) {
                 if (choice->drop != drop) {
                     continue;
                 }
@@ -274,38 +276,39 @@ static struct by_worker sort_by_worker(const struct amm_run *run, bool drop)
     return by;
 }
 
-static void note(struct amm_run *run, struct step *step, worker_id worker, const task_id *tasks, uint32_t count,
+static void note(struct amm_run *run, worker_id worker, const task_id *tasks, uint32_t count,
                  bool acquire)
 {
     struct span *keys = arena_array(run->arena, struct span, count);
     for (uint32_t i = 0; i < count; i++) {
         keys[i] = task_at(run->s, tasks[i])->key;
     }
-    struct notice *notice = action_notice(step, NOTICE_REPLICATE);
+    struct notice *notice = action_notice(run->step, NOTICE_REPLICATE);
     notice->worker = worker;
     notice->keys = (struct span_list){keys, count};
     notice->flag = acquire;
 }
 
-void amm_run_enact(struct amm_run *run, struct step *step)
+void amm_run_enact(struct amm_run *run)
 {
     if (run->pending.count == 0) {
         return;
     }
     struct scheduler *s = run->s;
+    struct step *step = run->step;
     struct span former = step->stimulus;
     step->stimulus = stimulus_make(step, "active_memory_manager");
     struct by_worker acquire = sort_by_worker(run, false);
     for (uint32_t i = 0; i < acquire.order_count; i++) {
         worker_id id = acquire.order[i];
         replicas_request_acquire(s, worker_at(s, id), acquire.tasks[id], acquire.counts[id], step);
-        note(run, step, id, acquire.tasks[id], acquire.counts[id], true);
+        note(run, id, acquire.tasks[id], acquire.counts[id], true);
     }
     struct by_worker drop = sort_by_worker(run, true);
     for (uint32_t i = 0; i < drop.order_count; i++) {
         worker_id id = drop.order[i];
         replicas_request_remove(s, worker_at(s, id), drop.tasks[id], drop.counts[id], step);
-        note(run, step, id, drop.tasks[id], drop.counts[id], false);
+        note(run, id, drop.tasks[id], drop.counts[id], false);
     }
     step->stimulus = former;
 }

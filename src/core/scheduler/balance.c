@@ -10,13 +10,16 @@
 #include "core/scheduler/replicas.h"
 #include "core/scheduler/view.h"
 
-/* The workers of a scope that are still there; all of `otherwise` if it names none. By address if those are. */
+/* The workers of a scope that are still there; if it names none, all (or all running ones) by address. */
 static uint32_t scope_workers(const struct scheduler *s, const struct balance_scope *scope,
-                              const worker_id *otherwise, uint32_t otherwise_count, worker_id **out_workers,
-                              struct arena *arena)
+                              bool running_only, worker_id **out_workers, struct arena *arena)
 {
-    const worker_id *from = scope->workers == NULL ? otherwise : scope->workers;
-    uint32_t from_count = scope->workers == NULL ? otherwise_count : scope->worker_count;
+    const worker_id *from = running_only ? s->running.items : s->workers_sorted.items;
+    uint32_t from_count = running_only ? s->running.count : s->workers_sorted.count;
+    if (scope->workers != NULL) {
+        from = scope->workers;
+        from_count = scope->worker_count;
+    }
     *out_workers = arena_array(arena, worker_id, from_count);
     uint32_t count = 0;
     for (uint32_t i = 0; i < from_count; i++) {
@@ -89,7 +92,8 @@ static void parties_init(struct parties *parties, uint32_t count_max, struct are
     heap_init(&parties->heap, parties, party_before, party_set_place);
 }
 
-static void party_add(struct parties *parties, const struct worker *worker, int64_t bytes_max, int64_t bytes_min)
+static void party_add(struct parties *parties, const struct worker *worker, int64_t bytes_max,
+                      int64_t bytes_min)
 {
     parties->items[parties->count] = (struct party){
         .worker = worker, .bytes_max = bytes_max, .bytes_min = bytes_min, .place = HEAP_NOWHERE};
@@ -112,7 +116,8 @@ static void classify(struct rebalance *r, const struct worker *worker, int64_t m
     double limit = (double)worker->memory_limit;
     int64_t half_gap = worker->memory_limit > 0 ? (int64_t)(config->rebalance_half_gap * limit) : 0;
     double sender_min = worker->memory_limit > 0 ? config->rebalance_sender_min * limit : 0;
-    double recipient_max = worker->memory_limit > 0 ? config->rebalance_recipient_max * limit : INFINITY;
+    double recipient_max =
+        worker->memory_limit > 0 ? config->rebalance_recipient_max * limit : INFINITY;
     if (worker->has_what.count > 0 && memory >= mean + half_gap && (double)memory >= sender_min) {
         party_add(&r->senders, worker, mean - memory, mean - memory + half_gap);
     } else if (memory < mean - half_gap && (double)memory < recipient_max) {
@@ -120,7 +125,8 @@ static void classify(struct rebalance *r, const struct worker *worker, int64_t m
     }
 }
 
-static void find_parties(struct rebalance *r, const worker_id *workers, uint32_t count, struct arena *arena)
+static void find_parties(struct rebalance *r, const worker_id *workers, uint32_t count,
+                         struct arena *arena)
 {
     parties_init(&r->senders, count, arena);
     parties_init(&r->recipients, count, arena);
@@ -130,7 +136,8 @@ static void find_parties(struct rebalance *r, const worker_id *workers, uint32_t
         struct worker_view view;
         bool known = view_worker(r->s, workers[i], &view);
         ASSERT(known);
-        memory[i] = view_memory_measure(&view.memory, (enum memory_measure)r->s->config.rebalance_measure);
+        memory[i] =
+            view_memory_measure(&view.memory, (enum memory_measure)r->s->config.rebalance_measure);
         sum += memory[i];
     }
     for (uint32_t i = 0; i < count; i++) {
@@ -200,8 +207,7 @@ struct balance_plan balance_rebalance(const struct scheduler *s, const struct ba
                                       struct arena *arena)
 {
     worker_id *workers;
-    uint32_t count =
-        scope_workers(s, scope, s->workers_sorted.items, s->workers_sorted.count, &workers, arena);
+    uint32_t count = scope_workers(s, scope, false, &workers, arena);
     if (count == 0) {
         return (struct balance_plan){0};
     }
@@ -238,8 +244,8 @@ static void choose_some(worker_id *items, uint32_t item_count, uint32_t count, s
 }
 
 /* Those of `workers` that hold the task, or do not. */
-static uint32_t split_holders(const struct task *task, const worker_id *workers, uint32_t count, bool holds,
-                              worker_id *out_workers)
+static uint32_t split_holders(const struct task *task, const worker_id *workers, uint32_t count,
+                              bool holds, worker_id *out_workers)
 {
     uint32_t found = 0;
     for (uint32_t i = 0; i < count; i++) {
@@ -250,12 +256,13 @@ static uint32_t split_holders(const struct task *task, const worker_id *workers,
     return found;
 }
 
-struct balance_plan balance_replicate(const struct scheduler *s, const struct balance_scope *scope, uint32_t n,
-                                      uint32_t branching, struct prng *prng, struct arena *arena)
+struct balance_plan balance_replicate(const struct scheduler *s, const struct balance_scope *scope,
+                                      uint32_t n, uint32_t branching, struct prng *prng,
+                                      struct arena *arena)
 {
     ASSERT(branching > 0);
     worker_id *workers;
-    uint32_t count = scope_workers(s, scope, s->running.items, s->running.count, &workers, arena);
+    uint32_t count = scope_workers(s, scope, true, &workers, arena);
     worker_id *others = arena_array(arena, worker_id, count);
     struct move_list moves = {.arena = arena};
     for (uint32_t i = 0; i < scope->task_count; i++) {
@@ -276,11 +283,11 @@ struct balance_plan balance_replicate(const struct scheduler *s, const struct ba
     return (struct balance_plan){.moves = moves.items, .count = moves.count};
 }
 
-struct balance_plan balance_surplus(const struct scheduler *s, const struct balance_scope *scope, uint32_t n,
-                                    struct prng *prng, struct arena *arena)
+struct balance_plan balance_surplus(const struct scheduler *s, const struct balance_scope *scope,
+                                    uint32_t n, struct prng *prng, struct arena *arena)
 {
     worker_id *workers;
-    uint32_t count = scope_workers(s, scope, s->running.items, s->running.count, &workers, arena);
+    uint32_t count = scope_workers(s, scope, true, &workers, arena);
     worker_id *holders = arena_array(arena, worker_id, count);
     struct move_list moves = {.arena = arena};
     for (uint32_t i = 0; i < scope->task_count; i++) {

@@ -12,13 +12,15 @@
 struct task;
 
 struct balance_move {
-    worker_id sender, recipient; /* sender 0: recipient chooses among the holders; recipient 0: just dropped */
+    worker_id sender,
+        recipient; /* sender 0: recipient chooses among the holders; recipient 0: just dropped */
     const struct task *task;
 };
 struct balance_plan {
     const struct balance_move *moves; /* in the arena */
     uint32_t count;
-    uint32_t sender_count, recipient_count; /* rebalance: workers above and below the mean, for its event */
+    uint32_t sender_count,
+        recipient_count; /* rebalance: workers above and below the mean, for its event */
 };
 
 /* Tasks and workers a plan is about. Workers that are gone are skipped. */
@@ -34,22 +36,25 @@ struct balance_plan balance_rebalance(const struct scheduler *s, const struct ba
                                       struct arena *arena);
 /* One round of replicating the tasks to `n` of the workers (NULL: the running ones), each holder giving at
  * most `branching` copies a round. An empty plan: done. Tasks that nobody holds are skipped. */
-struct balance_plan balance_replicate(const struct scheduler *s, const struct balance_scope *scope, uint32_t n,
-                                      uint32_t branching, struct prng *prng, struct arena *arena);
+struct balance_plan balance_replicate(const struct scheduler *s, const struct balance_scope *scope,
+                                      uint32_t n, uint32_t branching, struct prng *prng,
+                                      struct arena *arena);
 /* Surplus replicas to delete so that each task keeps `n` among the workers. sender: who loses it. */
-struct balance_plan balance_surplus(const struct scheduler *s, const struct balance_scope *scope, uint32_t n,
-                                    struct prng *prng, struct arena *arena);
+struct balance_plan balance_surplus(const struct scheduler *s, const struct balance_scope *scope,
+                                    uint32_t n, struct prng *prng, struct arena *arena);
 
 struct close_request {
-    double memory_ratio;         /* NaN: not given */
-    int64_t n, minimum, target;  /* −1: not given; a negative target minus workers counts as n = 0 */
-    const struct span *group_of; /* by place among sorted workers: its group (any bytes); NULL: each alone */
+    double memory_ratio;        /* NaN: not given */
+    int64_t n, minimum, target; /* −1: not given; a negative target minus workers counts as n = 0 */
+    const struct span
+        *group_of; /* by place among sorted workers: its group (any bytes); NULL: each alone */
 };
 /* What workers_to_close() means without arguments. */
 #define CLOSE_REQUEST_DEFAULT                                                                      \
     ((struct close_request){.memory_ratio = NAN, .n = -1, .minimum = -1, .target = -1})
 /* Workers that can be closed without loss, in the arena; count in *out_count. */
-const worker_id *balance_workers_to_close(const struct scheduler *s, const struct close_request *request,
-                                          struct arena *arena, uint32_t *out_count);
+const worker_id *balance_workers_to_close(const struct scheduler *s,
+                                          const struct close_request *request, struct arena *arena,
+                                          uint32_t *out_count);
 
 #endif

@@ -80,8 +80,8 @@ static void forget_place(void *context, uint32_t id, uint32_t place)
     (void)place; /* only the first is ever removed */
 }
 
-static void make_plan(const struct scheduler *s, const struct close_request *request, struct close_plan *plan,
-                      struct arena *arena)
+static void make_plan(const struct scheduler *s, const struct close_request *request,
+                      struct close_plan *plan, struct arena *arena)
 {
     *plan = (struct close_plan){0};
     const uint32_t *group_of = find_groups(s, request, plan, arena);
@@ -136,8 +136,9 @@ static struct close_rule rule_of(const struct scheduler *s, const struct close_r
     return rule;
 }
 
-const worker_id *balance_workers_to_close(const struct scheduler *s, const struct close_request *request,
-                                          struct arena *arena, uint32_t *out_count)
+const worker_id *balance_workers_to_close(const struct scheduler *s,
+                                          const struct close_request *request, struct arena *arena,
+                                          uint32_t *out_count)
 {
     *out_count = 0;
     struct close_rule rule = rule_of(s, request);
@@ -161,7 +162,8 @@ const worker_id *balance_workers_to_close(const struct scheduler *s, const struc
         limit -= (double)group->limit;
         bool is_allowed = (rule.has_n && then >= rule.target) ||
                           (!isnan(rule.memory_ratio) && limit >= rule.memory_ratio * total);
-        if ((!rule.has_n && group->is_busy) || (rule.minimum > 0 && then < rule.minimum) || !is_allowed) {
+        if ((!rule.has_n && group->is_busy) || (rule.minimum > 0 && then < rule.minimum) ||
+            !is_allowed) {
             break;
         }
         memcpy(&closing[*out_count], &plan.workers[group->first], group->count * sizeof *closing);

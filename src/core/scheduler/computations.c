@@ -64,7 +64,8 @@ static void pack(struct computation *computation)
             continue;
         }
         computation->gone_count += group->size;
-        computation->gone_stop = group->stop > computation->gone_stop ? group->stop : computation->gone_stop;
+        computation->gone_stop =
+            group->stop > computation->gone_stop ? group->stop : computation->gone_stop;
         id_map_remove(&computation->has_group, group->id);
         group_unref(group);
     }
@@ -113,7 +114,8 @@ static struct computation *begin(struct scheduler *s)
     return computation;
 }
 
-void computations_graph(struct scheduler *s, const struct graph_info *graph, const task_id *touched, uint32_t count)
+void computations_graph(struct scheduler *s, const struct graph_info *graph, const task_id *touched,
+                        uint32_t count)
 {
     uint32_t known = s->computations->all.count;
     bool goes_on = known > 0 && !groups_all_done(s);
@@ -145,7 +147,9 @@ bool computations_at(const struct scheduler *s, uint32_t index, struct computati
     *out = (struct computation_view){
         .id = span_of(computation->id, sizeof computation->id),
         .start = computation->start,
-        .stop = computation->groups.count == 0 && computation->gone_count == 0 ? -1 : computation->gone_stop,
+        .stop = computation->groups.count == 0 && computation->gone_count == 0
+                    ? -1
+                    : computation->gone_stop,
         .code = computation->code.items,
         .code_count = computation->code.count,
         .groups = computation->groups.items,
@@ -160,9 +164,4 @@ bool computations_at(const struct scheduler *s, uint32_t index, struct computati
         }
     }
     return true;
-}
-
-struct span computations_group_name(const struct group *group)
-{
-    return group->name;
 }

@@ -13,20 +13,20 @@ struct computations *computations_create(const struct scheduler_config *config);
 void computations_destroy(struct computations *computations);
 /* A new graph: reuse the last computation if work is unfinished, else begin one. Then note its groups.
  * Called before any of its tasks moves. */
-void computations_graph(struct scheduler *s, const struct graph_info *graph, const task_id *touched, uint32_t count);
+void computations_graph(struct scheduler *s, const struct graph_info *graph, const task_id *touched,
+                        uint32_t count);
 struct computation_view {
-    struct span id;            /* uuid */
-    double start, stop;        /* stop −1: it has no groups */
-    struct blob *const *code;  /* msgpack lists of source codes */
+    struct span id;           /* uuid */
+    double start, stop;       /* stop −1: it has no groups */
+    struct blob *const *code; /* msgpack lists of source codes */
     uint32_t code_count;
-    struct group *const *groups; /* those of a long computation that are forgotten are left out, not their counts */
+    struct group *const
+        *groups; /* those of a long computation that are forgotten are left out, not their counts */
     uint32_t group_count;
     uint64_t state_counts[TASK_STATE_COUNT];
 };
 uint32_t computations_count(const struct scheduler *s);
 /* `index` 0: the oldest kept. O(its groups). */
 bool computations_at(const struct scheduler *s, uint32_t index, struct computation_view *out);
-/* The name of one of its groups, as text. */
-struct span computations_group_name(const struct group *group);
 
 #endif

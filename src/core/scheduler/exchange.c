@@ -53,23 +53,22 @@ void exchange_destroy(struct exchange *exchange)
 
 struct span exchange_client_name(const char *kind, struct span name, struct step *step)
 {
-    struct span text = key_as_text(name, &step->arena);
-    size_t kind_size = strlen(kind);
-    char *made = arena_alloc(&step->arena, kind_size + 1 + text.size);
-    memcpy(made, kind, kind_size);
-    made[kind_size] = '-';
-    if (text.size > 0) {
-        memcpy(made + kind_size + 1, text.data, text.size);
-    }
-    return span_of(made, kind_size + 1 + text.size);
+    struct span shown = key_as_text(name, &step->arena);
+    struct text text = {0};
+    text_printf(&text, "%s-%.*s", kind, (int)shown.size, (const char *)shown.data);
+    struct span made = arena_copy(&step->arena, text_span(&text));
+    text_fini(&text);
+    return made;
 }
 
-void exchange_desire(struct scheduler *s, struct span client_name, struct span key, struct step *step)
+void exchange_desire(struct scheduler *s, struct span client_name, struct span key,
+                     struct step *step)
 {
     client_desires(s, client_get_or_pseudo(s, client_name), &key, 1, step);
 }
 
-void exchange_release(struct scheduler *s, struct span client_name, struct span key, struct step *step)
+void exchange_release(struct scheduler *s, struct span client_name, struct span key,
+                      struct step *step)
 {
     struct client *client = client_find_name(s, client_name);
     if (client != NULL) {
@@ -95,7 +94,8 @@ void exchange_used(struct exchange *exchange, struct blob *data)
     }
 }
 
-struct record exchange_record(struct scheduler *s, struct span key, struct blob *data, struct step *step)
+struct record exchange_record(struct scheduler *s, struct span key, struct blob *data,
+                              struct step *step)
 {
     if (key.size == 0) {
         return (struct record){.data = data};
@@ -121,21 +121,21 @@ void exchange_reply_timeout(struct step *step, uint64_t request, struct span tex
 
 /* ---- keys that are not known yet ---- */
 
-void exchange_await_key(struct scheduler *s, uint64_t request, struct span name, struct span key, uint32_t purpose,
-                        double deadline)
+void exchange_await_key(struct scheduler *s, const struct exchange_put *put, uint32_t purpose)
 {
     bool added;
-    struct map_entry *entry = map_put(&s->exchange->key_lines, key, &added);
+    struct map_entry *entry = map_put(&s->exchange->key_lines, put->key, &added);
     if (added) {
         struct key_line *made = mem_zalloc(1, sizeof *made);
-        made->key = span_own(key);
+        made->key = span_own(put->key);
         made->line.kind = LINE_KEY;
         made->line.owner = made;
         entry->value.pointer = made;
     }
     struct key_line *line = entry->value.pointer;
-    struct waiter *waiter = waiting_add(&s->exchange->waiting, &line->line, request, s->now, deadline);
-    waiter->text = span_own(name);
+    struct waiter *waiter =
+        waiting_add(&s->exchange->waiting, &line->line, put->request, s->now, put->deadline);
+    waiter->text = span_own(put->name);
     waiter->number = purpose;
 }
 
@@ -160,15 +160,18 @@ static void serve_key(struct scheduler *s, struct key_line *line, struct step *s
 {
     while (line->line.first != NULL) {
         struct waiter *waiter = line->line.first;
-        uint64_t request = waiter->request;
-        double deadline = waiter->deadline;
+        struct exchange_put put = {
+            .request = waiter->request,
+            .name = arena_copy(&step->arena, waiter->text),
+            .key = line->key,
+            .deadline = waiter->deadline,
+        };
         uint32_t purpose = waiter->number;
-        struct span name = arena_copy(&step->arena, waiter->text);
         waiting_end(&s->exchange->waiting, waiter);
         if (purpose == KEY_FOR_QUEUE) {
-            shelf_put_known(s, request, name, line->key, deadline, step);
+            shelf_put_known(s, &put, step);
         } else {
-            variable_set_known(s, request, name, line->key, step);
+            variable_set_known(s, &put, step);
         }
     }
     forget_unused(s->exchange, line);
@@ -248,7 +251,8 @@ static void timed_out(struct scheduler *s, struct waiter *waiter, struct step *s
     if (waiter->line->kind == LINE_KEY) {
         struct key_line *line = waiter->line->owner;
         struct span key = key_as_text(line->key, &step->arena);
-        text_printf(&text, "Task %.*s unknown to scheduler.", (int)key.size, (const char *)key.data);
+        text_printf(&text, "Task %.*s unknown to scheduler.", (int)key.size,
+                    (const char *)key.data);
     }
     exchange_reply_timeout(step, waiter->request, text_span(&text));
     text_fini(&text);
@@ -261,7 +265,8 @@ void exchange_tick(struct scheduler *s, struct step *step)
     if (s->exchange->key_came) {
         serve_keys(s, step);
     }
-    for (struct waiter *waiter; (waiter = waiting_expired(&s->exchange->waiting, s->now)) != NULL;) {
+    for (struct waiter *waiter;
+         (waiter = waiting_expired(&s->exchange->waiting, s->now)) != NULL;) {
         timed_out(s, waiter, step);
     }
 }

@@ -45,7 +45,8 @@ void datasets_fini(struct exchange *exchange)
 }
 
 /* Let go of the keys of `old` that are not among `kept`. */
-static void release_others(struct scheduler *s, const struct dataset *old, struct span_list kept, struct step *step)
+static void release_others(struct scheduler *s, const struct dataset *old, struct span_list kept,
+                           struct step *step)
 {
     struct map names = {0};
     for (uint32_t i = 0; i < kept.count; i++) {
@@ -85,7 +86,8 @@ static void put(struct scheduler *s, const struct event_publish_put *event, stru
         text_fini(&text);
         return;
     }
-    struct client *client = client_get_or_pseudo(s, exchange_client_name("published", event->name, step));
+    struct client *client =
+        client_get_or_pseudo(s, exchange_client_name("published", event->name, step));
     client_desires(s, client, event->keys.items, event->keys.count, step);
     if (dataset == NULL) {
         dataset = mem_zalloc(1, sizeof *dataset);
@@ -102,7 +104,8 @@ static void put(struct scheduler *s, const struct event_publish_put *event, stru
     action_reply_nil(step, event->request);
 }
 
-static void delete_dataset(struct scheduler *s, const struct event_publish_delete *event, struct step *step)
+static void delete_dataset(struct scheduler *s, const struct event_publish_delete *event,
+                           struct step *step)
 {
     struct dataset *dataset = find(s, event->name);
     if (dataset != NULL) {

@@ -21,8 +21,9 @@ struct shelf {
     int64_t creators; /* clients that use it; 0: gone, but for its futures on their way */
     int64_t maxsize;  /* 0: as many as come */
     struct item_list items;
-    uint32_t head;       /* the next to take */
-    struct map on_way;   /* key → how many of it are here, waiting to be put, or taken and not confirmed */
+    uint32_t head; /* the next to take */
+    struct map
+        on_way; /* key → how many of it are here, waiting to be put, or taken and not confirmed */
     struct waiter_line getters, putters;
 };
 
@@ -147,15 +148,17 @@ static struct record give_away(struct scheduler *s, struct item item, struct ste
     return record;
 }
 
-static void reply_items(struct scheduler *s, uint64_t request, const struct item_list *items, bool as_list,
-                        struct step *step)
+static void reply_items(struct scheduler *s, uint64_t request, const struct item_list *items,
+                        bool as_list, struct step *step)
 {
+    ASSERT(items->items != NULL || items->count == 0);
     struct record *records = arena_array(&step->arena, struct record, items->count);
     for (uint32_t i = 0; i < items->count; i++) {
         records[i] = give_away(s, items->items[i], step);
     }
-    struct answer answer = {
-        .kind = as_list ? ANSWER_RECORDS : ANSWER_RECORD, .records = records, .record_count = items->count};
+    struct answer answer = {.kind = as_list ? ANSWER_RECORDS : ANSWER_RECORD,
+                            .records = records,
+                            .record_count = items->count};
     action_reply(step, request, &answer);
 }
 
@@ -249,56 +252,58 @@ static void create(struct scheduler *s, const struct event_queue_create *event, 
     action_reply_nil(step, event->request);
 }
 
-/* Put one item, waiting for room; takes over the data's reference. */
-static void put(struct scheduler *s, struct shelf *shelf, uint64_t request, struct span key, struct blob *data,
-                double deadline, struct step *step)
+/* Put one item, waiting for room; takes over the data's reference. An empty key: plain data. */
+static void put_item(struct scheduler *s, struct shelf *shelf, const struct exchange_put *put,
+                     struct blob *data, struct step *step)
 {
     if (!is_full(shelf)) {
-        vec_push(&shelf->items, (struct item){.data = data, .key = span_own(key)});
-        action_reply_nil(step, request);
+        vec_push(&shelf->items, (struct item){.data = data, .key = span_own(put->key)});
+        action_reply_nil(step, put->request);
         serve(s, shelf, step);
         return;
     }
-    struct waiter *waiter = waiting_add(&s->exchange->waiting, &shelf->putters, request, s->now, deadline);
-    waiter->text = span_own(key);
+    struct waiter *waiter =
+        waiting_add(&s->exchange->waiting, &shelf->putters, put->request, s->now, put->deadline);
+    waiter->text = span_own(put->key);
     waiter->data = data;
-    if (deadline <= s->now) {
-        exchange_reply_timeout(step, request, (struct span){0});
+    if (put->deadline <= s->now) {
+        exchange_reply_timeout(step, put->request, (struct span){0});
         shelf_give_up(s, waiter, step);
     }
 }
 
-void shelf_put_known(struct scheduler *s, uint64_t request, struct span name, struct span key, double deadline,
-                     struct step *step)
+void shelf_put_known(struct scheduler *s, const struct exchange_put *put, struct step *step)
 {
-    struct shelf *shelf = find_open(s, name);
+    struct shelf *shelf = find_open(s, put->name);
     if (shelf == NULL) {
-        exchange_reply_unknown(step, request, name);
+        exchange_reply_unknown(step, put->request, put->name);
         return;
     }
-    hold_key(s, shelf, key, step);
-    put(s, shelf, request, key, NULL, deadline, step);
+    hold_key(s, shelf, put->key, step);
+    put_item(s, shelf, put, NULL, step);
 }
 
 static void put_event(struct scheduler *s, const struct event_queue_put *event, struct step *step)
 {
+    struct exchange_put put = {event->request, event->name, event->key, event->deadline};
+    struct shelf *shelf = find_open(s, event->name);
     if (event->key.size > 0 && task_find(s, event->key) == NULL) {
-        exchange_await_key(s, event->request, event->name, event->key, KEY_FOR_QUEUE, event->deadline);
+        exchange_await_key(s, &put, KEY_FOR_QUEUE);
     } else if (event->key.size > 0) {
-        shelf_put_known(s, event->request, event->name, event->key, event->deadline, step);
-    } else if (find_open(s, event->name) == NULL) {
+        shelf_put_known(s, &put, step);
+    } else if (shelf == NULL) {
         exchange_reply_unknown(step, event->request, event->name);
     } else {
-        put(s, find(s, event->name), event->request, (struct span){0}, exchange_keep(event->data), event->deadline, step);
+        put_item(s, shelf, &put, exchange_keep(event->data), step);
     }
 }
 
 /* All that is there, at once. */
 static void get_all(struct scheduler *s, struct shelf *shelf, uint64_t request, struct step *step)
 {
-    struct item_list there = {.items = shelf->items.items + shelf->head, .count = item_count(shelf)};
-    if (shelf->items.items == NULL) {
-        there.items = NULL;
+    struct item_list there = {.count = item_count(shelf)};
+    if (there.count > 0) {
+        there.items = shelf->items.items + shelf->head;
     }
     reply_items(s, request, &there, true, step);
     shelf->items.count = 0;
@@ -317,8 +322,8 @@ static void get(struct scheduler *s, const struct event_queue_get *event, struct
         get_all(s, shelf, event->request, step);
         return;
     }
-    struct waiter *waiter =
-        waiting_add(&s->exchange->waiting, &shelf->getters, event->request, s->now, event->deadline);
+    struct waiter *waiter = waiting_add(&s->exchange->waiting, &shelf->getters, event->request,
+                                        s->now, event->deadline);
     if (event->batch > 0) {
         waiter->number = event->batch < UINT32_MAX ? (uint32_t)event->batch : UINT32_MAX;
         waiter->detail = mem_zalloc(1, sizeof(struct item_list));
@@ -361,7 +366,8 @@ static void release(struct scheduler *s, const struct event_queue_release *event
 }
 
 /* The client that took a future wants it itself now. */
-static void future_release(struct scheduler *s, const struct event_queue_future_release *event, struct step *step)
+static void future_release(struct scheduler *s, const struct event_queue_future_release *event,
+                           struct step *step)
 {
     struct client *client = client_find(s, event->client);
     if (client != NULL) {

@@ -16,7 +16,8 @@ struct token {
 struct unconfirmed {
     struct span key; /* owned */
     struct VEC(struct token) tokens;
-    bool release; /* the variable holds something else now: release it after the last confirmation */
+    bool
+        release; /* the variable holds something else now: release it after the last confirmation */
 };
 
 struct variable {
@@ -101,7 +102,8 @@ static struct unconfirmed *find_unconfirmed(struct variable *variable, struct sp
 }
 
 /* The variable no longer holds this future: now, or after the last confirmation. */
-static void release_key(struct scheduler *s, struct variable *variable, struct span key, struct step *step)
+static void release_key(struct scheduler *s, struct variable *variable, struct span key,
+                        struct step *step)
 {
     struct unconfirmed *unconfirmed = find_unconfirmed(variable, key);
     if (unconfirmed != NULL) {
@@ -128,8 +130,8 @@ static void finish_delete(struct scheduler *s, struct variable *variable, struct
 }
 
 /* All tokens of a future are confirmed. true: the variable itself is gone with it. */
-static bool all_confirmed(struct scheduler *s, struct variable *variable, struct unconfirmed *unconfirmed,
-                          struct step *step)
+static bool all_confirmed(struct scheduler *s, struct variable *variable,
+                          struct unconfirmed *unconfirmed, struct step *step)
 {
     struct unconfirmed done = *unconfirmed;
     vec_swap_remove(&variable->unconfirmed, (uint32_t)(unconfirmed - variable->unconfirmed.items));
@@ -142,15 +144,16 @@ static bool all_confirmed(struct scheduler *s, struct variable *variable, struct
         finish_delete(s, variable, step);
         return true;
     }
-    bool is_unused = !variable->is_set && variable->getters.count == 0 && variable->unconfirmed.count == 0;
+    bool is_unused =
+        !variable->is_set && variable->getters.count == 0 && variable->unconfirmed.count == 0;
     forget_unused(s, variable);
     return is_unused;
 }
 
 /* ---- reading ---- */
 
-static void answer(struct scheduler *s, struct variable *variable, uint64_t request, client_id reader,
-                   struct step *step)
+static void answer(struct scheduler *s, struct variable *variable, uint64_t request,
+                   client_id reader, struct step *step)
 {
     struct record record = exchange_record(s, variable->key, variable->data, step);
     if (variable->key.size > 0) {
@@ -188,8 +191,9 @@ static void get(struct scheduler *s, const struct event_variable_get *event, str
         exchange_reply_timeout(step, event->request, (struct span){0});
         return;
     }
-    struct waiter *waiter = waiting_add(&s->exchange->waiting, &get_or_make(s, event->name)->getters,
-                                        event->request, s->now, event->deadline);
+    struct waiter *waiter =
+        waiting_add(&s->exchange->waiting, &get_or_make(s, event->name)->getters, event->request,
+                    s->now, event->deadline);
     waiter->number = reader;
 }
 
@@ -203,8 +207,8 @@ void variable_give_up(struct scheduler *s, struct waiter *waiter)
 /* ---- writing ---- */
 
 /* The variable's new value; takes over the data's reference. Those who waited for a first one read it. */
-static void assign(struct scheduler *s, struct variable *variable, struct span key, struct blob *data,
-                   struct step *step)
+static void assign(struct scheduler *s, struct variable *variable, struct span key,
+                   struct blob *data, struct step *step)
 {
     struct span old_key = variable->key;
     exchange_used(s->exchange, variable->data);
@@ -222,35 +226,37 @@ static void assign(struct scheduler *s, struct variable *variable, struct span k
     }
 }
 
-void variable_set_known(struct scheduler *s, uint64_t request, struct span name, struct span key,
-                        struct step *step)
+void variable_set_known(struct scheduler *s, const struct exchange_put *put, struct step *step)
 {
-    struct variable *variable = get_or_make(s, name);
-    exchange_desire(s, client_name(variable, step), key, step);
-    assign(s, variable, key, NULL, step);
-    action_reply_nil(step, request);
+    struct variable *variable = get_or_make(s, put->name);
+    exchange_desire(s, client_name(variable, step), put->key, step);
+    assign(s, variable, put->key, NULL, step);
+    action_reply_nil(step, put->request);
 }
 
 static void set(struct scheduler *s, const struct event_variable_set *event, struct step *step)
 {
+    struct exchange_put put = {event->request, event->name, event->key, event->deadline};
     if (event->key.size > 0 && task_find(s, event->key) == NULL) {
-        exchange_await_key(s, event->request, event->name, event->key, KEY_FOR_VARIABLE, event->deadline);
+        exchange_await_key(s, &put, KEY_FOR_VARIABLE);
     } else if (event->key.size > 0) {
-        variable_set_known(s, event->request, event->name, event->key, step);
+        variable_set_known(s, &put, step);
     } else {
         assign(s, get_or_make(s, event->name), (struct span){0}, exchange_keep(event->data), step);
         action_reply_nil(step, event->request);
     }
 }
 
-static void confirm(struct scheduler *s, const struct event_variable_confirm *event, struct step *step)
+static void confirm(struct scheduler *s, const struct event_variable_confirm *event,
+                    struct step *step)
 {
     struct client *client = client_find(s, event->client);
     if (client != NULL) {
         client_desires(s, client, &event->key, 1, step);
     }
     struct variable *variable = find(s, event->name);
-    struct unconfirmed *unconfirmed = variable == NULL ? NULL : find_unconfirmed(variable, event->key);
+    struct unconfirmed *unconfirmed =
+        variable == NULL ? NULL : find_unconfirmed(variable, event->key);
     if (unconfirmed == NULL) {
         return;
     }
@@ -265,7 +271,8 @@ static void confirm(struct scheduler *s, const struct event_variable_confirm *ev
     }
 }
 
-static void delete_variable(struct scheduler *s, const struct event_variable_delete *event, struct step *step)
+static void delete_variable(struct scheduler *s, const struct event_variable_delete *event,
+                            struct step *step)
 {
     struct variable *variable = find(s, event->name);
     if (variable == NULL) {
@@ -279,7 +286,8 @@ static void delete_variable(struct scheduler *s, const struct event_variable_del
 }
 
 /* Tokens of a client that is gone count as confirmed. true: the variable is gone too. */
-static bool drop_tokens(struct scheduler *s, struct variable *variable, client_id client, struct step *step)
+static bool drop_tokens(struct scheduler *s, struct variable *variable, client_id client,
+                        struct step *step)
 {
     for (uint32_t i = variable->unconfirmed.count; i > 0; i--) {
         struct unconfirmed *unconfirmed = &variable->unconfirmed.items[i - 1];

@@ -67,7 +67,8 @@ static double running_for(const struct scheduler *s, const struct task *task)
 {
     const struct worker *worker = worker_at(s, task->processing_on);
     for (uint32_t i = 0; i < worker->executing.count; i++) {
-        if (worker->executing.items[i].task == task->id && worker->executing.items[i].serial == task->serial) {
+        if (worker->executing.items[i].task == task->id &&
+            worker->executing.items[i].serial == task->serial) {
             return worker->executing.items[i].seconds + fmax(0, s->now - worker->last_seen);
         }
     }
@@ -134,7 +135,8 @@ static void say_state(struct explaining *e, const struct task *task)
 static void explain_released(struct explaining *e, const struct task *task)
 {
     if ((task->flags & TASK_HAS_RUN_SPEC) == 0) {
-        say(e, "The scheduler has no code for it: it was scattered data that is lost, or its graph has not arrived.");
+        say(e, "The scheduler has no code for it: it was scattered data that is lost, or its graph "
+               "has not arrived.");
         explain_advise(e, "Scatter the data again, or submit the graph that defines it.");
         return;
     }
@@ -155,7 +157,8 @@ static void explain_queued(struct explaining *e, const struct task *task)
 {
     const struct scheduler *s = e->s;
     uint32_t rank = queue_rank(s, task);
-    text_printf(&e->summary, "It is ready and comes as number %u of %u in the queue of root tasks. ", rank,
+    text_printf(&e->summary,
+                "It is ready and comes as number %u of %u in the queue of root tasks. ", rank,
                 queue_count(s));
     if (s->running.count == 0) {
         say(e, "No worker is running.");
@@ -164,14 +167,18 @@ static void explain_queued(struct explaining *e, const struct task *task)
     }
     explain_add_count(&e->summary, s->running.count, "running worker");
     text_printf(&e->summary,
-                " with as many tasks at once as allowed: threads × %g (distributed.scheduler.worker-saturation).",
+                " with as many tasks at once as allowed: threads × %g "
+                "(distributed.scheduler.worker-saturation).",
                 s->config.worker_saturation);
-    explain_advise(e, "Nothing is wrong: it runs when its turn comes. More workers or threads make that sooner.");
+    explain_advise(
+        e,
+        "Nothing is wrong: it runs when its turn comes. More workers or threads make that sooner.");
     explain_advise(e, "To have it sooner than others, submit it with a higher `priority`.");
 }
 
 /* Bytes that its worker has still to fetch for it. */
-static int64_t bytes_to_fetch(const struct scheduler *s, const struct task *task, uint32_t *out_count)
+static int64_t bytes_to_fetch(const struct scheduler *s, const struct task *task,
+                              uint32_t *out_count)
 {
     int64_t bytes = 0;
     *out_count = 0;
@@ -205,7 +212,8 @@ static void explain_processing(struct explaining *e, const struct task *task)
     }
     if (worker->status == WORKER_PAUSED) {
         say(e, " That worker is paused: it starts nothing until memory is free.");
-        explain_advise(e, "Free memory on that worker (release futures, rebalance), or give it more.");
+        explain_advise(e,
+                       "Free memory on that worker (release futures, rebalance), or give it more.");
         return;
     }
     explain_advise(e, "It begins when its worker has a free thread; idle workers may steal it.");
@@ -406,7 +414,8 @@ static void explain_task(struct explaining *e, const struct task *task)
     if (task->extra != NULL && task->extra->death_count > 0 && task->state != TASK_ERRED) {
         say(e, " ");
         explain_add_count(&e->summary, task->extra->suspicious, "worker");
-        text_printf(&e->summary, " died with it; at more than %u it fails.", e->s->config.allowed_failures);
+        text_printf(&e->summary, " died with it; at more than %u it fails.",
+                    e->s->config.allowed_failures);
     }
 }
 

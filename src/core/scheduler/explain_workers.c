@@ -99,8 +99,8 @@ static const char *status_reason(const struct worker *worker)
 }
 
 /* Why the rules keep the task from this worker; empty: they do not. */
-static struct span reason_of(struct explaining *e, const struct restrictions *rules, struct span_list hosts,
-                             const struct worker *worker)
+static struct span reason_of(struct explaining *e, const struct restrictions *rules,
+                             struct span_list hosts, const struct worker *worker)
 {
     struct text text = {0};
     const char *status = status_reason(worker);
@@ -137,7 +137,8 @@ uint32_t explain_workers(struct explaining *e, const struct task *task)
     for (uint32_t i = 0; i < count; i++) {
         const struct worker *worker = worker_at(s, s->workers_sorted.items[i]);
         struct span reason = reason_of(e, rules, hosts, worker);
-        workers[i] = (struct explain_worker){.worker = worker->id, .eligible = reason.size == 0, .reason = reason};
+        workers[i] = (struct explain_worker){
+            .worker = worker->id, .eligible = reason.size == 0, .reason = reason};
         eligible += reason.size == 0;
     }
     e->out.workers = workers;
@@ -148,7 +149,8 @@ uint32_t explain_workers(struct explaining *e, const struct task *task)
 /* ---- the rules in one sentence ---- */
 
 /* "needs GPU=2: tcp://… offers GPU=1 (free 0)" or "…: no worker offers it" */
-static void add_resource_rule(struct explaining *e, struct text *text, const struct resource *needed)
+static void add_resource_rule(struct explaining *e, struct text *text,
+                              const struct resource *needed)
 {
     const struct scheduler *s = e->s;
     text_add_cstr(text, "it needs ");
@@ -226,9 +228,11 @@ void explain_advise_rules(struct explaining *e, const struct task *task)
     const struct scheduler *s = e->s;
     const struct restrictions *rules = rules_of(task);
     if (s->workers_sorted.count == 0) {
-        explain_advise(e, "Start a worker: cluster.scale(1), or `dask worker <address of the scheduler>`.");
+        explain_advise(
+            e, "Start a worker: cluster.scale(1), or `dask worker <address of the scheduler>`.");
     } else if (s->running.count == 0) {
-        explain_advise(e, "Wait until a worker runs again, or add one; a paused worker needs memory freed.");
+        explain_advise(
+            e, "Wait until a worker runs again, or add one; a paused worker needs memory freed.");
     }
     struct text text = {0};
     if (rules->resource_count > 0) {
@@ -236,13 +240,16 @@ void explain_advise_rules(struct explaining *e, const struct task *task)
             text_add_cstr(&text, i == 0 ? "" : " ");
             add_amount(&text, rules->resources[i].name, rules->resources[i].amount);
         }
-        explain_advise(e, "Add a worker with `--resources \"%s\"`, or give one more: worker.set_resources().",
-                       text_cstr(&text));
+        explain_advise(
+            e, "Add a worker with `--resources \"%s\"`, or give one more: worker.set_resources().",
+            text_cstr(&text));
         text_clear(&text);
     }
     if (rules->worker_count + rules->host_count > 0) {
         add_places(&text, rules);
-        explain_advise(e, "Start a worker there (%s), or resubmit with allow_other_workers=True or other `workers`.",
+        explain_advise(e,
+                       "Start a worker there (%s), or resubmit with allow_other_workers=True or "
+                       "other `workers`.",
                        text_cstr(&text));
     }
     text_fini(&text);

@@ -69,7 +69,8 @@ static void wait(struct scheduler *s, const struct event_flag_wait *event, struc
         action_reply_bool(step, event->request, is_set);
         return;
     }
-    waiting_add(&s->locks->waiting, &get(s, event->name)->line, event->request, s->now, event->deadline);
+    waiting_add(&s->locks->waiting, &get(s, event->name)->line, event->request, s->now,
+                event->deadline);
 }
 
 static void set(struct scheduler *s, const struct event_flag_set *event, struct step *step)

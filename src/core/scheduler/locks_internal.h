@@ -11,7 +11,7 @@ enum { LINE_SEMAPHORE, LINE_MULTI_LOCK, LINE_FLAG };
 
 struct locks {
     struct waiting waiting;
-    struct map semaphores; /* name → struct semaphore */
+    struct map semaphores;  /* name → struct semaphore */
     struct map multi_locks; /* name → struct multi_lock; those that somebody holds or wants */
     struct map multi_users; /* id → struct multi_user */
     struct map flags;       /* name → struct flag; those that are set or waited for */

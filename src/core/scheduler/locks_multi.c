@@ -9,12 +9,12 @@
 #include "core/scheduler/pool.h"
 
 struct multi_lock {
-    struct span name; /* owned */
+    struct span name;                      /* owned */
     struct VEC(struct multi_user *) users; /* the first holds it */
 };
 
 struct multi_user {
-    struct span id; /* owned */
+    struct span id;                        /* owned */
     struct VEC(struct multi_lock *) locks; /* in whose lines it stands */
     uint32_t left;                         /* how many more it needs */
     struct waiter_line line;               /* its own request, while it waits */
@@ -67,7 +67,8 @@ void multi_locks_fini(struct locks *locks)
 }
 
 /* The user leaves the lock's line. If it was the first, the next one has the lock, and perhaps all it needs. */
-static void lock_leave(struct scheduler *s, struct multi_lock *lock, const struct multi_user *user, struct step *step)
+static void lock_leave(struct scheduler *s, struct multi_lock *lock, const struct multi_user *user,
+                       struct step *step)
 {
     uint32_t place = 0;
     while (lock->users.items[place] != user) {
@@ -113,7 +114,8 @@ void multi_lock_give_up(struct scheduler *s, struct waiter *waiter, struct step 
 }
 
 /* The named locks, each once, those with the shortest lines first. */
-static uint32_t sort_locks(struct scheduler *s, struct span_list names, struct multi_lock **out_locks)
+static uint32_t sort_locks(struct scheduler *s, struct span_list names,
+                           struct multi_lock **out_locks)
 {
     uint32_t count = 0;
     for (uint32_t i = 0; i < names.count; i++) {
@@ -154,17 +156,20 @@ static void refuse(struct step *step, uint64_t request, struct span id, const ch
     text_fini(&message);
 }
 
-static void acquire(struct scheduler *s, const struct event_multi_lock_acquire *event, struct step *step)
+static void acquire(struct scheduler *s, const struct event_multi_lock_acquire *event,
+                    struct step *step)
 {
     if (user_find(s, event->id) != NULL) {
-        refuse(step, event->request, event->id, "has asked for its locks already: release them first");
+        refuse(step, event->request, event->id,
+               "has asked for its locks already: release them first");
         return;
     }
     struct multi_lock **locks = arena_array(&step->arena, struct multi_lock *, event->locks.count);
     uint32_t count = sort_locks(s, event->locks, locks);
     if (event->wanted == 0 || event->wanted > count) {
         forget_unused(s, locks, count);
-        refuse(step, event->request, event->id, "must ask for at least one and at most all of its locks");
+        refuse(step, event->request, event->id,
+               "must ask for at least one and at most all of its locks");
         return;
     }
     struct multi_user *user = mem_zalloc(1, sizeof *user);
@@ -183,18 +188,21 @@ static void acquire(struct scheduler *s, const struct event_multi_lock_acquire *
         action_reply_bool(step, event->request, true);
         return;
     }
-    struct waiter *waiter = waiting_add(&s->locks->waiting, &user->line, event->request, s->now, event->deadline);
+    struct waiter *waiter =
+        waiting_add(&s->locks->waiting, &user->line, event->request, s->now, event->deadline);
     if (event->deadline <= s->now) {
         action_reply_bool(step, event->request, false);
         multi_lock_give_up(s, waiter, step);
     }
 }
 
-static void release(struct scheduler *s, const struct event_multi_lock_release *event, struct step *step)
+static void release(struct scheduler *s, const struct event_multi_lock_release *event,
+                    struct step *step)
 {
     struct multi_user *user = user_find(s, event->id);
     if (user == NULL) {
-        action_reply_error(step, event->request, ANSWER_KEY_ERROR, key_as_text(event->id, &step->arena));
+        action_reply_error(step, event->request, ANSWER_KEY_ERROR,
+                           key_as_text(event->id, &step->arena));
         return;
     }
     if (user->line.first != NULL) {

@@ -42,7 +42,8 @@ void semaphores_fini(struct locks *locks)
 }
 
 /* The name as Python's str() shows it, between two pieces of text. */
-static void log_name(struct step *step, uint32_t level, const char *before, struct span name, const char *after)
+static void log_name(struct step *step, uint32_t level, const char *before, struct span name,
+                     const char *after)
 {
     struct span text = key_as_text(name, &step->arena);
     action_log(step, level, "%s%.*s%s", before, (int)text.size, (const char *)text.data, after);
@@ -52,7 +53,8 @@ static void reply_unknown(struct step *step, uint64_t request, struct span name)
 {
     struct span text = key_as_text(name, &step->arena);
     struct text message = {0};
-    text_printf(&message, "Semaphore or Lock `%.*s` not known.", (int)text.size, (const char *)text.data);
+    text_printf(&message, "Semaphore or Lock `%.*s` not known.", (int)text.size,
+                (const char *)text.data);
     action_reply_error(step, request, ANSWER_RUNTIME_ERROR, text_span(&message));
     text_fini(&message);
 }
@@ -87,7 +89,8 @@ static void lease_remove(struct scheduler *s, struct semaphore *semaphore, struc
 /* _get_lease */
 static bool try_acquire(struct scheduler *s, struct semaphore *semaphore, struct span id)
 {
-    if (map_find(&semaphore->leases, id) == NULL && semaphore->leases.count >= semaphore->max_leases) {
+    if (map_find(&semaphore->leases, id) == NULL &&
+        semaphore->leases.count >= semaphore->max_leases) {
         return false;
     }
     lease_put(s, semaphore, id);
@@ -129,7 +132,8 @@ void semaphores_validate(struct scheduler *s, struct step *step)
         uint32_t before = semaphore->leases.count;
         uint32_t lease_cursor = 0;
         struct map_entry *lease;
-        while (semaphore->lease_timeout > 0 && (lease = map_next(&semaphore->leases, &lease_cursor)) != NULL) {
+        while (semaphore->lease_timeout > 0 &&
+               (lease = map_next(&semaphore->leases, &lease_cursor)) != NULL) {
             if (s->now - lease_seen(lease) > semaphore->lease_timeout) {
                 lease_remove(s, semaphore, lease->name);
                 semaphore->released_total++;
@@ -149,8 +153,8 @@ static void register_semaphore(struct scheduler *s, const struct event_semaphore
     struct semaphore *semaphore = find(s, event->name);
     if (semaphore != NULL && semaphore->max_leases != event->max_leases) {
         struct text message = {0};
-        text_printf(&message, "Inconsistent max leases: %lld, expected: %lld", (long long)event->max_leases,
-                    (long long)semaphore->max_leases);
+        text_printf(&message, "Inconsistent max leases: %lld, expected: %lld",
+                    (long long)event->max_leases, (long long)semaphore->max_leases);
         action_reply_error(step, event->request, ANSWER_VALUE_ERROR, text_span(&message));
         text_fini(&message);
         return;
@@ -159,7 +163,8 @@ static void register_semaphore(struct scheduler *s, const struct event_semaphore
         semaphore = mem_zalloc(1, sizeof *semaphore);
         semaphore->name = span_own(event->name);
         semaphore->max_leases = event->max_leases;
-        semaphore->lease_timeout = event->lease_timeout > 0 ? event->lease_timeout : 0; /* NaN: none */
+        semaphore->lease_timeout =
+            event->lease_timeout > 0 ? event->lease_timeout : 0; /* NaN: none */
         semaphore->line.kind = LINE_SEMAPHORE;
         semaphore->line.owner = semaphore;
         map_put(&s->locks->semaphores, event->name, NULL)->value.pointer = semaphore;
@@ -167,7 +172,8 @@ static void register_semaphore(struct scheduler *s, const struct event_semaphore
     action_reply_nil(step, event->request);
 }
 
-static void acquire(struct scheduler *s, const struct event_semaphore_acquire *event, struct step *step)
+static void acquire(struct scheduler *s, const struct event_semaphore_acquire *event,
+                    struct step *step)
 {
     struct semaphore *semaphore = find(s, event->name);
     if (semaphore == NULL) {
@@ -185,17 +191,20 @@ static void acquire(struct scheduler *s, const struct event_semaphore_acquire *e
     waiter->text = span_own(event->lease);
 }
 
-static void release(struct scheduler *s, const struct event_semaphore_release *event, struct step *step)
+static void release(struct scheduler *s, const struct event_semaphore_release *event,
+                    struct step *step)
 {
     struct semaphore *semaphore = find(s, event->name);
     action_reply_nil(step, event->request);
     if (semaphore == NULL) {
-        log_name(step, WARNING, "Tried to release Lock or Semaphore `", event->name, "` but it is not known.");
+        log_name(step, WARNING, "Tried to release Lock or Semaphore `", event->name,
+                 "` but it is not known.");
         return;
     }
     if (map_find(&semaphore->leases, event->lease) == NULL) {
         log_name(step, WARNING, "Tried to release Lock or Semaphore `", event->name,
-                 "` but it was already released. This can happen if the Lock or Semaphore timed out before.");
+                 "` but it was already released. This can happen if the Lock or Semaphore timed "
+                 "out before.");
         return;
     }
     lease_remove(s, semaphore, event->lease);
@@ -203,7 +212,8 @@ static void release(struct scheduler *s, const struct event_semaphore_release *e
     try_waiters(s, semaphore, step);
 }
 
-static void refresh(struct scheduler *s, const struct event_semaphore_refresh *event, struct step *step)
+static void refresh(struct scheduler *s, const struct event_semaphore_refresh *event,
+                    struct step *step)
 {
     struct semaphore *semaphore = find(s, event->name);
     action_reply_nil(step, event->request);
@@ -211,8 +221,10 @@ static void refresh(struct scheduler *s, const struct event_semaphore_refresh *e
         struct span id = event->leases.items[i];
         if (semaphore == NULL || map_find(&semaphore->leases, id) == NULL) {
             log_name(step, CRITICAL, "Refreshing an unknown lease ID for `", event->name,
-                     "`. This might be due to leases timing out and may cause overbooking of the semaphore! This "
-                     "is often caused by long-running GIL-holding in the task which acquired the lease.");
+                     "`. This might be due to leases timing out and may cause overbooking of the "
+                     "semaphore! This "
+                     "is often caused by long-running GIL-holding in the task which acquired the "
+                     "lease.");
         }
         if (semaphore != NULL) {
             lease_put(s, semaphore, id);
@@ -221,7 +233,8 @@ static void refresh(struct scheduler *s, const struct event_semaphore_refresh *e
 }
 
 /* Who still waits is told that there is nothing left to wait for (stock leaves them waiting for ever). */
-static void close_semaphore(struct scheduler *s, const struct event_semaphore_close *event, struct step *step)
+static void close_semaphore(struct scheduler *s, const struct event_semaphore_close *event,
+                            struct step *step)
 {
     struct semaphore *semaphore = find(s, event->name);
     action_reply_nil(step, event->request);
@@ -229,11 +242,13 @@ static void close_semaphore(struct scheduler *s, const struct event_semaphore_cl
         return;
     }
     if (semaphore->leases.count > 0) {
-        log_name(step, WARNING, "Closing semaphore ", event->name, " but there remain unreleased leases");
+        log_name(step, WARNING, "Closing semaphore ", event->name,
+                 " but there remain unreleased leases");
         s->locks->timed_leases -= semaphore->lease_timeout > 0 ? semaphore->leases.count : 0;
     }
     if (semaphore->line.count > 0) {
-        log_name(step, WARNING, "Closing semaphore ", event->name, " but there remain pending leases");
+        log_name(step, WARNING, "Closing semaphore ", event->name,
+                 " but there remain pending leases");
     }
     while (semaphore->line.first != NULL) {
         reply_unknown(step, semaphore->line.first->request, event->name);

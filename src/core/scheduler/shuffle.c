@@ -114,7 +114,9 @@ static struct shuffle *create(struct scheduler *s, const struct shuffle_info *in
     shuffle->is_array = info->is_array;
     shuffle->axis_count = info->axis_count;
     shuffle->axis_lengths =
-        info->axis_count == 0 ? NULL : mem_copy(info->axis_lengths, info->axis_count * sizeof *info->axis_lengths);
+        info->axis_count == 0
+            ? NULL
+            : mem_copy(info->axis_lengths, info->axis_count * sizeof *info->axis_lengths);
     shuffle->npartitions = info->npartitions;
     shuffles->all.items[shuffle->number - 1] = shuffle;
     map_put(&shuffles->by_id, shuffle->id, NULL)->value.pointer = shuffle;
@@ -248,14 +250,15 @@ static void deactivate(struct scheduler *s, struct shuffle *shuffle, struct step
     shuffle->participants.count = 0;
     span_disown(&shuffle->archived_by);
     shuffle->archived_by = span_own(step->stimulus);
-    action_log(step, WARNING, "Shuffle %.*s deactivated due to stimulus '%.*s'", (int)shuffle->id.size,
-               (const char *)shuffle->id.data, (int)step->stimulus.size, (const char *)step->stimulus.data);
+    action_log(step, WARNING, "Shuffle %.*s deactivated due to stimulus '%.*s'",
+               (int)shuffle->id.size, (const char *)shuffle->id.data, (int)step->stimulus.size,
+               (const char *)step->stimulus.data);
     unrestrict_outputs(s, shuffle);
 }
 
 /* "<before><shown><after>" in the arena. */
-static struct span message_about(const struct shuffle *shuffle, const char *before, const char *after,
-                                 struct step *step)
+static struct span message_about(const struct shuffle *shuffle, const char *before,
+                                 const char *after, struct step *step)
 {
     struct span name = shown(shuffle, step);
     struct text text = {0};
@@ -269,8 +272,9 @@ static struct span message_about(const struct shuffle *shuffle, const char *befo
 static bool is_part_of(const struct scheduler *s, const struct task *barrier, struct span key)
 {
     const struct task *task = task_find(s, key);
-    return task != NULL && (task == barrier || links_find(&barrier->dependencies, task->id) != LINK_NOT_FOUND ||
-                            links_find(&barrier->dependents, task->id) != LINK_NOT_FOUND);
+    return task != NULL &&
+           (task == barrier || links_find(&barrier->dependencies, task->id) != LINK_NOT_FOUND ||
+            links_find(&barrier->dependents, task->id) != LINK_NOT_FOUND);
 }
 
 /* Why the shuffle fails: the barrier's blame (set before it is released on its way to erred), or that of an
@@ -284,7 +288,8 @@ static const struct failure *failure_of(const struct scheduler *s, const struct 
     return failure;
 }
 
-static void note_failed(struct scheduler *s, struct shuffle *shuffle, const struct task *barrier, struct step *step)
+static void note_failed(struct scheduler *s, struct shuffle *shuffle, const struct task *barrier,
+                        struct step *step)
 {
     const struct failure *failure = failure_of(s, barrier);
     if (shuffle->has_failed || failure == NULL || !is_part_of(s, barrier, failure->key)) {
@@ -296,7 +301,8 @@ static void note_failed(struct scheduler *s, struct shuffle *shuffle, const stru
     notice->text2 = arena_copy(&step->arena, shuffle->id);
 }
 
-void shuffles_task_moved(struct scheduler *s, struct task *task, uint8_t start, uint8_t finish, struct step *step)
+void shuffles_task_moved(struct scheduler *s, struct task *task, uint8_t start, uint8_t finish,
+                         struct step *step)
 {
     (void)start;
     struct shuffle *shuffle = s->shuffles->all.items[task->extra->shuffle - 1];
@@ -328,7 +334,8 @@ static bool may_restart(const struct scheduler *s, const struct task *barrier)
         fine = fine && task_at(s, links_items(&barrier->dependents)[i].other)->state != TASK_ERRED;
     }
     for (uint32_t i = 0; i < barrier->dependencies.count; i++) {
-        fine = fine && task_at(s, links_items(&barrier->dependencies)[i].other)->state != TASK_ERRED;
+        fine =
+            fine && task_at(s, links_items(&barrier->dependencies)[i].other)->state != TASK_ERRED;
     }
     return fine;
 }
@@ -349,12 +356,12 @@ static void restart(struct scheduler *s, const struct shuffle *shuffle, struct s
     }
     transitions_run(s, step);
     queue_slots_maybe_opened(s, step);
-    action_log(step, WARNING, "Shuffle %.*s restarted due to stimulus '%.*s'", (int)id.size, (const char *)id.data,
-               (int)step->stimulus.size, (const char *)step->stimulus.data);
+    action_log(step, WARNING, "Shuffle %.*s restarted due to stimulus '%.*s'", (int)id.size,
+               (const char *)id.data, (int)step->stimulus.size, (const char *)step->stimulus.data);
 }
 
-static void lose_participant(struct scheduler *s, struct shuffle *shuffle, const struct worker *worker,
-                             struct step *step)
+static void lose_participant(struct scheduler *s, struct shuffle *shuffle,
+                             const struct worker *worker, struct step *step)
 {
     struct text before = {0};
     text_printf(&before, "Worker %.*s left during active ", (int)worker->address.size,
@@ -376,7 +383,8 @@ void shuffles_worker_removed(struct scheduler *s, struct worker *worker, struct 
     /* Also those that the moves of the worker's own tasks have ended. Restarting may end others. */
     for (uint32_t i = 0; i < shuffles->all.count; i++) {
         const struct shuffle *shuffle = shuffles->all.items[i];
-        if (shuffle != NULL && !shuffle->is_active && span_equal(shuffle->archived_by, step->stimulus)) {
+        if (shuffle != NULL && !shuffle->is_active &&
+            span_equal(shuffle->archived_by, step->stimulus)) {
             restart(s, shuffle, step);
         }
     }
@@ -384,13 +392,15 @@ void shuffles_worker_removed(struct scheduler *s, struct worker *worker, struct 
 
 /* ---- events ---- */
 
-static void reply_text(struct step *step, uint64_t request, enum answer_kind kind, struct text *text)
+static void reply_text(struct step *step, uint64_t request, enum answer_kind kind,
+                       struct text *text)
 {
     action_reply_error(step, request, kind, text_span(text));
     text_fini(text);
 }
 
-static void reply_run(struct shuffle *shuffle, uint64_t request, worker_id worker, struct step *step)
+static void reply_run(struct shuffle *shuffle, uint64_t request, worker_id worker,
+                      struct step *step)
 {
     if (!participates(shuffle, worker)) {
         vec_push(&shuffle->participants, worker);
@@ -413,15 +423,18 @@ static bool check_create(const struct shuffle *shuffle, const struct task *task,
     struct text text = {0};
     if (shuffle == NULL) {
         text_printf(&text,
-                    "Barrier task with key 'shuffle-barrier-%.*s' does not exist. This may be caused by task fusion "
-                    "during graph generation. Please let us know that you ran into this by leaving a comment at "
+                    "Barrier task with key 'shuffle-barrier-%.*s' does not exist. This may be "
+                    "caused by task fusion "
+                    "during graph generation. Please let us know that you ran into this by leaving "
+                    "a comment at "
                     "distributed#7816.",
                     (int)event->id.size, (const char *)event->id.data);
         reply_text(step, event->request, ANSWER_P2P_ERROR, &text);
         return false;
     }
     if (task == NULL) {
-        action_reply_error(step, event->request, ANSWER_KEY_ERROR, key_as_text(event->key, &step->arena));
+        action_reply_error(step, event->request, ANSWER_KEY_ERROR,
+                           key_as_text(event->key, &step->arena));
         return false;
     }
     if (task->state != TASK_PROCESSING) {
@@ -478,8 +491,9 @@ static void begin_run(struct scheduler *s, struct shuffle *shuffle, const struct
     participants_from_parts(s, shuffle);
     struct span key = key_as_repr(task->key, &step->arena);
     const struct worker *worker = worker_at(s, event->worker);
-    action_log(step, WARNING, "Shuffle %.*s initialized by task %.*s executed on worker %.*s", (int)shuffle->id.size,
-               (const char *)shuffle->id.data, (int)key.size, (const char *)key.data, (int)worker->address.size,
+    action_log(step, WARNING, "Shuffle %.*s initialized by task %.*s executed on worker %.*s",
+               (int)shuffle->id.size, (const char *)shuffle->id.data, (int)key.size,
+               (const char *)key.data, (int)worker->address.size,
                (const char *)worker->address.data);
     reply_run(shuffle, event->request, event->worker, step);
 }
@@ -507,7 +521,8 @@ static void get(struct scheduler *s, const struct event_shuffle_get *event, stru
 }
 
 /* The active shuffle of that id, or NULL after having answered KeyError. */
-static struct shuffle *find_active(struct scheduler *s, uint64_t request, struct span id, struct step *step)
+static struct shuffle *find_active(struct scheduler *s, uint64_t request, struct span id,
+                                   struct step *step)
 {
     struct shuffle *shuffle = find(s, id);
     if (shuffle == NULL || !shuffle->is_active) {
@@ -517,7 +532,8 @@ static struct shuffle *find_active(struct scheduler *s, uint64_t request, struct
     return shuffle;
 }
 
-static void barrier_reached(struct scheduler *s, const struct event_shuffle_barrier *event, struct step *step)
+static void barrier_reached(struct scheduler *s, const struct event_shuffle_barrier *event,
+                            struct step *step)
 {
     struct shuffle *shuffle = find_active(s, event->request, event->id, step);
     if (shuffle == NULL) {
@@ -551,7 +567,8 @@ static void barrier_reached(struct scheduler *s, const struct event_shuffle_barr
     };
 }
 
-static void restrict_event(struct scheduler *s, const struct event_shuffle_restrict *event, struct step *step)
+static void restrict_event(struct scheduler *s, const struct event_shuffle_restrict *event,
+                           struct step *step)
 {
     struct shuffle *shuffle = find_active(s, event->request, event->id, step);
     if (shuffle == NULL) {
@@ -569,7 +586,8 @@ static void restrict_event(struct scheduler *s, const struct event_shuffle_restr
     struct task *task = task_find(s, event->key);
     const struct worker *worker = worker_find(s, event->worker);
     if (task == NULL || worker == NULL) {
-        action_reply_error(step, event->request, ANSWER_KEY_ERROR, key_as_text(event->key, &step->arena));
+        action_reply_error(step, event->request, ANSWER_KEY_ERROR,
+                           key_as_text(event->key, &step->arena));
         return;
     }
     restrict_task(s, task, worker->address);

@@ -17,7 +17,8 @@ void shuffles_graph(struct scheduler *s, const struct graph_info *graph);
 void shuffles_event(struct scheduler *s, const struct event *event, struct step *step);
 /* A barrier task moved; released, erred or forgotten ends the shuffle's run. Called for tasks with
  * extra->shuffle only, inside a move: recommends nothing. */
-void shuffles_task_moved(struct scheduler *s, struct task *task, uint8_t start, uint8_t finish, struct step *step);
+void shuffles_task_moved(struct scheduler *s, struct task *task, uint8_t start, uint8_t finish,
+                         struct step *step);
 /* Fails the runs it took part in (SHUFFLE_FAIL to the others) and makes their tasks run again. Called in
  * worker_remove as stock calls its plugins: after the moves of what the worker had (transitions_run) and
  * before queue_slots_maybe_opened; makes the moves that follow itself. */

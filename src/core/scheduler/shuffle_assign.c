@@ -59,9 +59,11 @@ static uint64_t array_position(const struct shuffle *shuffle, uint64_t index)
     return position;
 }
 
-static worker_id pick(const struct shuffle *shuffle, uint32_t index, const worker_id *workers, uint32_t count)
+static worker_id pick(const struct shuffle *shuffle, uint32_t index, const worker_id *workers,
+                      uint32_t count)
 {
-    uint64_t position = shuffle->is_array ? array_position(shuffle, index) : number_of(shuffle->parts[index]);
+    uint64_t position =
+        shuffle->is_array ? array_position(shuffle, index) : number_of(shuffle->parts[index]);
     uint64_t parts = shuffle->is_array ? shuffle->part_count : shuffle->npartitions;
     parts = parts == 0 ? 1 : parts;
     position = position < parts ? position : parts - 1;
@@ -91,7 +93,8 @@ static bool adopt_related(struct scheduler *s, const struct shuffle *shuffle, st
         const struct task *output = task_at(s, links_items(&barrier->dependents)[i].other);
         for (uint32_t j = 0; j < output->dependencies.count; j++) {
             struct task *input = task_at(s, links_items(&output->dependencies)[j].other);
-            if (input == barrier || input->mark == mark || input->extra == NULL || input->extra->shuffle == 0) {
+            if (input == barrier || input->mark == mark || input->extra == NULL ||
+                input->extra->shuffle == 0) {
                 continue;
             }
             input->mark = mark;
@@ -113,12 +116,15 @@ struct span shuffle_assign(struct scheduler *s, struct shuffle *shuffle, struct 
     }
     struct map chosen = {0};
     bool agrees = adopt_related(s, shuffle, &chosen);
-    shuffle->worker_for = mem_resize(shuffle->worker_for, shuffle->part_count, sizeof *shuffle->worker_for);
+    shuffle->worker_for =
+        mem_resize(shuffle->worker_for, shuffle->part_count, sizeof *shuffle->worker_for);
     for (uint32_t i = 0; i < shuffle->part_count; i++) {
         const struct map_entry *entry = map_find(&chosen, shuffle->parts[i]);
-        shuffle->worker_for[i] = entry != NULL ? (worker_id)entry->value.number : pick(shuffle, i, workers, count);
+        shuffle->worker_for[i] =
+            entry != NULL ? (worker_id)entry->value.number : pick(shuffle, i, workers, count);
     }
     map_fini(&chosen);
     return agrees ? (struct span){0}
-                  : SPAN("it cannot align its output partitions with those of shuffles that share its output tasks");
+                  : SPAN("it cannot align its output partitions with those of shuffles that share "
+                         "its output tasks");
 }

@@ -8,8 +8,8 @@
 /* A P2P shuffle: known as long as its barrier task. It is active from the first transfer task that asks for it
  * until the barrier is released, errs or is forgotten, or a participant is lost. */
 struct shuffle {
-    uint64_t number;    /* place in s->shuffles->all, plus 1; in the barrier's extra->shuffle */
-    struct span id;     /* text; owned */
+    uint64_t number; /* place in s->shuffles->all, plus 1; in the barrier's extra->shuffle */
+    struct span id;  /* text; owned */
     task_id barrier;
     /* the spec */
     struct span spec;   /* pickle; owned */
@@ -25,7 +25,8 @@ struct shuffle {
     struct span span_id;   /* of the task that began it; owned */
     worker_id *worker_for; /* by partition */
     struct VEC(worker_id) participants;
-    struct span archived_by; /* owned: the stimulus that ended the last run; empty: none, or active */
+    struct span
+        archived_by; /* owned: the stimulus that ended the last run; empty: none, or active */
 };
 
 /* A task restricted to the worker that has its partition, and what restricted it before. */

@@ -14,16 +14,17 @@
 #include "core/scheduler/pool.h"
 #include "core/scheduler/uuid.h"
 
-#define SPANS_KEPT 10000u /* that are over; more are kept only while something runs in them */
+#define SPANS_KEPT 10000u  /* that are over; more are kept only while something runs in them */
 #define METADATA_MAX 1000u /* graphs of one span whose metadata is kept */
 
 struct span_node {
-    struct span id; /* owned */
+    struct span id;             /* owned */
     struct span_list name, ids; /* parts and ids from the root down to this one; owned */
     struct span_node *parent;   /* NULL: root */
     uint32_t child_place;       /* among its parent's children */
     struct VEC(struct span_node *) children;
-    struct VEC(struct group *) groups; /* listed ones; not counted: spans_group_gone takes them out */
+    struct VEC(
+        struct group *) groups; /* listed ones; not counted: spans_group_gone takes them out */
     bool is_default;
     double enqueued;
     /* of groups that are gone */
@@ -147,8 +148,8 @@ static struct span_node *find(const struct spans *spans, struct span id)
 }
 
 /* The span of the first `depth` parts; its ancestors exist. */
-static struct span_node *create(struct scheduler *s, struct span_list name, struct span_list ids, uint32_t depth,
-                                struct span_node *parent)
+static struct span_node *create(struct scheduler *s, struct span_list name, struct span_list ids,
+                                uint32_t depth, struct span_node *parent)
 {
     struct span_node *node = mem_zalloc(1, sizeof *node);
     node->id = span_own(ids.items[depth - 1]);
@@ -201,7 +202,8 @@ static struct span_node *ensure_default(struct scheduler *s)
     uuid_text(&s->prng, id);
     struct span name = SPAN("default");
     struct span id_span = span_of(id, sizeof id);
-    s->spans->last_default = ensure(s, (struct span_list){&name, 1}, (struct span_list){&id_span, 1});
+    s->spans->last_default =
+        ensure(s, (struct span_list){&name, 1}, (struct span_list){&id_span, 1});
     return s->spans->last_default;
 }
 
@@ -236,7 +238,8 @@ static struct span_node *annotated(struct scheduler *s, const struct task *task)
     return ensure(s, annotations->span_name, annotations->span_ids);
 }
 
-void spans_graph(struct scheduler *s, const struct graph_info *graph, const task_id *touched, uint32_t count)
+void spans_graph(struct scheduler *s, const struct graph_info *graph, const task_id *touched,
+                 uint32_t count)
 {
     if (s->spans->all.count > s->spans->kept_max) {
         drop_old(s->spans);
@@ -299,7 +302,8 @@ struct span spans_id(const struct group *group)
     return group->span == NULL ? (struct span){0} : group->span->id;
 }
 
-bool spans_annotation(const struct group *group, struct span_list *out_name, struct span_list *out_ids)
+bool spans_annotation(const struct group *group, struct span_list *out_name,
+                      struct span_list *out_ids)
 {
     if (group->span == NULL || group->span->is_default) {
         return false;
@@ -321,7 +325,8 @@ static double metric_value(const struct map_entry *entry)
 void spans_metrics(struct scheduler *s, const struct event *event)
 {
     const struct event_span_metrics *metrics = &event->of.span_metrics;
-    uint32_t count = metrics->spans.count < metrics->metrics.count ? metrics->spans.count : metrics->metrics.count;
+    uint32_t count = metrics->spans.count < metrics->metrics.count ? metrics->spans.count
+                                                                   : metrics->metrics.count;
     for (uint32_t i = 0; i < count; i++) {
         struct span_node *node = find(s->spans, metrics->spans.items[i]);
         if (node == NULL) {
@@ -415,7 +420,8 @@ bool spans_at(const struct scheduler *s, uint32_t index, struct span_view *out)
     return true;
 }
 
-bool spans_metric_at(const struct scheduler *s, uint32_t index, uint32_t which, struct resource *out)
+bool spans_metric_at(const struct scheduler *s, uint32_t index, uint32_t which,
+                     struct resource *out)
 {
     if (index >= s->spans->all.count) {
         return false;

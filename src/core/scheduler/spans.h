@@ -13,13 +13,15 @@ struct spans *spans_create(const struct scheduler_config *config);
 void spans_destroy(struct spans *spans);
 /* Every touched task of a new graph, in order: gives its group a span (existing one wins, else the
  * annotation's, else the default span). Their annotations are set already. */
-void spans_graph(struct scheduler *s, const struct graph_info *graph, const task_id *touched, uint32_t count);
+void spans_graph(struct scheduler *s, const struct graph_info *graph, const task_id *touched,
+                 uint32_t count);
 /* A group whose tasks are all forgotten: its span keeps its totals. */
 void spans_group_gone(struct scheduler *s, struct group *group);
 /* uuid of the group's span, or empty. Goes out as compute-task's span_id. */
 struct span spans_id(const struct group *group);
 /* annotations["span"] as it goes to workers: {"name": […], "ids": […]}; false: the default span, leave it out. */
-bool spans_annotation(const struct group *group, struct span_list *out_name, struct span_list *out_ids);
+bool spans_annotation(const struct group *group, struct span_list *out_name,
+                      struct span_list *out_ids);
 /* EVENT_SPAN_METRICS: what a worker measured for spans since its last heartbeat; summed. */
 void spans_metrics(struct scheduler *s, const struct event *event);
 /* A span as others see it. Counts and times are of the whole tree below it; O(groups below it). */
@@ -42,6 +44,7 @@ uint32_t spans_count(const struct scheduler *s);
 /* In order of creation. */
 bool spans_at(const struct scheduler *s, uint32_t index, struct span_view *out);
 /* A worker metric of the span: canonical msgpack of (context, …), and its sum. */
-bool spans_metric_at(const struct scheduler *s, uint32_t index, uint32_t which, struct resource *out);
+bool spans_metric_at(const struct scheduler *s, uint32_t index, uint32_t which,
+                     struct resource *out);
 
 #endif

@@ -157,7 +157,8 @@ static void guesses_resolve(struct scheduler *s, const struct task *done)
     for (uint32_t i = 0; i < list.count; i++) {
         struct task *task = task_at(s, list.items[i].task);
         /* One in flight is off the lists until its victim has answered; a long-running one for good. */
-        if (task != done && steal_flight_find(s, task->id) == NULL && (task->flags & TASK_LONG_RUNNING) == 0) {
+        if (task != done && steal_flight_find(s, task->id) == NULL &&
+            (task->flags & TASK_LONG_RUNNING) == 0) {
             list_remove(s, task);
             steal_task_processing(s, task);
         }
@@ -218,8 +219,8 @@ static struct span stimulus_of(uint64_t number, struct arena *arena)
     return copy;
 }
 
-void steal_request(struct scheduler *s, struct task *task, struct worker *victim, struct worker *thief,
-                   struct step *step)
+void steal_request(struct scheduler *s, struct task *task, struct worker *victim,
+                   struct worker *thief, struct step *step)
 {
     ASSERT(task->processing_on == victim->id && victim != thief);
     ASSERT(steal_flight_find(s, task->id) == NULL);
@@ -282,10 +283,12 @@ static bool is_confirmed(struct span state)
 /* The victim keeps it: begun, or done. */
 static bool is_rejected(struct span state)
 {
-    return is_one_of(state, (const char *const[]){"memory", "executing", "long-running", "cancelled", "resumed", NULL});
+    return is_one_of(state, (const char *const[]){"memory", "executing", "long-running",
+                                                  "cancelled", "resumed", NULL});
 }
 
-static struct notice *note(struct step *step, const char *what, const struct event_steal_response *answer)
+static struct notice *note(struct step *step, const char *what,
+                           const struct event_steal_response *answer)
 {
     struct notice *notice = action_notice(step, NOTICE_STEAL);
     notice->text = span_of_text(what);
@@ -315,17 +318,18 @@ static struct flight *flight_answered(struct scheduler *s, const struct task *ta
     return flight;
 }
 
-/* move_task_confirm, once the answer is known to be about this flight. */
+/* move_task_confirm, once the answer (in the notice) is known to be about this flight. */
 static void answer_applied(struct scheduler *s, struct task *task, struct worker *thief,
-                           const struct event_steal_response *answer, struct notice *notice, struct step *step)
+                           struct notice *notice, struct step *step)
 {
-    bool confirmed = is_confirmed(answer->state);
-    bool undefined = answer->state.size == 0 || span_equal_text(answer->state, "released");
+    struct span state = notice->text2;
+    bool confirmed = is_confirmed(state);
+    bool undefined = state.size == 0 || span_equal_text(state, "released");
     if (undefined || (confirmed && thief == NULL)) {
         notice->text = SPAN("reschedule");
         notice->flag = thief == NULL;
         want(s, task, TASK_RELEASED);
-    } else if (is_rejected(answer->state)) {
+    } else if (is_rejected(state)) {
         notice->text = SPAN("already-computing");
     } else if (confirmed) {
         notice->text = SPAN("confirm");
@@ -334,8 +338,9 @@ static void answer_applied(struct scheduler *s, struct task *task, struct worker
         steal_task_processing(s, task);
     } else {
         notice->text = SPAN("unexpected-state");
-        action_log(step, WARNING, "A worker answered a steal request with an unexpected state: %.*s",
-                   (int)answer->state.size, (const char *)answer->state.data);
+        action_log(step, WARNING,
+                   "A worker answered a steal request with an unexpected state: %.*s",
+                   (int)state.size, (const char *)state.data);
     }
 }
 
@@ -356,7 +361,7 @@ void steal_response(struct scheduler *s, const struct event *event, struct step 
     struct notice *notice = note(step, "", answer);
     notice->worker = flight.victim;
     notice->worker2 = flight.thief;
-    answer_applied(s, task, thief, answer, notice, step);
+    answer_applied(s, task, thief, notice, step);
     if (thief != NULL) {
         check_idle_saturated(s, thief, -1);
     }

@@ -9,8 +9,8 @@
 #include "core/scheduler/pool.h"
 #include "core/scheduler/steal_internal.h"
 
-#define VICTIMS_MAX 10u       /* when nobody is saturated, look at so many of the most occupied */
-#define VICTIM_OCCUPANCY 0.2  /* seconds */
+#define VICTIMS_MAX 10u      /* when nobody is saturated, look at so many of the most occupied */
+#define VICTIM_OCCUPANCY 0.2 /* seconds */
 #define SORT_VICTIMS_BELOW 20u
 
 /* One run. Occupancies are read once: stealing changes only what is in flight. */
@@ -68,8 +68,8 @@ static void thief_remove(struct balance *b, worker_id worker)
 /* ---- victims ---- */
 
 /* Put `id` into the `count` most occupied ones so far, most occupied first; ties: by address. */
-static uint32_t insert_sorted(const struct balance *b, worker_id *items, uint32_t count, uint32_t count_max,
-                              worker_id id)
+static uint32_t insert_sorted(const struct balance *b, worker_id *items, uint32_t count,
+                              uint32_t count_max, worker_id id)
 {
     double occupancy = combined_occupancy(b, worker_at(b->s, id));
     uint32_t at = count;
@@ -122,8 +122,8 @@ static void find_victims(struct balance *b)
     } else {
         b->victims = arena_array(&b->step->arena, worker_id, s->saturated.count);
         for (uint32_t i = 0; i < s->saturated.count; i++) {
-            b->victim_count =
-                insert_sorted(b, b->victims, b->victim_count, SORT_VICTIMS_BELOW, s->saturated.items[i]);
+            b->victim_count = insert_sorted(b, b->victims, b->victim_count, SORT_VICTIMS_BELOW,
+                                            s->saturated.items[i]);
         }
     }
 }
@@ -135,8 +135,9 @@ static struct objective stealing_objective(const struct balance *b, const struct
 {
     double start = combined_occupancy(b, worker) / worker->nthreads + comm_cost(b->s, task, worker);
     bool is_actor = (task->flags & TASK_ACTOR) != 0;
-    return (struct objective){
-        .actors = is_actor ? worker->actors.count : 0, .start = start, .nbytes = (double)worker->nbytes};
+    return (struct objective){.actors = is_actor ? worker->actors.count : 0,
+                              .start = start,
+                              .nbytes = (double)worker->nbytes};
 }
 
 /* Which thieves the task's rules allow; kept for the next task with the same rules. */
@@ -207,7 +208,8 @@ static bool pays(const struct balance *b, const struct task *task, const struct 
 {
     double compute = prefix_duration(b->s, task->group->prefix);
     double thief_then = combined_occupancy(b, thief) + comm_cost(b->s, task, thief) + compute;
-    double victim_then = combined_occupancy(b, victim) - (comm_cost(b->s, task, victim) + compute) / 2;
+    double victim_then =
+        combined_occupancy(b, victim) - (comm_cost(b->s, task, victim) + compute) / 2;
     return thief_then <= victim_then;
 }
 

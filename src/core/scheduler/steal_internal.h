@@ -22,7 +22,7 @@ struct guess_list VEC(struct guess {
 
 struct steal {
     struct VEC(struct flight) flights;
-    struct id_map flight_of; /* task → place in flights */
+    struct id_map flight_of;               /* task → place in flights */
     struct VEC(struct guess_list) guesses; /* by prefix id */
     uint64_t request_count;
     uint64_t count[STEAL_LEVELS];
@@ -35,8 +35,8 @@ struct steal {
 /* NULL: no request for this task is under way. */
 struct flight *steal_flight_find(const struct scheduler *s, task_id task);
 /* Ask `victim` whether `thief` may have the task. It is listed and not in flight. */
-void steal_request(struct scheduler *s, struct task *task, struct worker *victim, struct worker *thief,
-                   struct step *step);
+void steal_request(struct scheduler *s, struct task *task, struct worker *victim,
+                   struct worker *thief, struct step *step);
 
 /* ---- steal_balance.c ---- */
 

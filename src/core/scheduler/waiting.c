@@ -76,11 +76,12 @@ static void line_remove(struct waiter *waiter)
     line->count--;
 }
 
-struct waiter *waiting_add(struct waiting *waiting, struct waiter_line *line, uint64_t request, double now,
-                          double deadline)
+struct waiter *waiting_add(struct waiting *waiting, struct waiter_line *line, uint64_t request,
+                           double now, double deadline)
 {
     bool added;
-    struct map_entry *entry = map_put(&waiting->by_request, span_of(&request, sizeof request), &added);
+    struct map_entry *entry =
+        map_put(&waiting->by_request, span_of(&request, sizeof request), &added);
     ASSERT(added);
     uint32_t id = waiting->by_id.count;
     if (waiting->free_ids.count > 0) {

@@ -40,8 +40,8 @@ struct waiting {
 void waiting_init(struct waiting *waiting);
 void waiting_fini(struct waiting *waiting);
 /* A request at the end of `line`. A number that waits already is a caller's bug. */
-struct waiter *waiting_add(struct waiting *waiting, struct waiter_line *line, uint64_t request, double now,
-                          double deadline);
+struct waiter *waiting_add(struct waiting *waiting, struct waiter_line *line, uint64_t request,
+                           double now, double deadline);
 /* Out of its line and freed. */
 void waiting_end(struct waiting *waiting, struct waiter *waiter);
 /* To the end of `line` (may be its own). */

@@ -61,7 +61,8 @@ static void test_memory(void **state)
     assert_int_equal(adapt_target(stage.s, 5), 0);
     struct span key = stage_key(&stage, "x");
     int64_t size = 121 * MB;
-    struct event event = {.kind = EVENT_DATA_PLACED, .of.data_placed = {c, {&key, 1}, {&a, 1}, {&size, 1}}};
+    struct event event = {.kind = EVENT_DATA_PLACED,
+                          .of.data_placed = {c, {&key, 1}, {&a, 1}, {&size, 1}}};
     stage_step(&stage, &event);
     assert_int_equal(adapt_target(stage.s, 5), 4);
     stage_close(&stage);

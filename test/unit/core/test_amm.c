@@ -11,7 +11,8 @@ static void open_amm(struct stage *stage, bool started)
     stage_begin(stage);
 }
 
-static void placed(struct stage *stage, client_id client, const char *key, const worker_id *workers, uint32_t count)
+static void placed(struct stage *stage, client_id client, const char *key, const worker_id *workers,
+                   uint32_t count)
 {
     struct span *keys = arena_array(&stage->arena, struct span, count);
     int64_t *sizes = arena_array(&stage->arena, int64_t, count);
@@ -19,22 +20,25 @@ static void placed(struct stage *stage, client_id client, const char *key, const
         keys[i] = stage_key(stage, key);
         sizes[i] = 1000;
     }
-    struct event event = {.kind = EVENT_DATA_PLACED,
-                          .of.data_placed = {client, {keys, count}, {workers, count}, {sizes, count}}};
+    struct event event = {
+        .kind = EVENT_DATA_PLACED,
+        .of.data_placed = {client, {keys, count}, {workers, count}, {sizes, count}}};
     stage_step_now(stage, &event);
     stage_forget_transcript(stage);
 }
 
 static void add_keys(struct stage *stage, worker_id worker, const char *keys)
 {
-    struct event event = {.kind = EVENT_ADD_KEYS, .of.add_keys = {worker, stage_keys(stage, keys, ' ')}};
+    struct event event = {.kind = EVENT_ADD_KEYS,
+                          .of.add_keys = {worker, stage_keys(stage, keys, ' ')}};
     stage_step_now(stage, &event);
 }
 
 static void heartbeat(struct stage *stage, worker_id worker, int64_t memory)
 {
     struct metrics_info metrics = {.memory = memory, .bandwidth = NAN};
-    struct event event = {.kind = EVENT_WORKER_HEARTBEAT, .of.worker_heartbeat = {worker, &metrics}};
+    struct event event = {.kind = EVENT_WORKER_HEARTBEAT,
+                          .of.worker_heartbeat = {worker, &metrics}};
     stage_step_now(stage, &event);
 }
 
@@ -46,7 +50,8 @@ static void command(struct stage *stage, const char *method)
 
 static void retire(struct stage *stage, uint64_t request, const worker_id *workers, uint32_t count)
 {
-    struct event event = {.kind = EVENT_RETIRE_BEGIN, .of.retire_begin = {{workers, count}, request, true, true}};
+    struct event event = {.kind = EVENT_RETIRE_BEGIN,
+                          .of.retire_begin = {{workers, count}, request, true, true}};
     stage_step_now(stage, &event);
 }
 
@@ -56,7 +61,8 @@ static void test_reduce(void **state)
     (void)state;
     struct stage stage;
     open_amm(&stage, true);
-    worker_id w[] = {stage_worker(&stage, "a", 1), stage_worker(&stage, "b", 1), stage_worker(&stage, "c", 1)};
+    worker_id w[] = {stage_worker(&stage, "a", 1), stage_worker(&stage, "b", 1),
+                     stage_worker(&stage, "c", 1)};
     client_id client = stage_client(&stage, "client");
     for (int i = 0; i < 3; i++) {
         heartbeat(&stage, w[i], i == 1 ? 9000000 : 5000000);
@@ -71,7 +77,8 @@ static void test_reduce(void **state)
     assert_int_equal(stage_view(&stage, "x").holder_count, 1);
     stage_tick(&stage, 5);
     stage_expect(&stage, "");
-    add_keys(&stage, w[1], "x"); /* the worker refused: the task is needed there. It comes up again. */
+    add_keys(&stage, w[1],
+             "x"); /* the worker refused: the task is needed there. It comes up again. */
     stage_tick(&stage, 5);
     stage_expect(&stage, "remove-replicas b: x\n");
     stage_close(&stage);
@@ -83,7 +90,8 @@ static void test_reduce_many(void **state)
     (void)state;
     struct stage stage;
     open_amm(&stage, false);
-    worker_id w[] = {stage_worker(&stage, "a", 1), stage_worker(&stage, "b", 1), stage_worker(&stage, "c", 1)};
+    worker_id w[] = {stage_worker(&stage, "a", 1), stage_worker(&stage, "b", 1),
+                     stage_worker(&stage, "c", 1)};
     client_id client = stage_client(&stage, "client");
     placed(&stage, client, "x", w, 3);
     placed(&stage, client, "y", w, 3);
@@ -100,7 +108,8 @@ static void test_reduce_keeps_needed(void **state)
     (void)state;
     struct stage stage;
     open_amm(&stage, false);
-    worker_id w[] = {stage_worker(&stage, "a", 1), stage_worker(&stage, "b", 1), stage_worker(&stage, "c", 1)};
+    worker_id w[] = {stage_worker(&stage, "a", 1), stage_worker(&stage, "b", 1),
+                     stage_worker(&stage, "c", 1)};
     client_id client = stage_client(&stage, "client");
     placed(&stage, client, "x", w, 2);
     struct span where = stage_key(&stage, "b");
@@ -156,7 +165,8 @@ static void retire_with_data(bool started)
 {
     struct stage stage;
     open_amm(&stage, started);
-    worker_id w[] = {stage_worker(&stage, "a", 1), stage_worker(&stage, "b", 1), stage_worker(&stage, "c", 1)};
+    worker_id w[] = {stage_worker(&stage, "a", 1), stage_worker(&stage, "b", 1),
+                     stage_worker(&stage, "c", 1)};
     client_id client = stage_client(&stage, "client");
     heartbeat(&stage, w[1], 9000000);
     heartbeat(&stage, w[2], 1000000);
@@ -164,7 +174,8 @@ static void retire_with_data(bool started)
     placed(&stage, client, "y", w, 2);
     retire(&stage, 1, w, 1);
     expect_replies(&stage, "");
-    stage_expect(&stage, "status a: closing_gracefully\nacquire c <- x(1000)@a\nremove-replicas a: y\n");
+    stage_expect(&stage,
+                 "status a: closing_gracefully\nacquire c <- x(1000)@a\nremove-replicas a: y\n");
     for (int i = 0; i < 3; i++) {
         assert_true(stage_tick_due(&stage));
         expect_replies(&stage, "");
@@ -198,7 +209,8 @@ static void test_retire_tries_again(void **state)
     (void)state;
     struct stage stage;
     open_amm(&stage, false);
-    worker_id w[] = {stage_worker(&stage, "a", 1), stage_worker(&stage, "b", 1), stage_worker(&stage, "c", 1)};
+    worker_id w[] = {stage_worker(&stage, "a", 1), stage_worker(&stage, "b", 1),
+                     stage_worker(&stage, "c", 1)};
     client_id client = stage_client(&stage, "client");
     placed(&stage, client, "x", w, 1);
     retire(&stage, 1, w, 1);
@@ -251,7 +263,8 @@ static void test_retire_both_holders(void **state)
     (void)state;
     struct stage stage;
     open_amm(&stage, true);
-    worker_id w[] = {stage_worker(&stage, "a", 1), stage_worker(&stage, "b", 1), stage_worker(&stage, "c", 1)};
+    worker_id w[] = {stage_worker(&stage, "a", 1), stage_worker(&stage, "b", 1),
+                     stage_worker(&stage, "c", 1)};
     client_id client = stage_client(&stage, "client");
     placed(&stage, client, "x", w, 2);
     retire(&stage, 1, w, 2);
@@ -290,7 +303,8 @@ static void test_retire_at_once(void **state)
     (void)state;
     struct stage stage;
     open_amm(&stage, false);
-    worker_id w[] = {stage_worker(&stage, "a", 1), stage_worker(&stage, "b", 1), stage_worker(&stage, "c", 1)};
+    worker_id w[] = {stage_worker(&stage, "a", 1), stage_worker(&stage, "b", 1),
+                     stage_worker(&stage, "c", 1)};
     client_id client = stage_client(&stage, "client");
     retire(&stage, 1, w, 1);
     expect_replies(&stage, "1: a retired\n");

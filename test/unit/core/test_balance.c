@@ -7,11 +7,13 @@
 static void heartbeat(struct stage *stage, worker_id worker, int64_t memory)
 {
     struct metrics_info metrics = {.memory = memory, .bandwidth = NAN};
-    struct event event = {.kind = EVENT_WORKER_HEARTBEAT, .of.worker_heartbeat = {worker, &metrics}};
+    struct event event = {.kind = EVENT_WORKER_HEARTBEAT,
+                          .of.worker_heartbeat = {worker, &metrics}};
     stage_step_now(stage, &event);
 }
 
-static void placed(struct stage *stage, client_id client, const char *key, worker_id worker, int64_t size)
+static void placed(struct stage *stage, client_id client, const char *key, worker_id worker,
+                   int64_t size)
 {
     struct span name = stage_key(stage, key);
     struct event event = {.kind = EVENT_DATA_PLACED,
@@ -73,7 +75,8 @@ static void test_rebalance(void **state)
     assert_string_equal(shown(&stage, balance_rebalance(stage.s, &some, &stage.arena)), "x5 a>c");
     worker_id without_c[] = {a, b};
     struct balance_scope two = {.workers = without_c, .worker_count = 2};
-    assert_string_equal(shown(&stage, balance_rebalance(stage.s, &two, &stage.arena)), "x0 a>b, x1 a>b");
+    assert_string_equal(shown(&stage, balance_rebalance(stage.s, &two, &stage.arena)),
+                        "x0 a>b, x1 a>b");
     stage_close(&stage);
 }
 
@@ -99,7 +102,8 @@ static void test_rebalance_limits(void **state)
     heartbeat(&stage, a, 400 * MB);
     heartbeat(&stage, b, 0);
     heartbeat(&stage, c, 0);
-    assert_string_equal(shown(&stage, balance_rebalance(stage.s, &all, &stage.arena)), "x a>b, y a>c");
+    assert_string_equal(shown(&stage, balance_rebalance(stage.s, &all, &stage.arena)),
+                        "x a>b, y a>c");
     stage_close(&stage);
 }
 
@@ -209,13 +213,15 @@ static void test_workers_to_close_busy(void **state)
     client_id client = stage_client(&stage, "client");
     struct span where = stage_key(&stage, "b");
     struct annotation_info on_b = {.workers = {&where, 1}, .has_workers = true};
-    stage_graph_with(&stage, client, "x", "x", (struct graph_info){.annotations = &on_b, .annotation_count = 1});
+    stage_graph_with(&stage, client, "x", "x",
+                     (struct graph_info){.annotations = &on_b, .annotation_count = 1});
     struct close_request request = CLOSE_REQUEST_DEFAULT;
     assert_string_equal(closing(&stage, request), "ca");
     request.n = 3;
     assert_string_equal(closing(&stage, request), "cab");
     struct event event = {.kind = EVENT_LONG_RUNNING,
-                          .of.long_running = {stage_view(&stage, "x").processing_on, stage_key(&stage, "x"),
+                          .of.long_running = {stage_view(&stage, "x").processing_on,
+                                              stage_key(&stage, "x"),
                                               stage_view(&stage, "x").run_id, NAN}};
     stage_step(&stage, &event);
     assert_string_equal(closing(&stage, request), "ca");

@@ -5,11 +5,13 @@
 
 static void queue_create(struct stage *stage, uint64_t request, const char *name, int64_t maxsize)
 {
-    struct event event = {.kind = EVENT_QUEUE_CREATE, .of.queue_create = {request, stage_key(stage, name), maxsize}};
+    struct event event = {.kind = EVENT_QUEUE_CREATE,
+                          .of.queue_create = {request, stage_key(stage, name), maxsize}};
     stage_step_now(stage, &event);
 }
 
-static void queue_put(struct stage *stage, uint64_t request, const char *name, const char *data, double seconds)
+static void queue_put(struct stage *stage, uint64_t request, const char *name, const char *data,
+                      double seconds)
 {
     struct blob *blob = stage_blob(data);
     struct event event = {
@@ -19,38 +21,45 @@ static void queue_put(struct stage *stage, uint64_t request, const char *name, c
     blob_unref(blob);
 }
 
-static void queue_put_future(struct stage *stage, uint64_t request, const char *name, const char *key, double seconds)
+static void queue_put_future(struct stage *stage, uint64_t request, const char *name,
+                             const char *key, double seconds)
 {
-    struct event event = {
-        .kind = EVENT_QUEUE_PUT,
-        .of.queue_put = {request, stage_key(stage, name), stage_key(stage, key), NULL, stage->time + seconds}};
+    struct event event = {.kind = EVENT_QUEUE_PUT,
+                          .of.queue_put = {request, stage_key(stage, name), stage_key(stage, key),
+                                           NULL, stage->time + seconds}};
     stage_step_now(stage, &event);
 }
 
 /* batch: −1 one bare, 0 all, n so many */
-static void queue_get(struct stage *stage, uint64_t request, const char *name, double seconds, int64_t batch)
+static void queue_get(struct stage *stage, uint64_t request, const char *name, double seconds,
+                      int64_t batch)
 {
-    struct event event = {.kind = EVENT_QUEUE_GET,
-                          .of.queue_get = {request, stage_key(stage, name), stage->time + seconds, batch}};
+    struct event event = {
+        .kind = EVENT_QUEUE_GET,
+        .of.queue_get = {request, stage_key(stage, name), stage->time + seconds, batch}};
     stage_step_now(stage, &event);
 }
 
 static void queue_size(struct stage *stage, uint64_t request, const char *name)
 {
-    struct event event = {.kind = EVENT_QUEUE_SIZE, .of.queue_size = {request, stage_key(stage, name)}};
+    struct event event = {.kind = EVENT_QUEUE_SIZE,
+                          .of.queue_size = {request, stage_key(stage, name)}};
     stage_step_now(stage, &event);
 }
 
 static void queue_release(struct stage *stage, const char *name)
 {
-    struct event event = {.kind = EVENT_QUEUE_RELEASE, .of.queue_release = {0, stage_key(stage, name)}};
+    struct event event = {.kind = EVENT_QUEUE_RELEASE,
+                          .of.queue_release = {0, stage_key(stage, name)}};
     stage_step_now(stage, &event);
 }
 
-static void queue_future_release(struct stage *stage, const char *name, const char *key, client_id client)
+static void queue_future_release(struct stage *stage, const char *name, const char *key,
+                                 client_id client)
 {
-    struct event event = {.kind = EVENT_QUEUE_FUTURE_RELEASE,
-                          .of.queue_future_release = {stage_key(stage, name), stage_key(stage, key), client}};
+    struct event event = {
+        .kind = EVENT_QUEUE_FUTURE_RELEASE,
+        .of.queue_future_release = {stage_key(stage, name), stage_key(stage, key), client}};
     stage_step_now(stage, &event);
 }
 
@@ -189,8 +198,9 @@ static void test_queue_future_states(void **state)
     queue_create(&stage, 1, "q", 0);
     queue_put_future(&stage, 2, "q", "x", INFINITY);
     queue_put_future(&stage, 3, "q", "y", INFINITY);
-    struct event cancel = {.kind = EVENT_CANCEL,
-                           .of.cancel = {.client = c, .keys = stage_keys(&stage, "y", ' '), .force = true}};
+    struct event cancel = {
+        .kind = EVENT_CANCEL,
+        .of.cancel = {.client = c, .keys = stage_keys(&stage, "y", ' '), .force = true}};
     stage_step(&stage, &cancel);
     queue_get(&stage, 4, "q", INFINITY, 2);
     expect_replies(&stage, "4: [x (erred, failed), y (lost)]\n");
@@ -260,26 +270,28 @@ static void test_queue_release(void **state)
 static void variable_set(struct stage *stage, uint64_t request, const char *name, const char *data)
 {
     struct blob *blob = stage_blob(data);
-    struct event event = {.kind = EVENT_VARIABLE_SET,
-                          .of.variable_set = {request, stage_key(stage, name), {0}, blob, INFINITY}};
+    struct event event = {
+        .kind = EVENT_VARIABLE_SET,
+        .of.variable_set = {request, stage_key(stage, name), {0}, blob, INFINITY}};
     stage_step_now(stage, &event);
     blob_unref(blob);
 }
 
-static void variable_set_future(struct stage *stage, uint64_t request, const char *name, const char *key,
-                                double seconds)
+static void variable_set_future(struct stage *stage, uint64_t request, const char *name,
+                                const char *key, double seconds)
 {
-    struct event event = {
-        .kind = EVENT_VARIABLE_SET,
-        .of.variable_set = {request, stage_key(stage, name), stage_key(stage, key), NULL, stage->time + seconds}};
+    struct event event = {.kind = EVENT_VARIABLE_SET,
+                          .of.variable_set = {request, stage_key(stage, name),
+                                              stage_key(stage, key), NULL, stage->time + seconds}};
     stage_step_now(stage, &event);
 }
 
-static void variable_get(struct stage *stage, uint64_t request, const char *name, double seconds, const char *client)
+static void variable_get(struct stage *stage, uint64_t request, const char *name, double seconds,
+                         const char *client)
 {
-    struct event event = {
-        .kind = EVENT_VARIABLE_GET,
-        .of.variable_get = {request, stage_key(stage, name), stage->time + seconds, span_of_text(client)}};
+    struct event event = {.kind = EVENT_VARIABLE_GET,
+                          .of.variable_get = {request, stage_key(stage, name),
+                                              stage->time + seconds, span_of_text(client)}};
     stage_step_now(stage, &event);
 }
 
@@ -296,8 +308,8 @@ static struct span last_token(struct stage *stage)
     return arena_copy(&stage->arena, last->of.reply.answer->records[0].token);
 }
 
-static void variable_confirm(struct stage *stage, const char *name, const char *key, struct span token,
-                             client_id client)
+static void variable_confirm(struct stage *stage, const char *name, const char *key,
+                             struct span token, client_id client)
 {
     struct event event = {
         .kind = EVENT_VARIABLE_CONFIRM,
@@ -434,20 +446,22 @@ static void test_variable_there_and_back(void **state)
 
 /* ---- published datasets ---- */
 
-static void publish(struct stage *stage, uint64_t request, const char *name, const char *keys, const char *data,
-                    bool override)
+static void publish(struct stage *stage, uint64_t request, const char *name, const char *keys,
+                    const char *data, bool override)
 {
     struct blob *blob = stage_blob(data);
     struct event event = {.kind = EVENT_PUBLISH_PUT,
-                          .of.publish_put = {request, stage_key(stage, name), stage_keys(stage, keys, ' '), blob,
-                                             override, CLIENT_NONE}};
+                          .of.publish_put = {request, stage_key(stage, name),
+                                             stage_keys(stage, keys, ' '), blob, override,
+                                             CLIENT_NONE}};
     stage_step_now(stage, &event);
     blob_unref(blob);
 }
 
 static void published(struct stage *stage, enum event_kind kind, uint64_t request, const char *name)
 {
-    struct event event = {.kind = kind, .of.publish_get = {request, stage_key(stage, name), CLIENT_NONE}};
+    struct event event = {.kind = kind,
+                          .of.publish_get = {request, stage_key(stage, name), CLIENT_NONE}};
     stage_step_now(stage, &event);
 }
 

@@ -44,9 +44,12 @@ static const char *excluded(struct stage *stage, const char *key)
 static void executing(struct stage *stage, worker_id worker, const char *key, double seconds)
 {
     struct span keys = stage_key(stage, key);
-    struct metrics_info metrics = {
-        .bandwidth = NAN, .executing_keys = &keys, .executing_seconds = &seconds, .executing_count = 1};
-    struct event event = {.kind = EVENT_WORKER_HEARTBEAT, .of.worker_heartbeat = {worker, &metrics}};
+    struct metrics_info metrics = {.bandwidth = NAN,
+                                   .executing_keys = &keys,
+                                   .executing_seconds = &seconds,
+                                   .executing_count = 1};
+    struct event event = {.kind = EVENT_WORKER_HEARTBEAT,
+                          .of.worker_heartbeat = {worker, &metrics}};
     stage_step_now(stage, &event);
 }
 
@@ -57,9 +60,10 @@ static void test_unknown(void **state)
     stage_open(&stage);
     struct explain explain = explain_key(stage.s, stage_key(&stage, "x"), &stage.arena);
     assert_false(explain.known);
-    assert_string_equal(explained(&stage, "x"),
-                        "The scheduler does not know 'x': it was never submitted, or nobody wanted it any more.\n"
-                        "- Check the key (future.key), and that a client still holds the future.");
+    assert_string_equal(
+        explained(&stage, "x"),
+        "The scheduler does not know 'x': it was never submitted, or nobody wanted it any more.\n"
+        "- Check the key (future.key), and that a client still holds the future.");
     stage_close(&stage);
 }
 
@@ -80,10 +84,11 @@ static void test_waiting(void **state)
     assert_int_equal(explain.missing_count, 2);
     assert_true(span_equal(explain.missing_keys.items[0], stage_key(&stage, "y-2")));
     assert_true(span_equal(explain.root_cause_key, stage_key(&stage, "y-2")));
-    assert_string_equal(explained(&stage, "x-1"),
-                        "Task 'x-1' is waiting. It waits for 2 of 3 inputs; the first, 'y-2', is running on "
-                        "tcp://a:1 for 12.2 s.\n"
-                        "- Nothing is wrong as long as its inputs are being computed.");
+    assert_string_equal(
+        explained(&stage, "x-1"),
+        "Task 'x-1' is waiting. It waits for 2 of 3 inputs; the first, 'y-2', is running on "
+        "tcp://a:1 for 12.2 s.\n"
+        "- Nothing is wrong as long as its inputs are being computed.");
     stage_close(&stage);
 }
 
@@ -94,20 +99,23 @@ static void test_root_cause(void **state)
     struct stage stage;
     stage_open(&stage);
     struct resource one_gpu = {SPAN("GPU"), 1};
-    stage_worker_with(&stage, "a", (struct worker_info){.resources = &one_gpu, .resource_count = 1});
+    stage_worker_with(&stage, "a",
+                      (struct worker_info){.resources = &one_gpu, .resource_count = 1});
     stage_worker(&stage, "b", 1);
     client_id c = stage_client(&stage, "c");
     struct resource two_gpus = {SPAN("GPU"), 2};
     struct annotation_info needs[] = {{0}, {.resources = &two_gpus, .resource_count = 1}};
     uint32_t annotation_of[] = {1, 0, 0};
     stage_graph_with(&stage, c, "z y:z x:y", "x",
-                     (struct graph_info){
-                         .annotations = needs, .annotation_count = 2, .annotation_of = annotation_of});
-    assert_string_equal(explained(&stage, "x"),
-                        "Task 'x' is waiting. It waits for 1 of 1 input; the first, 'y', waits for 1 input itself. "
-                        "Further down, everything waits for 'z': It is ready, but no running worker may run it: it "
-                        "needs GPU=2: tcp://a:1 offers GPU=1 (free 1).\n"
-                        "- Add a worker with `--resources \"GPU=2\"`, or give one more: worker.set_resources().");
+                     (struct graph_info){.annotations = needs,
+                                         .annotation_count = 2,
+                                         .annotation_of = annotation_of});
+    assert_string_equal(
+        explained(&stage, "x"),
+        "Task 'x' is waiting. It waits for 1 of 1 input; the first, 'y', waits for 1 input itself. "
+        "Further down, everything waits for 'z': It is ready, but no running worker may run it: it "
+        "needs GPU=2: tcp://a:1 offers GPU=1 (free 1).\n"
+        "- Add a worker with `--resources \"GPU=2\"`, or give one more: worker.set_resources().");
     assert_string_equal(excluded(&stage, "z"), "a: it offers GPU=1, the task needs GPU=2\n"
                                                "b: it offers GPU=0, the task needs GPU=2");
     assert_string_equal(excluded(&stage, "x"), "");
@@ -126,12 +134,14 @@ static void test_restricted(void **state)
     struct span places[] = {stage_key(&stage, "somewhere"), stage_key(&stage, "a")};
     struct annotation_info rules = {.workers = {places, 2}, .has_workers = true};
     stage_worker_status(&stage, a, "paused");
-    stage_graph_with(&stage, c, "x", "x", (struct graph_info){.annotations = &rules, .annotation_count = 1});
-    assert_string_equal(explained(&stage, "x"),
-                        "Task 'x' is no-worker. It is ready, but no running worker may run it: it is restricted to "
-                        "worker tcp://a:1 or host somewhere, where none runs.\n"
-                        "- Start a worker there (worker tcp://a:1 or host somewhere), or resubmit with "
-                        "allow_other_workers=True or other `workers`.");
+    stage_graph_with(&stage, c, "x", "x",
+                     (struct graph_info){.annotations = &rules, .annotation_count = 1});
+    assert_string_equal(
+        explained(&stage, "x"),
+        "Task 'x' is no-worker. It is ready, but no running worker may run it: it is restricted to "
+        "worker tcp://a:1 or host somewhere, where none runs.\n"
+        "- Start a worker there (worker tcp://a:1 or host somewhere), or resubmit with "
+        "allow_other_workers=True or other `workers`.");
     assert_string_equal(excluded(&stage, "x"),
                         "a: it is paused: its memory is nearly full, or somebody paused it\n"
                         "b: the task is restricted to worker tcp://a:1 or host somewhere");
@@ -146,12 +156,15 @@ static void test_no_workers(void **state)
     client_id c = stage_client(&stage, "c");
     struct resource gpu = {SPAN("GPU"), 1};
     struct annotation_info rules = {.resources = &gpu, .resource_count = 1};
-    stage_graph_with(&stage, c, "x", "x", (struct graph_info){.annotations = &rules, .annotation_count = 1});
-    assert_string_equal(explained(&stage, "x"),
-                        "Task 'x' is no-worker. It is ready, but no running worker may run it: there is no worker at "
-                        "all.\n"
-                        "- Start a worker: cluster.scale(1), or `dask worker <address of the scheduler>`.\n"
-                        "- Add a worker with `--resources \"GPU=1\"`, or give one more: worker.set_resources().");
+    stage_graph_with(&stage, c, "x", "x",
+                     (struct graph_info){.annotations = &rules, .annotation_count = 1});
+    assert_string_equal(
+        explained(&stage, "x"),
+        "Task 'x' is no-worker. It is ready, but no running worker may run it: there is no worker "
+        "at "
+        "all.\n"
+        "- Start a worker: cluster.scale(1), or `dask worker <address of the scheduler>`.\n"
+        "- Add a worker with `--resources \"GPU=1\"`, or give one more: worker.set_resources().");
     stage_close(&stage);
 }
 
@@ -169,12 +182,14 @@ static void test_queued(void **state)
     assert_string_equal(stage_state(&stage, "x-4"), "queued");
     struct explain explain = explain_key(stage.s, stage_key(&stage, "x-4"), &stage.arena);
     assert_int_equal(explain.queue_place, 2);
-    assert_string_equal(explained(&stage, "x-4"),
-                        "Task 'x-4' is queued. It is ready and comes as number 2 of 3 in the queue of root tasks. "
-                        "1 running worker with as many tasks at once as allowed: threads × 1.1 "
-                        "(distributed.scheduler.worker-saturation).\n"
-                        "- Nothing is wrong: it runs when its turn comes. More workers or threads make that sooner.\n"
-                        "- To have it sooner than others, submit it with a higher `priority`.");
+    assert_string_equal(
+        explained(&stage, "x-4"),
+        "Task 'x-4' is queued. It is ready and comes as number 2 of 3 in the queue of root tasks. "
+        "1 running worker with as many tasks at once as allowed: threads × 1.1 "
+        "(distributed.scheduler.worker-saturation).\n"
+        "- Nothing is wrong: it runs when its turn comes. More workers or threads make that "
+        "sooner.\n"
+        "- To have it sooner than others, submit it with a higher `priority`.");
     stage_close(&stage);
 }
 
@@ -187,17 +202,20 @@ static void test_processing(void **state)
     worker_id a = stage_worker(&stage, "a", 1);
     client_id c = stage_client(&stage, "c");
     stage_graph(&stage, c, "x", "x");
-    assert_string_equal(explained(&stage, "x"),
-                        "Task 'x' is processing. It was sent to tcp://a:1, which has 1 task for 1 thread.\n"
-                        "- It begins when its worker has a free thread; idle workers may steal it.");
+    assert_string_equal(
+        explained(&stage, "x"),
+        "Task 'x' is processing. It was sent to tcp://a:1, which has 1 task for 1 thread.\n"
+        "- It begins when its worker has a free thread; idle workers may steal it.");
     stage_worker_status(&stage, a, "paused");
-    assert_string_equal(explained(&stage, "x"),
-                        "Task 'x' is processing. It was sent to tcp://a:1, which has 1 task for 1 thread. That "
-                        "worker is paused: it starts nothing until memory is free.\n"
-                        "- Free memory on that worker (release futures, rebalance), or give it more.");
+    assert_string_equal(
+        explained(&stage, "x"),
+        "Task 'x' is processing. It was sent to tcp://a:1, which has 1 task for 1 thread. That "
+        "worker is paused: it starts nothing until memory is free.\n"
+        "- Free memory on that worker (release futures, rebalance), or give it more.");
     executing(&stage, a, "x", 3);
-    assert_string_equal(explained(&stage, "x"), "Task 'x' is processing. It is running on tcp://a:1 for 3.0 s.\n"
-                                                "- See where it is: client.call_stack(keys=[…]).");
+    assert_string_equal(explained(&stage, "x"),
+                        "Task 'x' is processing. It is running on tcp://a:1 for 3.0 s.\n"
+                        "- See where it is: client.call_stack(keys=[…]).");
     stage_close(&stage);
 }
 
@@ -211,17 +229,21 @@ static void test_to_fetch(void **state)
     client_id c = stage_client(&stage, "c");
     struct span key = stage_key(&stage, "y");
     int64_t size = 5 << 20;
-    struct event event = {.kind = EVENT_DATA_PLACED, .of.data_placed = {c, {&key, 1}, {&a, 1}, {&size, 1}}};
+    struct event event = {.kind = EVENT_DATA_PLACED,
+                          .of.data_placed = {c, {&key, 1}, {&a, 1}, {&size, 1}}};
     stage_step(&stage, &event);
     struct span where = stage_key(&stage, "b");
     struct annotation_info rules = {.workers = {&where, 1}, .has_workers = true};
-    stage_graph_with(&stage, c, "x:y", "x", (struct graph_info){.annotations = &rules, .annotation_count = 1});
-    assert_string_equal(explained(&stage, "x"),
-                        "Task 'x' is processing. It was sent to tcp://b:1, which has 1 task for 1 thread. 1 of its "
-                        "inputs (5.00 MiB) must be brought there from other workers first.\n"
-                        "- It begins when its worker has a free thread; idle workers may steal it.");
-    assert_string_equal(explained(&stage, "y"), "Task 'y' is memory. It is done: its result (5.00 MiB) is on "
-                                                "tcp://a:1.");
+    stage_graph_with(&stage, c, "x:y", "x",
+                     (struct graph_info){.annotations = &rules, .annotation_count = 1});
+    assert_string_equal(
+        explained(&stage, "x"),
+        "Task 'x' is processing. It was sent to tcp://b:1, which has 1 task for 1 thread. 1 of its "
+        "inputs (5.00 MiB) must be brought there from other workers first.\n"
+        "- It begins when its worker has a free thread; idle workers may steal it.");
+    assert_string_equal(explained(&stage, "y"),
+                        "Task 'y' is memory. It is done: its result (5.00 MiB) is on "
+                        "tcp://a:1.");
     stage_close(&stage);
 }
 
@@ -237,13 +259,15 @@ static void test_erred(void **state)
     client_id c = stage_client(&stage, "c");
     stage_graph(&stage, c, "x y:x killer", "y killer");
     stage_erred(&stage, a, "x");
-    assert_string_equal(explained(&stage, "y"),
-                        "Task 'y' is erred. It could not run because 'x' failed on tcp://a:1: ValueError('oops').\n"
+    assert_string_equal(
+        explained(&stage, "y"),
+        "Task 'y' is erred. It could not run because 'x' failed on tcp://a:1: ValueError('oops').\n"
+        "- Correct the cause, then future.retry() or client.retry([…]).\n"
+        "- Debug it here: client.recreate_error_locally(future).");
+    assert_string_equal(explained(&stage, "x"),
+                        "Task 'x' is erred. It failed on tcp://a:1: ValueError('oops').\n"
                         "- Correct the cause, then future.retry() or client.retry([…]).\n"
                         "- Debug it here: client.recreate_error_locally(future).");
-    assert_string_equal(explained(&stage, "x"), "Task 'x' is erred. It failed on tcp://a:1: ValueError('oops').\n"
-                                                "- Correct the cause, then future.retry() or client.retry([…]).\n"
-                                                "- Debug it here: client.recreate_error_locally(future).");
     stage_worker_lost(&stage, a, "connection lost");
     const char *killed = explained(&stage, "killer");
     assert_non_null(strstr(killed, "too many workers died while it was on them"));
@@ -263,9 +287,10 @@ static void test_released(void **state)
     stage_finish(&stage, a, "x");
     stage_finish(&stage, a, "y");
     assert_string_equal(stage_state(&stage, "x"), "released");
-    assert_string_equal(explained(&stage, "x"),
-                        "Task 'x' is released. Nobody wants its result now, so it is not computed.\n"
-                        "- Keep a future of it: client.compute, client.persist or client.submit.");
+    assert_string_equal(
+        explained(&stage, "x"),
+        "Task 'x' is released. Nobody wants its result now, so it is not computed.\n"
+        "- Keep a future of it: client.compute, client.persist or client.submit.");
     stage_close(&stage);
 }
 
@@ -280,17 +305,20 @@ static void test_deaths(void **state)
     stage_graph(&stage, c, "x", "x");
     stage_worker_lost(&stage, a, "killed by signal 9");
     stage_worker(&stage, "b", 1);
-    assert_non_null(strstr(explained(&stage, "x"), "1 worker died with it; at more than 3 it fails."));
+    assert_non_null(
+        strstr(explained(&stage, "x"), "1 worker died with it; at more than 3 it fails."));
     stage_close(&stage);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_unknown),    cmocka_unit_test(test_waiting),  cmocka_unit_test(test_root_cause),
-        cmocka_unit_test(test_restricted), cmocka_unit_test(test_no_workers), cmocka_unit_test(test_queued),
-        cmocka_unit_test(test_processing), cmocka_unit_test(test_to_fetch), cmocka_unit_test(test_erred),
-        cmocka_unit_test(test_released),   cmocka_unit_test(test_deaths),
+        cmocka_unit_test(test_unknown),    cmocka_unit_test(test_waiting),
+        cmocka_unit_test(test_root_cause), cmocka_unit_test(test_restricted),
+        cmocka_unit_test(test_no_workers), cmocka_unit_test(test_queued),
+        cmocka_unit_test(test_processing), cmocka_unit_test(test_to_fetch),
+        cmocka_unit_test(test_erred),      cmocka_unit_test(test_released),
+        cmocka_unit_test(test_deaths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,38 +3,44 @@
 
 #include "core/scheduler/locks.h"
 
-static void register_semaphore(struct stage *stage, uint64_t request, const char *name, int64_t leases, double timeout)
+static void register_semaphore(struct stage *stage, uint64_t request, const char *name,
+                               int64_t leases, double timeout)
 {
-    struct event event = {.kind = EVENT_SEMAPHORE_REGISTER,
-                          .of.semaphore_register = {request, stage_key(stage, name), leases, timeout}};
+    struct event event = {
+        .kind = EVENT_SEMAPHORE_REGISTER,
+        .of.semaphore_register = {request, stage_key(stage, name), leases, timeout}};
     stage_step_now(stage, &event);
 }
 
-static void acquire(struct stage *stage, uint64_t request, const char *name, const char *lease, double seconds)
+static void acquire(struct stage *stage, uint64_t request, const char *name, const char *lease,
+                    double seconds)
 {
-    struct event event = {
-        .kind = EVENT_SEMAPHORE_ACQUIRE,
-        .of.semaphore_acquire = {request, stage_key(stage, name), stage_key(stage, lease), stage->time + seconds}};
+    struct event event = {.kind = EVENT_SEMAPHORE_ACQUIRE,
+                          .of.semaphore_acquire = {request, stage_key(stage, name),
+                                                   stage_key(stage, lease), stage->time + seconds}};
     stage_step_now(stage, &event);
 }
 
 static void release(struct stage *stage, uint64_t request, const char *name, const char *lease)
 {
-    struct event event = {.kind = EVENT_SEMAPHORE_RELEASE,
-                          .of.semaphore_release = {request, stage_key(stage, name), stage_key(stage, lease)}};
+    struct event event = {
+        .kind = EVENT_SEMAPHORE_RELEASE,
+        .of.semaphore_release = {request, stage_key(stage, name), stage_key(stage, lease)}};
     stage_step_now(stage, &event);
 }
 
 static void value(struct stage *stage, uint64_t request, const char *name)
 {
-    struct event event = {.kind = EVENT_SEMAPHORE_VALUE, .of.semaphore_value = {request, stage_key(stage, name)}};
+    struct event event = {.kind = EVENT_SEMAPHORE_VALUE,
+                          .of.semaphore_value = {request, stage_key(stage, name)}};
     stage_step_now(stage, &event);
 }
 
 static void refresh(struct stage *stage, uint64_t request, const char *name, const char *leases)
 {
-    struct event event = {.kind = EVENT_SEMAPHORE_REFRESH,
-                          .of.semaphore_refresh = {request, stage_key(stage, name), stage_keys(stage, leases, ' ')}};
+    struct event event = {
+        .kind = EVENT_SEMAPHORE_REFRESH,
+        .of.semaphore_refresh = {request, stage_key(stage, name), stage_keys(stage, leases, ' ')}};
     stage_step_now(stage, &event);
 }
 
@@ -185,7 +191,8 @@ static void test_semaphore_close(void **state)
     register_semaphore(&stage, 1, "s", 1, 30);
     acquire(&stage, 2, "s", "a", INFINITY);
     acquire(&stage, 3, "s", "b", INFINITY);
-    struct event event = {.kind = EVENT_SEMAPHORE_CLOSE, .of.semaphore_close = {4, stage_key(&stage, "s")}};
+    struct event event = {.kind = EVENT_SEMAPHORE_CLOSE,
+                          .of.semaphore_close = {4, stage_key(&stage, "s")}};
     stage_step(&stage, &event);
     expect_replies(&stage, "4: nil\n3: RuntimeError(Semaphore or Lock `s` not known.)\n");
     assert_false(stage_tick_due(&stage));
@@ -215,18 +222,20 @@ static void test_semaphore_request_gone(void **state)
 
 /* ---- multi-locks ---- */
 
-static void multi_acquire(struct stage *stage, uint64_t request, const char *locks, const char *id, uint32_t wanted,
-                          double seconds)
+static void multi_acquire(struct stage *stage, uint64_t request, const char *locks, const char *id,
+                          uint32_t wanted, double seconds)
 {
     struct event event = {.kind = EVENT_MULTI_LOCK_ACQUIRE,
-                          .of.multi_lock_acquire = {request, stage_keys(stage, locks, ' '), stage_key(stage, id),
-                                                    stage->time + seconds, wanted}};
+                          .of.multi_lock_acquire = {request, stage_keys(stage, locks, ' '),
+                                                    stage_key(stage, id), stage->time + seconds,
+                                                    wanted}};
     stage_step_now(stage, &event);
 }
 
 static void multi_release(struct stage *stage, uint64_t request, const char *id)
 {
-    struct event event = {.kind = EVENT_MULTI_LOCK_RELEASE, .of.multi_lock_release = {request, stage_key(stage, id)}};
+    struct event event = {.kind = EVENT_MULTI_LOCK_RELEASE,
+                          .of.multi_lock_release = {request, stage_key(stage, id)}};
     stage_step_now(stage, &event);
 }
 
@@ -303,10 +312,14 @@ static void test_multi_lock_mistakes(void **state)
     multi_release(&stage, 1, "nobody");
     expect_replies(&stage, "1: KeyError(nobody)\n");
     multi_acquire(&stage, 2, "x y", "one", 3, INFINITY);
-    expect_replies(&stage, "2: ValueError(MultiLock 'one' must ask for at least one and at most all of its locks)\n");
+    expect_replies(
+        &stage,
+        "2: ValueError(MultiLock 'one' must ask for at least one and at most all of its locks)\n");
     multi_acquire(&stage, 3, "x y", "one", 2, INFINITY);
     multi_acquire(&stage, 4, "x y", "one", 2, INFINITY);
-    expect_replies(&stage, "4: ValueError(MultiLock 'one' has asked for its locks already: release them first)\n");
+    expect_replies(
+        &stage,
+        "4: ValueError(MultiLock 'one' has asked for its locks already: release them first)\n");
     stage_close(&stage);
 }
 
@@ -314,7 +327,8 @@ static void test_multi_lock_mistakes(void **state)
 
 static void flag(struct stage *stage, enum event_kind kind, uint64_t request, double seconds)
 {
-    struct event event = {.kind = kind, .of.flag_wait = {request, stage_key(stage, "f"), stage->time + seconds}};
+    struct event event = {.kind = kind,
+                          .of.flag_wait = {request, stage_key(stage, "f"), stage->time + seconds}};
     stage_step_now(stage, &event);
 }
 

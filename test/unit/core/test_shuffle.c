@@ -8,8 +8,8 @@
 
 /* A shuffle "s<id>": two transfer tasks, a barrier, `parts` output tasks: "t0<id> t1<id> shuffle-barrier-s<id>
  * o0<id> …". Partitions are 0, 1, …; `with`: another shuffle whose barrier the output tasks need as well. */
-static void submit(struct stage *stage, client_id client, const char *id, uint32_t parts, const char *with,
-                   const struct shuffle_info *spec)
+static void submit(struct stage *stage, client_id client, const char *id, uint32_t parts,
+                   const char *with, const struct shuffle_info *spec)
 {
     struct text words = {0};
     struct text wanted = {0};
@@ -45,22 +45,25 @@ static void submit_dataframe(struct stage *stage, client_id client, const char *
     submit(stage, client, id, parts, NULL, &(struct shuffle_info){.npartitions = parts});
 }
 
-static void get(struct stage *stage, uint64_t request, const char *id, const char *key, worker_id worker, bool create)
+static void get(struct stage *stage, uint64_t request, const char *id, const char *key,
+                worker_id worker, bool create)
 {
-    struct event event = {.kind = EVENT_SHUFFLE_GET,
-                          .of.shuffle_get = {request, span_of_text(id), stage_key(stage, key), worker, create}};
+    struct event event = {
+        .kind = EVENT_SHUFFLE_GET,
+        .of.shuffle_get = {request, span_of_text(id), stage_key(stage, key), worker, create}};
     stage_step_now(stage, &event);
 }
 
-static void barrier(struct stage *stage, uint64_t request, const char *id, int64_t run_id, bool consistent)
+static void barrier(struct stage *stage, uint64_t request, const char *id, int64_t run_id,
+                    bool consistent)
 {
     struct event event = {.kind = EVENT_SHUFFLE_BARRIER,
                           .of.shuffle_barrier = {request, span_of_text(id), run_id, consistent}};
     stage_step_now(stage, &event);
 }
 
-static void restrict_task(struct stage *stage, uint64_t request, const char *id, int64_t run_id, const char *key,
-                          worker_id worker)
+static void restrict_task(struct stage *stage, uint64_t request, const char *id, int64_t run_id,
+                          const char *key, worker_id worker)
 {
     struct event event = {
         .kind = EVENT_SHUFFLE_RESTRICT,
@@ -78,7 +81,8 @@ static const char *shuffle_actions(struct stage *stage)
         if (action->kind == ACTION_SHUFFLE_DONE) {
             text_printf(&out, "done %llu: ", (unsigned long long)action->of.shuffle_done.request);
             for (uint32_t j = 0; j < action->of.shuffle_done.participants.count; j++) {
-                assert_true(view_worker(stage->s, action->of.shuffle_done.participants.items[j], &view));
+                assert_true(
+                    view_worker(stage->s, action->of.shuffle_done.participants.items[j], &view));
                 replies_add_key(&out, view.name);
             }
             text_add_char(&out, '\n');
@@ -91,7 +95,8 @@ static const char *shuffle_actions(struct stage *stage)
             text_add_char(&out, '\n');
         }
     }
-    struct span copy = arena_copy(&stage->arena, (struct span){(const uint8_t *)text_cstr(&out), out.size + 1});
+    struct span copy =
+        arena_copy(&stage->arena, (struct span){(const uint8_t *)text_cstr(&out), out.size + 1});
     text_fini(&out);
     return (const char *)copy.data;
 }
@@ -134,23 +139,29 @@ static void test_life(void **state)
     barrier(stage, 5, "s1", 1, true);
     expect_replies(stage, "");
     assert_string_equal(shuffle_actions(stage), "done 5: ab\n");
-    stage_finish(stage, stage_view(stage, "shuffle-barrier-s1").processing_on, "shuffle-barrier-s1");
+    stage_finish(stage, stage_view(stage, "shuffle-barrier-s1").processing_on,
+                 "shuffle-barrier-s1");
     assert_string_equal(shuffle_actions(stage), "");
     const char *outputs[] = {"o-01", "o-11", "o-21", "o-31"};
     for (int i = 0; i < 4; i++) {
         assert_true(shuffles_participates(stage->s, x.b));
         stage_finish(stage, stage_view(stage, outputs[i]).processing_on, outputs[i]);
     }
-    assert_string_equal(shuffle_actions(stage), "fail a run 1: SchedulerShuffleState<s1[1]> forgotten\n"
-                                                "fail b run 1: SchedulerShuffleState<s1[1]> forgotten\n");
+    assert_string_equal(shuffle_actions(stage),
+                        "fail a run 1: SchedulerShuffleState<s1[1]> forgotten\n"
+                        "fail b run 1: SchedulerShuffleState<s1[1]> forgotten\n");
     assert_false(shuffles_participates(stage->s, x.b));
     stage_release(stage, "client", "o-01 o-11 o-21 o-31");
     assert_int_equal(view_task_count(stage->s), 0);
     get(stage, 6, "s1", "t-01", x.a, true);
-    expect_replies(stage, "6: P2PConsistencyError(Barrier task with key 'shuffle-barrier-s1' does not exist. This may "
-                          "be caused by task fusion during graph generation. Please let us know that you ran into "
-                          "this by leaving a comment at distributed#7816.)\n");
-    submit_dataframe(stage, x.client, "1", 4); /* the same one again: workers take turns in being the first */
+    expect_replies(
+        stage,
+        "6: P2PConsistencyError(Barrier task with key 'shuffle-barrier-s1' does not exist. This "
+        "may "
+        "be caused by task fusion during graph generation. Please let us know that you ran into "
+        "this by leaving a comment at distributed#7816.)\n");
+    submit_dataframe(stage, x.client, "1",
+                     4); /* the same one again: workers take turns in being the first */
     get(stage, 7, "s1", "t-01", x.a, true);
     expect_replies(stage, "7: run 2: b b a a\n");
     stage_close(stage);
@@ -165,8 +176,9 @@ static void test_mistakes(void **state)
     struct stage *stage = &x.stage;
     submit_dataframe(stage, x.client, "1", 4);
     get(stage, 1, "s1", "o-01", x.a, true);
-    expect_replies(stage, "1: P2PConsistencyError(Expected <TaskState 'o-01' waiting> to be processing, is "
-                          "waiting.)\n");
+    expect_replies(
+        stage, "1: P2PConsistencyError(Expected <TaskState 'o-01' waiting> to be processing, is "
+               "waiting.)\n");
     get(stage, 2, "s1", "never", x.a, true);
     expect_replies(stage, "2: KeyError(never)\n");
     barrier(stage, 3, "s1", 1, true);
@@ -199,10 +211,12 @@ static void test_restrict(void **state)
     restrict_task(stage, 2, "s1", 1, "o-01", x.b);
     expect_replies(stage, "2: OK\n");
     assert_int_equal(stage_view(stage, "o-01").worker_restrictions.count, 1);
-    assert_true(span_equal(stage_view(stage, "o-01").worker_restrictions.items[0], SPAN("tcp://b:1")));
+    assert_true(
+        span_equal(stage_view(stage, "o-01").worker_restrictions.items[0], SPAN("tcp://b:1")));
     restrict_task(stage, 3, "s1", 1, "o-01", x.a); /* the first word counts */
     expect_replies(stage, "3: OK\n");
-    assert_true(span_equal(stage_view(stage, "o-01").worker_restrictions.items[0], SPAN("tcp://b:1")));
+    assert_true(
+        span_equal(stage_view(stage, "o-01").worker_restrictions.items[0], SPAN("tcp://b:1")));
     stage_worker_lost(stage, x.b, "test");
     assert_int_equal(stage_view(stage, "o-01").worker_restrictions.count, 0);
     stage_close(stage);
@@ -331,8 +345,9 @@ static void test_restricted_barrier(void **state)
     struct stage *stage = &x.stage;
     submit_dataframe(stage, x.client, "1", 2);
     struct span where = SPAN("tcp://b:1");
-    struct event event = {.kind = EVENT_SET_RESTRICTIONS,
-                          .of.set_restrictions = {stage_key(stage, "shuffle-barrier-s1"), {&where, 1}}};
+    struct event event = {
+        .kind = EVENT_SET_RESTRICTIONS,
+        .of.set_restrictions = {stage_key(stage, "shuffle-barrier-s1"), {&where, 1}}};
     stage_step(stage, &event);
     get(stage, 1, "s1", "t-01", x.a, true);
     expect_replies(stage, "1: run 1: b b\n");
@@ -343,16 +358,11 @@ static void test_restricted_barrier(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_life),
-        cmocka_unit_test(test_mistakes),
-        cmocka_unit_test(test_restrict),
-        cmocka_unit_test(test_participant_lost),
-        cmocka_unit_test(test_bystander_lost),
-        cmocka_unit_test(test_inconsistent),
-        cmocka_unit_test(test_erred),
-        cmocka_unit_test(test_shared_outputs),
-        cmocka_unit_test(test_array),
-        cmocka_unit_test(test_restricted_barrier),
+        cmocka_unit_test(test_life),           cmocka_unit_test(test_mistakes),
+        cmocka_unit_test(test_restrict),       cmocka_unit_test(test_participant_lost),
+        cmocka_unit_test(test_bystander_lost), cmocka_unit_test(test_inconsistent),
+        cmocka_unit_test(test_erred),          cmocka_unit_test(test_shared_outputs),
+        cmocka_unit_test(test_array),          cmocka_unit_test(test_restricted_barrier),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

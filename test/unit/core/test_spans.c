@@ -7,8 +7,8 @@
 #include "core/scheduler/spans.h"
 
 /* A graph whose tasks are annotated with a span; names and ids: words from the root down. */
-static void graph_in_span(struct stage *stage, client_id client, const char *words, const char *wanted,
-                          struct span_list names, struct span_list ids)
+static void graph_in_span(struct stage *stage, client_id client, const char *words,
+                          const char *wanted, struct span_list names, struct span_list ids)
 {
     struct annotation_info annotations = {.span_name = names, .span_ids = ids};
     stage_graph_with(stage, client, words, wanted,
@@ -86,7 +86,8 @@ static void test_nested_spans(void **state)
     client_id c = stage_client(&stage, "c");
     struct span names[] = {SPAN("outer"), SPAN("inner")};
     struct span ids[] = {SPAN("id-1"), SPAN("id-2")};
-    graph_in_span(&stage, c, "x-1 y-1:x-1", "y-1", (struct span_list){names, 2}, (struct span_list){ids, 2});
+    graph_in_span(&stage, c, "x-1 y-1:x-1", "y-1", (struct span_list){names, 2},
+                  (struct span_list){ids, 2});
     assert_int_equal(spans_count(stage.s), 2);
     struct span_view outer;
     struct span_view inner;
@@ -101,7 +102,8 @@ static void test_nested_spans(void **state)
     assert_true(spans_annotation(group_of(&stage, "y-1"), &got_names, &got_ids));
     assert_int_equal(got_names.count, 2);
     assert_true(span_equal(got_ids.items[0], SPAN("id-1")));
-    graph_in_span(&stage, c, "z-1", "z-1", (struct span_list){names, 1}, (struct span_list){ids, 1});
+    graph_in_span(&stage, c, "z-1", "z-1", (struct span_list){names, 1},
+                  (struct span_list){ids, 1});
     stage_finish(&stage, a, "x-1");
     stage_finish(&stage, a, "y-1");
     assert_true(spans_at(stage.s, 0, &outer));
@@ -134,10 +136,12 @@ static void test_group_collision(void **state)
     client_id c = stage_client(&stage, "c");
     struct span name = SPAN("first");
     struct span id = SPAN("id-1");
-    graph_in_span(&stage, c, "x-1", "x-1", (struct span_list){&name, 1}, (struct span_list){&id, 1});
+    graph_in_span(&stage, c, "x-1", "x-1", (struct span_list){&name, 1},
+                  (struct span_list){&id, 1});
     struct span name_2 = SPAN("second");
     struct span id_2 = SPAN("id-2");
-    graph_in_span(&stage, c, "x-1 y-1", "x-1 y-1", (struct span_list){&name_2, 1}, (struct span_list){&id_2, 1});
+    graph_in_span(&stage, c, "x-1 y-1", "x-1 y-1", (struct span_list){&name_2, 1},
+                  (struct span_list){&id_2, 1});
     assert_true(span_equal(spans_id(group_of(&stage, "x-1")), SPAN("id-1")));
     assert_true(span_equal(spans_id(group_of(&stage, "y-1")), SPAN("id-2")));
     stage_close(&stage);
@@ -162,8 +166,10 @@ static void test_span_content(void **state)
     assert_true(view.code[0] == code);
     assert_int_equal(view.metadata_count, 1);
     struct span spans[] = {view.id, view.id, SPAN("unknown"), view.id};
-    struct resource metrics[] = {{SPAN("cpu"), 1.5}, {SPAN("disk"), 2}, {SPAN("cpu"), 9}, {SPAN("cpu"), 0.25}};
-    struct event event = {.kind = EVENT_SPAN_METRICS, .of.span_metrics = {a, {spans, 4}, {metrics, 4}}};
+    struct resource metrics[] = {
+        {SPAN("cpu"), 1.5}, {SPAN("disk"), 2}, {SPAN("cpu"), 9}, {SPAN("cpu"), 0.25}};
+    struct event event = {.kind = EVENT_SPAN_METRICS,
+                          .of.span_metrics = {a, {spans, 4}, {metrics, 4}}};
     stage_step(&stage, &event);
     assert_true(spans_at(stage.s, 0, &view));
     assert_int_equal(view.metric_count, 2);
@@ -192,7 +198,8 @@ static void test_old_spans(void **state)
         char id[32];
         snprintf(id, sizeof id, "id-%d", i);
         struct span ids[] = {SPAN("outer-id"), span_of_text(id)};
-        graph_in_span(&stage, c, "x", "x", (struct span_list){names, 2}, (struct span_list){ids, 2});
+        graph_in_span(&stage, c, "x", "x", (struct span_list){names, 2},
+                      (struct span_list){ids, 2});
         stage_release(&stage, "c", "x");
         arena_reset(&stage.arena);
     }
@@ -281,12 +288,9 @@ static void test_long_computation(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_default_span),
-        cmocka_unit_test(test_nested_spans),
-        cmocka_unit_test(test_group_collision),
-        cmocka_unit_test(test_span_content),
-        cmocka_unit_test(test_old_spans),
-        cmocka_unit_test(test_computations),
+        cmocka_unit_test(test_default_span),     cmocka_unit_test(test_nested_spans),
+        cmocka_unit_test(test_group_collision),  cmocka_unit_test(test_span_content),
+        cmocka_unit_test(test_old_spans),        cmocka_unit_test(test_computations),
         cmocka_unit_test(test_long_computation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -27,11 +27,13 @@ static const char *many(struct stage *stage, const char *prefix, uint32_t count,
     return (const char *)copy.data;
 }
 
-static void answer(struct stage *stage, worker_id victim, const char *key, const char *stimulus, const char *state)
+static void answer(struct stage *stage, worker_id victim, const char *key, const char *stimulus,
+                   const char *state)
 {
-    struct event event = {.kind = EVENT_STEAL_RESPONSE,
-                          .stimulus = span_of_text(stimulus),
-                          .of.steal_response = {victim, stage_key(stage, key), span_of_text(state)}};
+    struct event event = {
+        .kind = EVENT_STEAL_RESPONSE,
+        .stimulus = span_of_text(stimulus),
+        .of.steal_response = {victim, stage_key(stage, key), span_of_text(state)}};
     stage_step(stage, &event);
 }
 
@@ -58,7 +60,8 @@ static const char *request_at(struct stage *stage, uint32_t index, const char **
 }
 
 /* Let `key` take `seconds`: its prefix is known then. */
-static void measure(struct stage *stage, client_id client, worker_id worker, const char *key, double seconds)
+static void measure(struct stage *stage, client_id client, worker_id worker, const char *key,
+                    double seconds)
 {
     stage_graph(stage, client, key, key);
     stage_finish_run(stage, worker, key, stage_view(stage, key).run_id, seconds, 8);
@@ -129,7 +132,8 @@ static void test_balanced_in_flight(void **state)
 static void test_rejected(void **state)
 {
     (void)state;
-    static const char *const states[] = {"executing", "memory", "long-running", "cancelled", "resumed"};
+    static const char *const states[] = {"executing", "memory", "long-running", "cancelled",
+                                         "resumed"};
     for (int i = 0; i < 5; i++) {
         struct stage stage;
         open_stealing(&stage);
@@ -269,15 +273,16 @@ static void test_resources(void **state)
         struct stage stage;
         open_stealing(&stage);
         struct resource gpu = {SPAN("GPU"), 1};
-        worker_id a =
-            stage_worker_with(&stage, "a", (struct worker_info){.resources = &gpu, .resource_count = 1});
+        worker_id a = stage_worker_with(
+            &stage, "a", (struct worker_info){.resources = &gpu, .resource_count = 1});
         client_id c = stage_client(&stage, "c");
         measure(&stage, c, a, "x-100", 1);
         struct annotation_info annotations = {.resources = &gpu, .resource_count = 1};
         stage_graph_with(&stage, c, many(&stage, "x", 10, ""), many(&stage, "x", 10, ""),
                          (struct graph_info){.annotations = &annotations, .annotation_count = 1});
-        stage_worker_with(&stage, "b",
-                          (struct worker_info){.resources = &gpu, .resource_count = (uint32_t)offers});
+        stage_worker_with(
+            &stage, "b",
+            (struct worker_info){.resources = &gpu, .resource_count = (uint32_t)offers});
         stage_tick(&stage, 1);
         const char *stimulus;
         assert_true((request_at(&stage, 0, &stimulus) != NULL) == (offers == 1));
@@ -365,8 +370,9 @@ static void test_seceded(void **state)
     worker_id a = stage_worker(&stage, "a", 1);
     client_id c = stage_client(&stage, "c");
     stage_graph(&stage, c, "x-1 x-2", "x-1 x-2");
-    struct event event = {.kind = EVENT_LONG_RUNNING,
-                          .of.long_running = {a, stage_key(&stage, "x-1"), stage_view(&stage, "x-1").run_id, NAN}};
+    struct event event = {
+        .kind = EVENT_LONG_RUNNING,
+        .of.long_running = {a, stage_key(&stage, "x-1"), stage_view(&stage, "x-1").run_id, NAN}};
     stage_step(&stage, &event);
     assert_int_equal(task_find(stage.s, stage_key(&stage, "x-1"))->steal_level, 0);
     assert_int_equal(task_find(stage.s, stage_key(&stage, "x-2"))->steal_level, 1);
@@ -439,7 +445,8 @@ static void test_many_victims(void **state)
         snprintf(prefix, sizeof prefix, "x-%d", i);
         snprintf(address, sizeof address, "tcp://%s:1", name);
         struct span where = stage_key(&stage, address);
-        struct annotation_info annotations = {.workers = {&where, 1}, .has_workers = true, .allow_other_workers = true};
+        struct annotation_info annotations = {
+            .workers = {&where, 1}, .has_workers = true, .allow_other_workers = true};
         stage_graph_with(&stage, c, many(&stage, prefix, 4, ""), many(&stage, prefix, 4, ""),
                          (struct graph_info){.annotations = &annotations, .annotation_count = 1});
     }
