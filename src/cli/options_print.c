@@ -23,16 +23,17 @@ static void option_title(const struct option_info *option, struct text *out)
     }
 }
 
-/* Words from column MEANING_COLUMN on, broken before WIDTH. */
-static void print_wrapped(const char *words, int column, FILE *out)
+/* Words from column `indent` on, where the caller stands, broken before WIDTH. */
+static void print_wrapped(const char *words, int indent, FILE *out)
 {
+    int column = indent;
     while (*words != '\0') {
         int size = (int)strcspn(words, " ");
-        if (column > MEANING_COLUMN && column + 1 + size > WIDTH) {
-            fprintf(out, "\n%*s", MEANING_COLUMN, "");
-            column = MEANING_COLUMN;
+        if (column > indent && column + 1 + size > WIDTH) {
+            fprintf(out, "\n%*s", indent, "");
+            column = indent;
         }
-        column += fprintf(out, "%s%.*s", column > MEANING_COLUMN ? " " : "", size, words);
+        column += fprintf(out, "%s%.*s", column > indent ? " " : "", size, words);
         words += size;
         words += strspn(words, " ");
     }
@@ -56,8 +57,12 @@ static void print_option(const struct option_info *option, FILE *out)
 void options_help(enum command_id command, FILE *out)
 {
     const struct command_info *info = options_command(command);
-    fprintf(out, "Usage: cask %s %s\n\n  %c%s.\n\nOptions:\n", info->name, info->arguments,
-            info->summary[0] - 'a' + 'A', info->summary + 1);
+    struct text summary = {0};
+    text_printf(&summary, "%c%s.", info->summary[0] - 'a' + 'A', info->summary + 1);
+    fprintf(out, "Usage: cask %s %s\n\n  ", info->name, info->arguments);
+    print_wrapped(text_cstr(&summary), 2, out);
+    fputs("\nOptions:\n", out);
+    text_fini(&summary);
     for (enum option_id i = 0; i < OPTION_COUNT; i++) {
         if (options_command_of(i) == command) {
             print_option(options_option(i), out);
