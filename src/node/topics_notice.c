@@ -182,20 +182,59 @@ static void retired(struct topics *topics, const struct notice *notice)
     text_fini(&draft.pairs);
 }
 
-/* ["request" | "confirm" | …, key, level, victim, thief]: stock logs tuples under "stealing". */
+/* ["request", [[time, level, key, cost, victim, its occupancy, thief, its occupancy], …]] */
+static void put_steal_requests(struct topics *topics, struct text *out, const struct notice *notice)
+{
+    msgpack_write_array(out, 2);
+    msgpack_write_str(out, notice->text);
+    msgpack_write_array(out, notice->steal_count);
+    for (uint32_t i = 0; i < notice->steal_count; i++) {
+        const struct steal_note *steal = &notice->steals[i];
+        msgpack_write_array(out, 8);
+        msgpack_write_float(out, notice->time);
+        msgpack_write_int(out, steal->level);
+        msgpack_write_raw(out, steal->key);
+        msgpack_write_float(out, steal->cost);
+        msgpack_write_str(out, address_of(topics, steal->victim));
+        msgpack_write_float(out, steal->victim_occupancy);
+        msgpack_write_str(out, address_of(topics, steal->thief));
+        msgpack_write_float(out, steal->thief_occupancy);
+    }
+}
+
+/* What came of one request: ["confirm" | "already-computing", key, state, victim, thief, stimulus];
+ * "reschedule" has after the word whether the thief is gone; late answers name who answered alone. */
+static void put_steal_outcome(struct topics *topics, struct text *out, const struct notice *notice)
+{
+    bool is_late = notice->worker2 == WORKER_NONE;
+    bool is_rescheduled = span_equal_text(notice->text, "reschedule");
+    msgpack_write_array(out, is_late ? 5 : is_rescheduled ? 7 : 6);
+    msgpack_write_str(out, notice->text);
+    if (is_rescheduled) {
+        msgpack_write_bool(out, notice->flag);
+    }
+    msgpack_write_raw(out, notice->keys.items[0]);
+    if (notice->text2.size == 0) {
+        msgpack_write_nil(out);
+    } else {
+        msgpack_write_str(out, notice->text2);
+    }
+    msgpack_write_str(out, address_of(topics, notice->worker));
+    if (!is_late) {
+        msgpack_write_str(out, address_of(topics, notice->worker2));
+    }
+    msgpack_write_str(out, notice->stimulus);
+}
+
+/* Stock logs tuples under "stealing". */
 static void steal(struct topics *topics, const struct notice *notice)
 {
     struct text value = {0};
-    msgpack_write_array(&value, 5);
-    msgpack_write_str(&value, notice->text);
-    if (notice->keys.count > 0) {
-        msgpack_write_raw(&value, notice->keys.items[0]);
+    if (notice->steal_count > 0) {
+        put_steal_requests(topics, &value, notice);
     } else {
-        msgpack_write_nil(&value);
+        put_steal_outcome(topics, &value, notice);
     }
-    msgpack_write_int(&value, notice->number);
-    msgpack_write_str(&value, address_of(topics, notice->worker));
-    msgpack_write_str(&value, address_of(topics, notice->worker2));
     topics_log_value(topics, "stealing", text_span(&value));
     text_fini(&value);
 }
