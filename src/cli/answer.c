@@ -41,7 +41,8 @@ uint32_t answer_items(struct span value, struct msgpack_reader *out_reader)
 {
     uint32_t count;
     *out_reader = msgpack_reader(value);
-    if (msgpack_read_array(out_reader, &count) == OK || msgpack_read_map(out_reader, &count) == OK) {
+    if (msgpack_read_array(out_reader, &count) == OK ||
+        msgpack_read_map(out_reader, &count) == OK) {
         return count;
     }
     return 0;

@@ -92,7 +92,8 @@ static int create_tls(struct asker *asker, struct text *why)
 static int read_timeout(struct asker *asker, const char *timeout, struct text *why)
 {
     asker->timeout = 10;
-    if (timeout != NULL && (!text_parse_seconds(span_of_text(timeout), &asker->timeout) || asker->timeout <= 0)) {
+    if (timeout != NULL &&
+        (!text_parse_seconds(span_of_text(timeout), &asker->timeout) || asker->timeout <= 0)) {
         text_printf(why, "--timeout %s is not a duration such as 10s", timeout);
         return ERR_CONFIG;
     }
@@ -149,7 +150,8 @@ static void answered(void *user, int code, const char *text, const struct frames
     struct asker *asker = user;
     asker->code = code;
     if (code != OK) {
-        text_printf(asker->why, "%s: %s", text_cstr(&asker->address), *text == '\0' ? error_meaning(code) : text);
+        text_printf(asker->why, "%s: %s", text_cstr(&asker->address),
+                    *text == '\0' ? error_meaning(code) : text);
     }
     for (uint32_t i = 0; code == OK && i < reply->count; i++) {
         frames_add(&asker->answer, slice_ref(reply->items[i]));

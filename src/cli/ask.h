@@ -18,7 +18,8 @@ struct ask_options {
 };
 
 /* Settings are read; nothing is connected yet. An error code and why. */
-int asker_create(const struct ask_options *options, struct asker **out_asker, struct text *why) MUST_USE;
+int asker_create(const struct ask_options *options, struct asker **out_asker,
+                 struct text *why) MUST_USE;
 void asker_destroy(struct asker *asker);
 /* The scheduler's address. */
 const char *asker_address(const struct asker *asker);

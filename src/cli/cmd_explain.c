@@ -95,9 +95,11 @@ static int explain(const struct options *options, struct span key, struct text *
     int exit_code = EXIT_FAILURE;
     if (asker_call(asker, MESSAGE_EXPLAIN, &request, &answer, why) == OK) {
         if (answer_field(answer, "summary").size > 0) {
-            exit_code = print_answer(options->arguments[0], answer, options->is_on[OPTION_EXPLAIN_JSON] == SWITCH_ON);
+            exit_code = print_answer(options->arguments[0], answer,
+                                     options->is_on[OPTION_EXPLAIN_JSON] == SWITCH_ON);
         } else {
-            text_printf(why, "%s does not know 'explain': is it a stock scheduler?", asker_address(asker));
+            text_printf(why, "%s does not know 'explain': is it a stock scheduler?",
+                        asker_address(asker));
         }
     }
     asker_destroy(asker);
@@ -116,7 +118,8 @@ int cmd_explain(int argc, char **argv)
         exit_code = options_complain(COMMAND_EXPLAIN, "one key is needed, not",
                                      options.argument_count == 0 ? "" : options.arguments[1]);
     } else if (!answer_parse_key(options.arguments[0], &key)) {
-        exit_code = options_complain(COMMAND_EXPLAIN, "not a tuple as Python writes it:", options.arguments[0]);
+        exit_code = options_complain(COMMAND_EXPLAIN,
+                                     "not a tuple as Python writes it:", options.arguments[0]);
     } else {
         exit_code = explain(&options, text_span(&key), &why);
     }

@@ -81,7 +81,8 @@ static int print_named(const char *name, const struct options *options)
     } else if (tables_write(name, &text)) {
         print_table(text_span(&text), options->is_on[OPTION_INTERNALS_JSON] == SWITCH_ON);
     } else {
-        fprintf(stderr, "cask internals: the tables are %s, options; there is no '%s'\n", tables_names(), name);
+        fprintf(stderr, "cask internals: the tables are %s, options; there is no '%s'\n",
+                tables_names(), name);
         exit_code = 2;
     }
     text_fini(&text);
@@ -96,7 +97,8 @@ int cmd_internals(int argc, char **argv)
         return exit_code;
     }
     const char *name = options.argument_count == 0 ? "" : options.arguments[0];
-    exit_code = strcmp(name, "options") == 0 ? print_options(&options) : print_named(name, &options);
+    exit_code =
+        strcmp(name, "options") == 0 ? print_options(&options) : print_named(name, &options);
     options_fini(&options);
     return exit_code;
 }

@@ -27,8 +27,10 @@ static void set_log_levels(const struct config *config)
     log_set_ring((uint32_t)config_int(config, "distributed.admin.log-length", 10000));
     for (uint32_t i = 0; config_child(config, setting, i, &name, &text); i++) {
         if (strcmp(name, "version") == 0) {
-            log_warning("distributed.config", "%s: a logging.config dictionary is for Python; here only "
-                                              "'name: level' pairs are understood", setting);
+            log_warning("distributed.config",
+                        "%s: a logging.config dictionary is for Python; here only "
+                        "'name: level' pairs are understood",
+                        setting);
             return;
         }
     }
@@ -132,12 +134,15 @@ static int run(const struct options *options, struct config *config, struct text
 static int refuse(const struct options *options)
 {
     if (options->is_on[OPTION_SCHEDULER_JUPYTER] == SWITCH_ON) {
-        fprintf(stderr, "cask scheduler: --jupyter: there is no Python in this scheduler to serve a notebook; "
-                        "start jupyter beside it and connect with dask.distributed.Client\n");
+        fprintf(
+            stderr,
+            "cask scheduler: --jupyter: there is no Python in this scheduler to serve a notebook; "
+            "start jupyter beside it and connect with dask.distributed.Client\n");
         return 2;
     }
     if (options->argument_count > 0 && options->many[0] == NULL) {
-        return options_complain(COMMAND_SCHEDULER, "arguments are for --preload modules; there is none for",
+        return options_complain(COMMAND_SCHEDULER,
+                                "arguments are for --preload modules; there is none for",
                                 options->arguments[0]);
     }
     return -1;

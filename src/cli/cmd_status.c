@@ -33,8 +33,8 @@ static void print_head(struct span identity)
         fputs(", up ", stdout);
         print_duration(io_now() - started);
     }
-    printf("\n%.0f worker%s, %.0f thread%s, %s of memory\n", workers, workers == 1 ? "" : "s", threads,
-           threads == 1 ? "" : "s", memory);
+    printf("\n%.0f worker%s, %.0f thread%s, %s of memory\n", workers, workers == 1 ? "" : "s",
+           threads, threads == 1 ? "" : "s", memory);
 }
 
 static void print_worker(struct span address, struct span worker)
@@ -46,9 +46,10 @@ static void print_worker(struct span address, struct span worker)
     answer_bytes(answer_number(metrics, "memory", 0), used);
     answer_bytes(answer_number(worker, "memory_limit", 0), limit);
     snprintf(memory, sizeof memory, "%s/%s", used, limit);
-    printf("%-27.*s %-8.*s %3.0f %4.0f%% %19s %5.0f %5.0f\n", (int)address.size, (const char *)address.data,
-           (int)status.size, (const char *)status.data, answer_number(worker, "nthreads", 0),
-           answer_number(metrics, "cpu", 0), memory, answer_number(counts, "executing", 0),
+    printf("%-27.*s %-8.*s %3.0f %4.0f%% %19s %5.0f %5.0f\n", (int)address.size,
+           (const char *)address.data, (int)status.size, (const char *)status.data,
+           answer_number(worker, "nthreads", 0), answer_number(metrics, "cpu", 0), memory,
+           answer_number(counts, "executing", 0),
            answer_number(counts, "memory", answer_number(metrics, "in_memory", 0)));
 }
 
@@ -57,7 +58,8 @@ static void print_workers(struct span identity)
     struct msgpack_reader reader;
     uint32_t count = answer_items(answer_field(identity, "workers"), &reader);
     if (count > 0) {
-        printf("\n%-27s %-8s %3s %5s %19s %5s %5s\n", "worker", "status", "thr", "cpu", "memory", "runs", "holds");
+        printf("\n%-27s %-8s %3s %5s %19s %5s %5s\n", "worker", "status", "thr", "cpu", "memory",
+               "runs", "holds");
     }
     for (uint32_t i = 0; i < count; i++) {
         struct span address;
@@ -147,7 +149,8 @@ int cmd_status(int argc, char **argv)
         .timeout = options.text[OPTION_STATUS_TIMEOUT],
     };
     if (options.argument_count > 1) {
-        exit_code = options_complain(COMMAND_STATUS, "one address is enough, not", options.arguments[1]);
+        exit_code =
+            options_complain(COMMAND_STATUS, "one address is enough, not", options.arguments[1]);
     } else {
         exit_code = EXIT_FAILURE;
         if (asker_create(&where, &asker, &why) == OK) {

@@ -21,7 +21,8 @@ static bool read_move(struct span raw, struct move *out)
         return false;
     }
     out->key = answer_next(&reader);
-    bool has_states = msgpack_read_str(&reader, &out->start) == OK && msgpack_read_str(&reader, &out->finish) == OK;
+    bool has_states = msgpack_read_str(&reader, &out->start) == OK &&
+                      msgpack_read_str(&reader, &out->finish) == OK;
     out->recommendations = has_states ? answer_next(&reader) : (struct span){0};
     return has_states && msgpack_read_str(&reader, &out->stimulus) == OK &&
            msgpack_read_float(&reader, &out->time) == OK;
@@ -43,10 +44,11 @@ static void print_move(const struct move *move)
     struct msgpack_reader reader;
     uint32_t count = answer_items(move->recommendations, &reader);
     print_time(move->time);
-    printf("  %10.*s → %-10.*s  ", (int)move->start.size, (const char *)move->start.data, (int)move->finish.size,
-           (const char *)move->finish.data);
+    printf("  %10.*s → %-10.*s  ", (int)move->start.size, (const char *)move->start.data,
+           (int)move->finish.size, (const char *)move->finish.data);
     answer_print_key(move->key);
-    printf("\n              because of %.*s\n", (int)move->stimulus.size, (const char *)move->stimulus.data);
+    printf("\n              because of %.*s\n", (int)move->stimulus.size,
+           (const char *)move->stimulus.data);
     for (uint32_t i = 0; i < count && i < SHOWN_MAX; i++) {
         struct span key = answer_next(&reader);
         struct span state;
@@ -114,11 +116,13 @@ int cmd_story(int argc, char **argv)
     }
     for (uint32_t i = 0; exit_code < 0 && i < options.argument_count; i++) {
         if (!answer_parse_key(options.arguments[i], &keys)) {
-            exit_code = options_complain(COMMAND_STORY, "not a tuple as Python writes it:", options.arguments[i]);
+            exit_code = options_complain(COMMAND_STORY,
+                                         "not a tuple as Python writes it:", options.arguments[i]);
         }
     }
     if (exit_code < 0) {
-        struct key_list list = {.keys = text_span(&keys), .count = options.argument_count, .given = true};
+        struct key_list list = {
+            .keys = text_span(&keys), .count = options.argument_count, .given = true};
         exit_code = story(&options, list, &why);
     }
     if (why.size > 0) {

@@ -105,8 +105,8 @@ static json_t *json_text(struct span text)
 }
 
 /* Text and note: one of them. */
-static void print_json(const struct printer *printer, const struct place *place, struct span lines, const char *note,
-                       const struct frames *message)
+static void print_json(const struct printer *printer, const struct place *place, struct span lines,
+                       const char *note, const struct frames *message)
 {
     static const char *const names[] = {
         [TO_SERVER] = "client>server", [FROM_SERVER] = "server>client", [EITHER] = "unknown"};
@@ -148,7 +148,8 @@ static void print_lines(const struct place *place, struct span lines)
     }
 }
 
-static void print_message(struct printer *printer, const struct place *place, const struct frames *message)
+static void print_message(struct printer *printer, const struct place *place,
+                          const struct frames *message)
 {
     struct text lines = {0};
     trace_message(&printer->traces[place->direction], message, &lines);
@@ -225,7 +226,8 @@ static int run_proxy(struct printer *printer, const char *from, const char *to, 
 /* ---- captures --------------------------------------------------------------------------------- */
 
 /* Messages of a run of stream bytes. */
-static int print_bytes(struct printer *printer, const struct place *place, struct span bytes, struct text *why)
+static int print_bytes(struct printer *printer, const struct place *place, struct span bytes,
+                       struct text *why)
 {
     struct frame_reader reader;
     struct frames message = {0};
@@ -251,10 +253,12 @@ static int print_bytes(struct printer *printer, const struct place *place, struc
 
 static enum direction direction_of(const char *name)
 {
-    if (name != NULL && (strncmp(name, "initiator>", 10) == 0 || strncmp(name, "client>", 7) == 0)) {
+    if (name != NULL &&
+        (strncmp(name, "initiator>", 10) == 0 || strncmp(name, "client>", 7) == 0)) {
         return TO_SERVER;
     }
-    bool is_back = name != NULL && (strstr(name, ">initiator") != NULL || strstr(name, ">client") != NULL);
+    bool is_back =
+        name != NULL && (strstr(name, ">initiator") != NULL || strstr(name, ">client") != NULL);
     return is_back ? FROM_SERVER : EITHER;
 }
 
@@ -301,7 +305,8 @@ static int print_capture(struct printer *printer, struct span content, struct te
     int code = OK;
     while (code == OK && content.size > 0) {
         json_error_t problem;
-        json_t *value = json_loadb((const char *)content.data, content.size, JSON_DISABLE_EOF_CHECK, &problem);
+        json_t *value =
+            json_loadb((const char *)content.data, content.size, JSON_DISABLE_EOF_CHECK, &problem);
         if (value == NULL) {
             text_printf(why, "not JSON: %s", problem.text);
             return ERR_MALFORMED;
@@ -327,8 +332,10 @@ static int run_file(struct printer *printer, const char *path, struct text *why)
     }
     struct span bytes = span_of(content->data, content->size);
     const struct place place = {.direction = EITHER, .time = NAN};
-    bool is_json = bytes.size > 1 && bytes.data[0] == '{' && strchr("\"} \r\n", bytes.data[1]) != NULL;
-    code = is_json ? print_capture(printer, bytes, &problem) : print_bytes(printer, &place, bytes, &problem);
+    bool is_json =
+        bytes.size > 1 && bytes.data[0] == '{' && strchr("\"} \r\n", bytes.data[1]) != NULL;
+    code = is_json ? print_capture(printer, bytes, &problem)
+                   : print_bytes(printer, &place, bytes, &problem);
     if (code != OK) {
         text_printf(why, "%s: %s", path, text_cstr(&problem));
     }
@@ -352,7 +359,8 @@ int cmd_trace(int argc, char **argv)
     bool is_file = from == NULL && to == NULL && file != NULL;
     if (options.argument_count > 0 || (!is_proxy && !is_file)) {
         const char *extra = options.argument_count > 0 ? options.arguments[0] : "";
-        exit_code = options_complain(COMMAND_TRACE, "give --listen and --connect, or --file; not", extra);
+        exit_code =
+            options_complain(COMMAND_TRACE, "give --listen and --connect, or --file; not", extra);
     } else {
         printer_init(&printer, &options);
         int code = is_file ? run_file(&printer, file, &why) : run_proxy(&printer, from, to, &why);

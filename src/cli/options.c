@@ -57,7 +57,8 @@ enum command_id options_command_of(enum option_id option)
 
 bool options_can_negate(const struct option_info *option)
 {
-    return option->kind == KIND_SWITCH || (option->kind == KIND_IGNORED && option->argument[0] == '\0');
+    return option->kind == KIND_SWITCH ||
+           (option->kind == KIND_IGNORED && option->argument[0] == '\0');
 }
 
 bool options_find_command(const char *name, enum command_id *out_command)
@@ -73,8 +74,8 @@ bool options_find_command(const char *name, enum command_id *out_command)
 
 int options_complain(enum command_id command, const char *what, const char *argument)
 {
-    fprintf(stderr, "cask %s: %s '%s'. Try 'cask %s --help'.\n", COMMANDS[command].name, what, argument,
-            COMMANDS[command].name);
+    fprintf(stderr, "cask %s: %s '%s'. Try 'cask %s --help'.\n", COMMANDS[command].name, what,
+            argument, COMMANDS[command].name);
     return 2;
 }
 
@@ -84,7 +85,8 @@ static int find_option(enum command_id command, const char *name, size_t size, b
     for (int i = 0; i < OPTION_COUNT; i++) {
         const struct option_info *option = &OPTIONS[i];
         *out_negated = options_can_negate(option) && size > 3 && strncmp(name, "no-", 3) == 0 &&
-                       strlen(option->name) == size - 3 && strncmp(name + 3, option->name, size - 3) == 0;
+                       strlen(option->name) == size - 3 &&
+                       strncmp(name + 3, option->name, size - 3) == 0;
         bool is_it = strlen(option->name) == size && strncmp(name, option->name, size) == 0;
         if ((is_it || *out_negated) && options_command_of((enum option_id)i) == command) {
             return i;
@@ -131,7 +133,8 @@ static int take_option(struct parse *parse, char **at)
         return 0;
     }
     if (OPTIONS[id].kind == KIND_IGNORED) {
-        fprintf(stderr, "cask %s: --%s does nothing here\n", COMMANDS[parse->command].name, OPTIONS[id].name);
+        fprintf(stderr, "cask %s: --%s does nothing here\n", COMMANDS[parse->command].name,
+                OPTIONS[id].name);
     }
     if (OPTIONS[id].argument[0] != '\0') {
         return take_value(parse, id, at, name[size] == '=' ? name + size + 1 : NULL);

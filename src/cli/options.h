@@ -44,7 +44,7 @@ enum option_switch { SWITCH_UNSET, SWITCH_OFF, SWITCH_ON };
 
 /* What was given. Texts point into argv. */
 struct options {
-    const char *text[OPTION_COUNT];         /* TEXT: the last one given; MANY: the first; NULL: none */
+    const char *text[OPTION_COUNT]; /* TEXT: the last one given; MANY: the first; NULL: none */
     enum option_switch is_on[OPTION_COUNT]; /* SWITCH, FLAG */
     const char **many;                      /* MANY values, NULL-terminated (of whichever option) */
     const char **arguments;                 /* what is no option, NULL-terminated */

@@ -135,10 +135,11 @@ static void completion_words(enum command_id command, FILE *out)
 
 void options_completion(FILE *out)
 {
-    fputs("# bash completion for cask, made from its table of options\n_cask()\n{\n"
-          "    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} words=\n"
-          "    case ${COMP_WORDS[1]} in\n",
-          out);
+    fputs(
+        "# bash completion for cask, made from its table of options\n_cask()\n{\n"
+        "    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} words=\n"
+        "    case ${COMP_WORDS[1]} in\n",
+        out);
     for (enum command_id i = 0; i < COMMAND_COUNT; i++) {
         fprintf(out, "    %s) words=\"", options_command(i)->name);
         completion_words(i, out);

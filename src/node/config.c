@@ -127,7 +127,8 @@ static int read_path(struct config *config, const char *path, struct text *why)
     return code;
 }
 
-static int read_relative(struct config *config, const char *base, const char *rest, struct text *why)
+static int read_relative(struct config *config, const char *base, const char *rest,
+                         struct text *why)
 {
     struct text path = {0};
     text_printf(&path, "%s%s", base, rest);
@@ -218,14 +219,18 @@ static void take_variable(struct config_node *tree, const char *variable)
 {
     const char *equals = strchr(variable, '=');
     if (strncmp(variable, "DASK_", 5) != 0 || equals == NULL ||
-        strncmp(variable, "DASK_CONFIG=", 12) == 0 || strncmp(variable, "DASK_ROOT_CONFIG=", 17) == 0 ||
+        strncmp(variable, "DASK_CONFIG=", 12) == 0 ||
+        strncmp(variable, "DASK_ROOT_CONFIG=", 17) == 0 ||
         strncmp(variable, "DASK_INTERNAL_INHERIT_CONFIG=", 29) == 0) {
         return;
     }
     struct text name = {0};
     for (const char *c = variable + 5; c < equals; c++) {
         bool is_border = c[0] == '_' && c + 1 < equals && c[1] == '_';
-        text_add_char(&name, is_border ? '.' : (*c >= 'A' && *c <= 'Z') ? (char)(*c + 32) : *c == '_' ? '-' : *c);
+        text_add_char(&name, is_border                  ? '.'
+                             : (*c >= 'A' && *c <= 'Z') ? (char)(*c + 32)
+                             : *c == '_'                ? '-'
+                                                        : *c);
         c += is_border;
     }
     config_node_put_path(tree, text_cstr(&name), read_value(equals + 1));
@@ -236,7 +241,10 @@ static int base64_digit(char c)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     const char *at = c == '\0' ? NULL : strchr(digits, c);
-    return at != NULL ? (int)(at - digits) : c == '+' || c == '-' ? 62 : c == '/' || c == '_' ? 63 : -1;
+    return at != NULL             ? (int)(at - digits)
+           : c == '+' || c == '-' ? 62
+           : c == '/' || c == '_' ? 63
+                                  : -1;
 }
 
 /* The whole configuration of a parent process: base64 of JSON, which YAML reads. */
@@ -331,7 +339,8 @@ static const char *scalar(const struct config *config, const char *name)
 
 static void complain(const char *name, const char *value, const char *wanted)
 {
-    log_warning(LOGGER, "Setting '%s' is '%s', which is not %s; it is ignored", name, value, wanted);
+    log_warning(LOGGER, "Setting '%s' is '%s', which is not %s; it is ignored", name, value,
+                wanted);
 }
 
 const char *config_text(const struct config *config, const char *name, const char *absent)
@@ -434,8 +443,8 @@ bool config_is_null(const struct config *config, const char *name)
     return node != NULL && node->kind == CONFIG_NULL;
 }
 
-bool config_child(const struct config *config, const char *name, uint32_t index, const char **out_key,
-                  const char **out_value)
+bool config_child(const struct config *config, const char *name, uint32_t index,
+                  const char **out_key, const char **out_value)
 {
     const struct config_node *node = find(config, name);
     if (node == NULL || node->kind != CONFIG_MAP || index >= node->count) {
@@ -446,7 +455,8 @@ bool config_child(const struct config *config, const char *name, uint32_t index,
     return true;
 }
 
-bool config_item(const struct config *config, const char *name, uint32_t index, const char **out_value)
+bool config_item(const struct config *config, const char *name, uint32_t index,
+                 const char **out_value)
 {
     const struct config_node *node = find(config, name);
     if (node != NULL && node->kind == CONFIG_SCALAR && index == 0) {
@@ -472,9 +482,11 @@ static void write_scalar(const struct config_node *node, struct text *out)
     double real = strtod(node->text, &end);
     if (!node->is_quoted && end != node->text && *end == '\0') {
         msgpack_write_float(out, real);
-    } else if (!node->is_quoted && is_word(node->text, (const char *const[]){"true", "yes", "on", NULL})) {
+    } else if (!node->is_quoted &&
+               is_word(node->text, (const char *const[]){"true", "yes", "on", NULL})) {
         msgpack_write_bool(out, true);
-    } else if (!node->is_quoted && is_word(node->text, (const char *const[]){"false", "no", "off", NULL})) {
+    } else if (!node->is_quoted &&
+               is_word(node->text, (const char *const[]){"false", "no", "off", NULL})) {
         msgpack_write_bool(out, false);
     } else {
         msgpack_write_str_lossy(out, span_of_text(node->text));

@@ -34,10 +34,11 @@ double config_bytes(const struct config *config, const char *name, double absent
 /* The setting is there and null: switched off, where missing would mean the default. */
 bool config_is_null(const struct config *config, const char *name);
 /* Children of a mapping, in order; false past the end. */
-bool config_child(const struct config *config, const char *name, uint32_t index, const char **out_key,
-                  const char **out_value);
+bool config_child(const struct config *config, const char *name, uint32_t index,
+                  const char **out_key, const char **out_value);
 /* Items of a list. */
-bool config_item(const struct config *config, const char *name, uint32_t index, const char **out_value);
+bool config_item(const struct config *config, const char *name, uint32_t index,
+                 const char **out_value);
 /* The subtree as msgpack, appended; for children that must see the same settings. */
 void config_write(const struct config *config, const char *name, struct text *out_msgpack);
 

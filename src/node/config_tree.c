@@ -154,7 +154,8 @@ static struct config_node *walk_to_parent(struct config_node *root, const char *
     return parent;
 }
 
-void config_node_put_path(struct config_node *root, const char *name, struct config_node *take_child)
+void config_node_put_path(struct config_node *root, const char *name,
+                          struct config_node *take_child)
 {
     struct span last;
     struct config_node *parent = walk_to_parent(root, name, true, &last);

@@ -11,10 +11,10 @@ enum config_kind { CONFIG_NULL, CONFIG_SCALAR, CONFIG_LIST, CONFIG_MAP };
 /* All strings are owned, NUL-terminated. */
 struct config_node {
     enum config_kind kind;
-    bool is_quoted;               /* SCALAR: written in quotes, so it is text whatever it looks like */
-    char *text;                   /* SCALAR */
-    struct config_node **items;   /* LIST, MAP */
-    char **keys;                  /* MAP: name of items[i] */
+    bool is_quoted; /* SCALAR: written in quotes, so it is text whatever it looks like */
+    char *text;     /* SCALAR */
+    struct config_node **items; /* LIST, MAP */
+    char **keys;                /* MAP: name of items[i] */
     uint32_t count;
 };
 
@@ -32,7 +32,8 @@ struct config_node *config_node_merge(struct config_node *base, struct config_no
 /* Follow a dotted name; create: missing maps are made. NULL: not there. */
 struct config_node *config_node_walk(struct config_node *root, const char *name, bool create);
 /* Put `child` (taken) under a dotted name; missing maps are made. */
-void config_node_put_path(struct config_node *root, const char *name, struct config_node *take_child);
+void config_node_put_path(struct config_node *root, const char *name,
+                          struct config_node *take_child);
 /* Take what is under a dotted name out of the tree; NULL: not there. */
 struct config_node *config_node_take(struct config_node *root, const char *name);
 

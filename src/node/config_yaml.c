@@ -47,7 +47,8 @@ static char *copy_cstr(const void *text)
 }
 
 /* A deep copy, to stand at `depth`. Ends early, with the problem set, where it would go too far. */
-static struct config_node *copy_node(struct builder *b, const struct config_node *from, uint32_t depth)
+static struct config_node *copy_node(struct builder *b, const struct config_node *from,
+                                     uint32_t depth)
 {
     struct config_node *node = new_node(b, from->kind);
     node->is_quoted = from->is_quoted;
@@ -94,7 +95,8 @@ static void merge_into(struct builder *b, struct config_node *map, struct config
     config_node_destroy(take_from);
 }
 
-static void add_pair(struct builder *b, struct config_node *map, const char *key, struct config_node *take_value)
+static void add_pair(struct builder *b, struct config_node *map, const char *key,
+                     struct config_node *take_value)
 {
     if (strcmp(key, "<<") == 0) {
         merge_into(b, map, take_value);

@@ -54,7 +54,8 @@ static int read_measure(const struct config *config, const char *name)
             return measures[i].measure;
         }
     }
-    log_warning("distributed.config", "%s: '%s' is no measure of memory; optimistic is used", name, text);
+    log_warning("distributed.config", "%s: '%s' is no measure of memory; optimistic is used", name,
+                text);
     return MEMORY_OPTIMISTIC;
 }
 
@@ -67,9 +68,10 @@ static uint32_t read_count(const struct config *config, const char *name, uint32
 static void read_amm(const struct config *config, struct scheduler_config *out)
 {
     const char *policy;
-    out->amm_start = config_bool(config, "distributed.scheduler.active-memory-manager.start", out->amm_start);
-    out->amm_interval =
-        config_seconds(config, "distributed.scheduler.active-memory-manager.interval", out->amm_interval);
+    out->amm_start =
+        config_bool(config, "distributed.scheduler.active-memory-manager.start", out->amm_start);
+    out->amm_interval = config_seconds(
+        config, "distributed.scheduler.active-memory-manager.interval", out->amm_interval);
     out->amm_measure = read_measure(config, "distributed.scheduler.active-memory-manager.measure");
     /* An explicitly empty list of policies leaves only what retiring needs. */
     if (config_text(config, "distributed.scheduler.active-memory-manager.policies", NULL) != NULL ||
@@ -85,8 +87,8 @@ void core_config_read(const struct config *config, struct scheduler_config *out)
     out->bandwidth = config_bytes(config, "distributed.scheduler.bandwidth", out->bandwidth);
     out->default_data_size =
         config_bytes(config, "distributed.scheduler.default-data-size", out->default_data_size);
-    out->unknown_task_duration =
-        config_seconds(config, "distributed.scheduler.unknown-task-duration", out->unknown_task_duration);
+    out->unknown_task_duration = config_seconds(
+        config, "distributed.scheduler.unknown-task-duration", out->unknown_task_duration);
     const char *saturation = config_text(config, "distributed.scheduler.worker-saturation", NULL);
     out->worker_saturation = saturation != NULL && strcmp(saturation, "inf") == 0
                                  ? INFINITY
@@ -97,26 +99,32 @@ void core_config_read(const struct config *config, struct scheduler_config *out)
     out->rootish_taskgroup_dependencies =
         read_count(config, "distributed.scheduler.rootish-taskgroup-dependencies",
                    out->rootish_taskgroup_dependencies);
-    out->allowed_failures = read_count(config, "distributed.scheduler.allowed-failures", out->allowed_failures);
-    out->no_workers_timeout = config_seconds(config, "distributed.scheduler.no-workers-timeout", INFINITY);
-    out->worker_ttl = config_is_null(config, "distributed.scheduler.worker-ttl")
-                          ? INFINITY
-                          : config_seconds(config, "distributed.scheduler.worker-ttl", out->worker_ttl);
+    out->allowed_failures =
+        read_count(config, "distributed.scheduler.allowed-failures", out->allowed_failures);
+    out->no_workers_timeout =
+        config_seconds(config, "distributed.scheduler.no-workers-timeout", INFINITY);
+    out->worker_ttl =
+        config_is_null(config, "distributed.scheduler.worker-ttl")
+            ? INFINITY
+            : config_seconds(config, "distributed.scheduler.worker-ttl", out->worker_ttl);
     out->idle_timeout = config_seconds(config, "distributed.scheduler.idle-timeout", INFINITY);
-    out->work_stealing = config_bool(config, "distributed.scheduler.work-stealing", out->work_stealing);
-    out->work_stealing_interval =
-        config_seconds(config, "distributed.scheduler.work-stealing-interval", out->work_stealing_interval);
-    out->lease_validation_interval = config_seconds(
-        config, "distributed.scheduler.locks.lease-validation-interval", out->lease_validation_interval);
-    out->memory_recent_to_old =
-        config_seconds(config, "distributed.worker.memory.recent-to-old-time", out->memory_recent_to_old);
-    out->rebalance_sender_min =
-        config_float(config, "distributed.worker.memory.rebalance.sender-min", out->rebalance_sender_min);
-    out->rebalance_recipient_max =
-        config_float(config, "distributed.worker.memory.rebalance.recipient-max", out->rebalance_recipient_max);
+    out->work_stealing =
+        config_bool(config, "distributed.scheduler.work-stealing", out->work_stealing);
+    out->work_stealing_interval = config_seconds(
+        config, "distributed.scheduler.work-stealing-interval", out->work_stealing_interval);
+    out->lease_validation_interval =
+        config_seconds(config, "distributed.scheduler.locks.lease-validation-interval",
+                       out->lease_validation_interval);
+    out->memory_recent_to_old = config_seconds(
+        config, "distributed.worker.memory.recent-to-old-time", out->memory_recent_to_old);
+    out->rebalance_sender_min = config_float(
+        config, "distributed.worker.memory.rebalance.sender-min", out->rebalance_sender_min);
+    out->rebalance_recipient_max = config_float(
+        config, "distributed.worker.memory.rebalance.recipient-max", out->rebalance_recipient_max);
     out->rebalance_half_gap =
         config_float(config, "distributed.worker.memory.rebalance.sender-recipient-gap",
-                     2 * out->rebalance_half_gap) / 2;
+                     2 * out->rebalance_half_gap) /
+        2;
     out->rebalance_measure = read_measure(config, "distributed.worker.memory.rebalance.measure");
     const char *terminate = config_text(config, "distributed.worker.memory.terminate", "0.95");
     out->memory_terminate = strcmp(terminate, "false") != 0 && strcmp(terminate, "False") != 0;

@@ -79,8 +79,8 @@ static uint32_t listener_count(const struct node_options *options)
 }
 
 /* The scheme that --protocol asks for (is_forced), or the one that a bare host has. */
-static int wanted_scheme(const struct node *node, const struct wish *wish, enum address_scheme *out_scheme,
-                         bool *out_is_forced, struct text *why)
+static int wanted_scheme(const struct node *node, const struct wish *wish,
+                         enum address_scheme *out_scheme, bool *out_is_forced, struct text *why)
 {
     const char *setting = config_text(node->config, "distributed.comm.default-scheme", "tcp");
     const char *name = wish->protocol;
@@ -107,8 +107,8 @@ static int take_port(const char *port, struct address *address, struct text *why
         return ERR_CONFIG;
     }
     if (address->has_port && address->port != 0 && number != 0 && address->port != number) {
-        text_printf(why, "the port is given twice, and differently: %u in --host, %ld by --port", address->port,
-                    number);
+        text_printf(why, "the port is given twice, and differently: %u in --host, %ld by --port",
+                    address->port, number);
         return ERR_CONFIG;
     }
     address->port = (uint16_t)number;
@@ -117,8 +117,8 @@ static int take_port(const char *port, struct address *address, struct text *why
 }
 
 /* The address to listen on: --host may hold a whole URI; the others fill what it lacks. */
-static int wanted_address(const struct node *node, const struct node_options *options, const struct wish *wish,
-                          struct address *out, struct text *why)
+static int wanted_address(const struct node *node, const struct node_options *options,
+                          const struct wish *wish, struct address *out, struct text *why)
 {
     bool has_host = options->host != NULL && options->host[0] != '\0';
     enum address_scheme scheme;
@@ -162,15 +162,18 @@ static void warn_if_open(const struct io_address *bound)
     bool is_local = bound->transport == IO_UNIX || strncmp(bound->host, "127.", 4) == 0 ||
                     strcmp(bound->host, "::1") == 0;
     if (!is_secure && !is_local) {
-        log_warning(LOGGER,
-                    "Listening on %s:%u without TLS: anyone who can reach this port can run code on the "
-                    "workers. Use --host 127.0.0.1, a firewall, or TLS (--tls-ca-file, --tls-cert, --tls-key)",
-                    bound->host[0] == '\0' ? "all addresses" : bound->host, bound->port);
+        log_warning(
+            LOGGER,
+            "Listening on %s:%u without TLS: anyone who can reach this port can run code on the "
+            "workers. Use --host 127.0.0.1, a firewall, or TLS (--tls-ca-file, --tls-cert, "
+            "--tls-key)",
+            bound->host[0] == '\0' ? "all addresses" : bound->host, bound->port);
     }
 }
 
 /* Listener `index`. Without a port, the first takes Dask's own, the others any. */
-static int listen_one(struct node *node, const struct node_options *options, uint32_t index, struct text *why)
+static int listen_one(struct node *node, const struct node_options *options, uint32_t index,
+                      struct text *why)
 {
     struct wish wish;
     struct address wanted;
@@ -189,14 +192,17 @@ static int listen_one(struct node *node, const struct node_options *options, uin
                                  .port = is_default ? PORT_DEFAULT : wanted.port};
     memcpy(address.host, wanted.host, sizeof address.host);
     if (address_is_secure(wanted.scheme) && node->tls == NULL) {
-        text_printf(why, "%s needs a certificate: set distributed.comm.tls.ca-file and "
-                         "distributed.comm.tls.scheduler.cert (or --tls-ca-file, --tls-cert, --tls-key)",
+        text_printf(why,
+                    "%s needs a certificate: set distributed.comm.tls.ca-file and "
+                    "distributed.comm.tls.scheduler.cert (or --tls-ca-file, --tls-cert, --tls-key)",
                     address_scheme_name(wanted.scheme));
         return ERR_TLS;
     }
     if (node->comm_settings.require_encryption && !address_is_secure(wanted.scheme)) {
-        text_printf(why, "distributed.comm.require-encryption is set: listen on tls:// or wss://, not %s://",
-                    address_scheme_name(wanted.scheme));
+        text_printf(
+            why,
+            "distributed.comm.require-encryption is set: listen on tls:// or wss://, not %s://",
+            address_scheme_name(wanted.scheme));
         return ERR_TLS;
     }
     struct io_listener *listener;
@@ -214,13 +220,15 @@ static int listen_one(struct node *node, const struct node_options *options, uin
 static void set_contact(struct node *node, const struct node_options *options)
 {
     struct io_address contact = *io_listener_address(node->listeners.items[0]);
-    const char *configured = config_text(node->config, "distributed.scheduler.contact-address", NULL);
+    const char *configured =
+        config_text(node->config, "distributed.scheduler.contact-address", NULL);
     const char *told = options->contact_address != NULL ? options->contact_address : configured;
     if (told != NULL) {
         text_add_cstr(&node->address, told);
         return;
     }
-    if (contact.host[0] == '\0' || strcmp(contact.host, "0.0.0.0") == 0 || strcmp(contact.host, "::") == 0) {
+    if (contact.host[0] == '\0' || strcmp(contact.host, "0.0.0.0") == 0 ||
+        strcmp(contact.host, "::") == 0) {
         io_outward_address(NULL, contact.host);
     }
     io_address_print(&contact, &node->address);
@@ -255,7 +263,8 @@ int listen_all(struct node *node, const struct node_options *options, struct tex
     uint32_t count = listener_count(options);
     int code = count > 0 ? OK : ERR_CONFIG;
     if (code != OK) {
-        text_printf(why, "--port, --protocol and --interface must be lists of equal length (at most %d)",
+        text_printf(why,
+                    "--port, --protocol and --interface must be lists of equal length (at most %d)",
                     LISTENERS_MAX);
     }
     for (uint32_t i = 0; code == OK && i < count; i++) {

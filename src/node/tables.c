@@ -13,7 +13,8 @@ struct row {
 struct table {
     const char *name;
     const char *head_names[COLUMNS_MAX]; /* NULL: fewer */
-    const char *part_names[COLUMNS_MAX]; /* the first names the list of parts; NULL: there are none */
+    const char
+        *part_names[COLUMNS_MAX]; /* the first names the list of parts; NULL: there are none */
     const struct row *rows;
     size_t row_count;
 };
@@ -193,7 +194,8 @@ void tables_dot(struct text *out)
 {
     text_add_cstr(out, "digraph states {\n    node [shape=box, fontname=\"sans-serif\"];\n");
     for (size_t i = 0; i < STATE_COUNT; i++) {
-        text_printf(out, "    \"%s\" [tooltip=\"%s\"];\n", STATES[i].columns[1], STATES[i].columns[2]);
+        text_printf(out, "    \"%s\" [tooltip=\"%s\"];\n", STATES[i].columns[1],
+                    STATES[i].columns[2]);
     }
     for (size_t i = 0; i < MOVE_COUNT; i++) {
         text_printf(out, "    \"%s\" -> \"%s\" [tooltip=\"%s\"];\n", state_name(MOVES[i].from),

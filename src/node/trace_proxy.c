@@ -145,13 +145,15 @@ static void accepted(void *user, struct io_stream *stream)
     io_address_print(io_stream_peer(stream), &note);
     tell(&pair->peer, NULL, text_cstr(&note));
     text_fini(&note);
-    pair->server.stream = io_connect(proxy->loop, &proxy->to, &options, &side_events, &pair->server);
+    pair->server.stream =
+        io_connect(proxy->loop, &proxy->to, &options, &side_events, &pair->server);
     io_stream_start(stream, &side_events, &pair->peer);
 }
 
 static const struct io_listen_events listen_events = {.accepted = accepted};
 
-static int read_address(const char *option, const char *text, struct io_address *out, struct text *why)
+static int read_address(const char *option, const char *text, struct io_address *out,
+                        struct text *why)
 {
     static const enum io_transport transports[] = {
         [ADDRESS_TCP] = IO_TCP, [ADDRESS_TLS] = IO_TLS, [ADDRESS_UNIX] = IO_UNIX};
@@ -169,8 +171,8 @@ static int read_address(const char *option, const char *text, struct io_address 
     return OK;
 }
 
-static int create_tls(struct trace_proxy *proxy, const struct config *config, const struct io_address *from,
-                      struct text *why)
+static int create_tls(struct trace_proxy *proxy, const struct config *config,
+                      const struct io_address *from, struct text *why)
 {
     const struct io_tls_options options = {
         .ca = config_text(config, "distributed.comm.tls.ca-file", NULL),
@@ -181,14 +183,16 @@ static int create_tls(struct trace_proxy *proxy, const struct config *config, co
         return OK;
     }
     if (options.ca == NULL || options.cert == NULL) {
-        text_add_cstr(why, "tls:// needs distributed.comm.tls.ca-file and distributed.comm.tls.scheduler.cert");
+        text_add_cstr(
+            why,
+            "tls:// needs distributed.comm.tls.ca-file and distributed.comm.tls.scheduler.cert");
         return ERR_TLS;
     }
     return io_tls_create(&options, &proxy->tls, why);
 }
 
-int trace_proxy_create(struct io_loop *loop, const struct config *config, const char *from, const char *to,
-                       struct trace_proxy **out_proxy, struct text *why)
+int trace_proxy_create(struct io_loop *loop, const struct config *config, const char *from,
+                       const char *to, struct trace_proxy **out_proxy, struct text *why)
 {
     struct trace_proxy *proxy = mem_zalloc(1, sizeof *proxy);
     struct io_address listen = {0};

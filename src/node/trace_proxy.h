@@ -23,8 +23,8 @@ typedef void trace_seen(void *user, const struct trace_event *event);
 
 /* Listen at `from`, connect each peer to `to`; certificates of the scheduler's role are taken from `config`.
  * An error code and why. */
-int trace_proxy_create(struct io_loop *loop, const struct config *config, const char *from, const char *to,
-                       struct trace_proxy **out_proxy, struct text *why) MUST_USE;
+int trace_proxy_create(struct io_loop *loop, const struct config *config, const char *from,
+                       const char *to, struct trace_proxy **out_proxy, struct text *why) MUST_USE;
 /* Call `seen` with what happens; set it before the loop runs. */
 void trace_proxy_watch(struct trace_proxy *proxy, trace_seen *seen, void *user);
 /* Where it listens, with its real port, appended. */

@@ -117,7 +117,8 @@ static void test_order_of_files(void **state)
     write_file(place, "named/a.yaml", "who: named\n");
     struct config *config = read_all();
     assert_string_equal(config_text(config, "who", ""), "named");
-    assert_int_equal(config_int(config, "root", 0) + config_int(config, "prefix", 0) + config_int(config, "home", 0),
+    assert_int_equal(config_int(config, "root", 0) + config_int(config, "prefix", 0) +
+                         config_int(config, "home", 0),
                      3);
     config_destroy(config);
     write_file(place, "named/a.yaml", "");
@@ -160,8 +161,10 @@ static void test_named_file(void **state)
 static void test_merge(void **state)
 {
     struct place *place = *state;
-    write_file(place, "root/a.yaml", "distributed:\n  scheduler:\n    worker-ttl: 5 minutes\n    allowed_failures: 3\n");
-    write_file(place, "named/a.yaml", "distributed:\n  scheduler:\n    worker_ttl: null\n  comm: {compression: zstd}\n");
+    write_file(place, "root/a.yaml",
+               "distributed:\n  scheduler:\n    worker-ttl: 5 minutes\n    allowed_failures: 3\n");
+    write_file(place, "named/a.yaml",
+               "distributed:\n  scheduler:\n    worker_ttl: null\n  comm: {compression: zstd}\n");
     struct config *config = read_all();
     assert_true(config_is_null(config, "distributed.scheduler.worker-ttl"));
     assert_int_equal(config_int(config, "distributed.scheduler.allowed-failures", 0), 3);
@@ -237,8 +240,9 @@ static void test_inherited(void **state)
 static void test_renamed(void **state)
 {
     struct place *place = *state;
-    write_file(place, "root/a.yaml", "allowed-failures: 9\nbandwidth: 5\n"
-                                     "distributed: {scheduler: {bandwidth: 6, transition-log-length: 7}}\n");
+    write_file(place, "root/a.yaml",
+               "allowed-failures: 9\nbandwidth: 5\n"
+               "distributed: {scheduler: {bandwidth: 6, transition-log-length: 7}}\n");
     struct config *config = read_all();
     assert_int_equal(config_int(config, "distributed.scheduler.allowed-failures", 0), 9);
     assert_int_equal(config_int(config, "distributed.scheduler.bandwidth", 0), 6);
@@ -251,11 +255,12 @@ static void test_renamed(void **state)
 static void test_aliases(void **state)
 {
     struct place *place = *state;
-    write_file(place, "named/a.yaml", "base: &base {x: 1, y: 1}\n"
-                                      "text: &text hello\n"
-                                      "copy: *text\n"
-                                      "more:\n  y: 2\n  <<: *base\n"
-                                      "both:\n  <<: [{x: 3}, *base]\n");
+    write_file(place, "named/a.yaml",
+               "base: &base {x: 1, y: 1}\n"
+               "text: &text hello\n"
+               "copy: *text\n"
+               "more:\n  y: 2\n  <<: *base\n"
+               "both:\n  <<: [{x: 3}, *base]\n");
     struct config *config = read_all();
     assert_string_equal(config_text(config, "copy", ""), "hello");
     assert_int_equal(config_int(config, "more.x", 0), 1);
@@ -325,9 +330,10 @@ static void test_unreadable(void **state)
 /* Values of each kind; one of the wrong kind counts as missing. */
 static void test_kinds(void **state)
 {
-    write_file(*state, "named/a.yaml", "int: 12\nfloat: 1.5\nyes: yes\noff: Off\ntext: hello\nttl: 5 minutes\n"
-                                       "ms: 500ms\nsize: 1kiB\ninf: .inf\nnever: false\nmap: {a: 1}\nlist: [a, b]\n"
-                                       "quoted: \"12\"\n");
+    write_file(*state, "named/a.yaml",
+               "int: 12\nfloat: 1.5\nyes: yes\noff: Off\ntext: hello\nttl: 5 minutes\n"
+               "ms: 500ms\nsize: 1kiB\ninf: .inf\nnever: false\nmap: {a: 1}\nlist: [a, b]\n"
+               "quoted: \"12\"\n");
     struct config *config = read_all();
     const char *key, *value;
     assert_int_equal(config_int(config, "int", 0), 12);
@@ -389,10 +395,12 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, enter, leave)
     const struct CMUnitTest tests[] = {
-        TEST(test_nothing),  TEST(test_order_of_files), TEST(test_order_in_a_folder), TEST(test_named_file),
-        TEST(test_merge),    TEST(test_mapping_stays),  TEST(test_variables),         TEST(test_inherited),
-        TEST(test_renamed),  TEST(test_aliases),        TEST(test_malformed),         TEST(test_hostile),
-        TEST(test_unreadable), TEST(test_kinds),        TEST(test_set),               TEST(test_write),
+        TEST(test_nothing),    TEST(test_order_of_files), TEST(test_order_in_a_folder),
+        TEST(test_named_file), TEST(test_merge),          TEST(test_mapping_stays),
+        TEST(test_variables),  TEST(test_inherited),      TEST(test_renamed),
+        TEST(test_aliases),    TEST(test_malformed),      TEST(test_hostile),
+        TEST(test_unreadable), TEST(test_kinds),          TEST(test_set),
+        TEST(test_write),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
