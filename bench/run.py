@@ -1,0 +1,264 @@
+"""All benchmarks, stock and cask alternately; the results go to bench/RESULTS.md.
+
+    run.py [--quick] [--only NAME ...] [--output FILE]
+
+BUILD names the build folder (build/). Full: about an hour, most of it stock's; --quick: ten minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import math
+import operator
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import programs
+from cluster import BUILD, KINDS, ROOT, Cluster, Scheduler, machine
+
+THREADS = 4
+GRAPHS = Path(os.environ.get("CASK_BENCH_GRAPHS", BUILD / "bench" / "graphs"))
+
+Section = Callable[[bool], str]
+SECTIONS: dict[str, Section] = {}
+
+
+def section(function: Section) -> Section:
+    SECTIONS[function.__name__] = function
+    return function
+
+
+def table(head: list[str], rows: list[list[object]]) -> str:
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
+
+
+def times(ratio: float) -> str:
+    return f"{ratio:.0f} ×" if ratio >= 10 else f"{ratio:.2f} ×"
+
+
+def mebibytes(size: float) -> str:
+    return f"{size / 2**20:.1f} MiB"
+
+
+# ---- the load generator ----
+
+
+def graph(shape: str, tasks: int) -> Path:
+    """The graph's file; made when it is not there yet."""
+    path = GRAPHS / f"{shape}-{tasks}.graph"
+    if not path.exists():
+        GRAPHS.mkdir(parents=True, exist_ok=True)
+        subprocess.run([sys.executable, ROOT / "bench/graphs.py", shape, str(tasks), path], check=True)
+    return path
+
+
+def load(kind: str, shape: str, tasks: int, workers: int, *, dashboard: bool = False) -> dict:
+    path = graph(shape, tasks)
+    with Scheduler(kind, dashboard=dashboard) as scheduler:
+        command = [BUILD / "bench/loadgen", scheduler.port, scheduler.pid, path, workers, THREADS]
+        result = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+        if result.returncode != 0:
+            raise RuntimeError(f"{kind}, {path.name}: {result.stderr}{scheduler.log()[-2000:]}")
+    print(kind, shape, result.stdout, end="", flush=True)
+    return json.loads(result.stdout)
+
+
+def median(results: list[dict]) -> dict:
+    return {field: statistics.median(r[field] for r in results) for field in results[0]}
+
+
+def load_pairs(shape: str, tasks: int, workers: int, repeat: int, **options: bool) -> dict[str, dict]:
+    results: dict[str, list[dict]] = {kind: [] for kind in KINDS}
+    for i in range(repeat):
+        for kind in KINDS if i % 2 == 0 else KINDS[::-1]:
+            results[kind].append(load(kind, shape, tasks, workers, **options))
+    return {kind: median(results[kind]) for kind in KINDS}
+
+
+@section
+def scheduler_cpu(quick: bool) -> str:
+    """CPU of the scheduler a task, against stock."""
+    cases = [(shape, 10_000, workers) for shape in ("merge", "tree", "random") for workers in (64,)]
+    if not quick:
+        cases += [("merge", 10_000, 1), ("merge", 10_000, 1000)]
+        cases += [(shape, 100_000, 64) for shape in ("merge", "tree", "random")]
+    rows = []
+    for shape, tasks, workers in cases:
+        stock, cask = load_pairs(shape, tasks, workers, 3 if tasks == 10_000 else 1).values()
+        row: list[object] = [shape, f"{tasks:,}", f"{workers:,}"]
+        for phase in ("intake_us", "run_us", "release_us"):
+            ratio = times(stock[phase] / cask[phase])
+            row.append(f"{stock[phase]:.0f} / {cask[phase]:.2f} = **{ratio}**")
+        row.append(f"{stock['tasks_per_second']:,.0f} / {cask['tasks_per_second']:,.0f}")
+        row.append(f"{mebibytes(stock['peak_bytes'])} / {mebibytes(cask['peak_bytes'])}")
+        rows.append(row)
+    head = ["graph", "tasks", "workers", "intake, µs a task", "running, µs a task", "release, µs a task"]
+    return (
+        "User and system time of the scheduler's processes, stock / cask. Simulated workers "
+        f"(`bench/loadgen.c`, {THREADS} threads each) finish every task at once. Neither has a dashboard.\n\n"
+        + table([*head, "tasks a second", "peak memory"], rows)
+    )
+
+
+@section
+def scheduler_cpu_dashboard(quick: bool) -> str:
+    """The same with the dashboard on, as both are by default."""
+    stock, cask = load_pairs("merge", 10_000, 64, 1 if quick else 3, dashboard=True).values()
+    rows = [
+        [name, f"{stock[field]:.0f}", f"{cask[field]:.2f}", times(stock[field] / cask[field])]
+        for name, field in (("intake", "intake_us"), ("running", "run_us"), ("release", "release_us"))
+    ]
+    return table(["merge, 10,000 tasks, 64 workers", "stock, µs a task", "cask, µs a task", "ratio"], rows)
+
+
+@section
+def flatness(quick: bool) -> str:
+    """Cask alone, from 10,000 tasks to a million and from one worker to a thousand."""
+    rows = []
+    for tasks in (10_000, 100_000) if quick else (10_000, 100_000, 1_000_000):
+        for workers in (1, 64, 1000):
+            if quick and workers == 1000:
+                continue
+            result = median([load("cask", "merge", tasks, workers) for _ in range(3 if tasks < 1_000_000 else 1)])
+            rows.append(
+                [f"{tasks:,}", f"{workers:,}"]
+                + [f"{result[phase]:.2f}" for phase in ("intake_us", "run_us", "release_us")]
+                + [f"{result['tasks_per_second']:,.0f}", mebibytes(result["peak_bytes"])]
+                + [f"{result['bytes_a_task']:.0f}"]
+            )
+    head = ["tasks", "workers", "intake, µs", "running, µs", "release, µs", "tasks a second", "peak memory"]
+    return (
+        "CPU a task of the merge graph. Memory a task is resident: pickled tasks, keys, and the message.\n\n"
+        + table([*head, "bytes a task"], rows)
+    )
+
+
+@section
+def intake(quick: bool) -> str:
+    """Reading 10,000 tasks: a low-level graph, and `delayed` calls."""
+    rows = []
+    for shape, name in (("merge", "low-level graph"), ("delayed", "independent `delayed` calls")):
+        stock, cask = load_pairs(shape, 10_000, 1, 1 if quick else 3).values()
+        ratio = times(stock["intake_us"] / cask["intake_us"])
+        rows.append([name, f"{stock['intake_us']:.0f}", f"{cask['intake_us']:.2f}", ratio])
+    return (
+        "CPU from the message's arrival until the first tasks were sent. For `delayed` cask's planner, a Python "
+        "process, is started first: its start is in the number.\n\n"
+        + table(["10,000 tasks", "stock, µs a task", "cask, µs a task", "ratio"], rows)
+    )
+
+
+# ---- the core, and standing still ----
+
+
+@section
+def core(quick: bool) -> str:
+    """The core alone, without messages: `bench/core_step.c`."""
+    output = ""
+    for shape in ("merge", "tree", "random"):
+        for tasks in (100_000,) if quick else (10_000, 100_000, 1_000_000):
+            command = [BUILD / "bench/core_step", shape, str(tasks), "64"]
+            output += subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return f"```\n{output}```\n"
+
+
+@section
+def standing_still(quick: bool) -> str:
+    """Start until connections are taken; memory and CPU without work."""
+    seconds = 5 if quick else 30
+    rows = []
+    started: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    for _ in range(3 if quick else 9):
+        for kind in KINDS:
+            with Scheduler(kind) as scheduler:
+                started[kind].append(scheduler.startup_seconds)
+    for kind in KINDS:
+        with Scheduler(kind) as scheduler:
+            time.sleep(2)
+            cpu = scheduler.cpu_seconds()
+            time.sleep(seconds)
+            share = (scheduler.cpu_seconds() - cpu) / seconds
+            resident = mebibytes(scheduler.resident_bytes())
+        fastest, middle = min(started[kind]), statistics.median(started[kind])
+        rows.append([kind, f"{fastest * 1e3:.0f} ms", f"{middle * 1e3:.0f} ms", resident, f"{share:.2%}"])
+    return table(["", "start, fastest", "start, median", "resident", "CPU"], rows)
+
+
+@section
+def latency(quick: bool) -> str:
+    """`client.submit(f, x).result()` with two stock workers."""
+    found: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    with Cluster("stock") as stock, Cluster("cask") as cask:
+        for i in range(450 if quick else 2000):
+            for cluster in (stock, cask) if i % 2 == 0 else (cask, stock):
+                start = time.perf_counter()
+                cluster.client.submit(operator.neg, i, pure=False).result()
+                if i >= 50:
+                    found[cluster.kind].append(time.perf_counter() - start)
+    rows = []
+    for name, rank in (("p50", 50), ("p90", 90), ("p99", 99)):
+        stock_time, cask_time = (statistics.quantiles(found[kind], n=100)[rank - 1] * 1e3 for kind in KINDS)
+        rows.append([name, f"{stock_time:.2f} ms", f"{cask_time:.2f} ms", times(stock_time / cask_time)])
+    return "Most of it is the client's and the worker's.\n\n" + table(["", "stock", "cask", "ratio"], rows)
+
+
+@section
+def whole_programs(quick: bool) -> str:
+    """Dask programs on two stock workers: `bench/programs.py`."""
+    rows = programs.compare_all(list(programs.PROGRAMS), quick, 3 if quick else 5)
+    lines: list[list[object]] = []
+    for row in rows:
+        if "skipped" in row:
+            lines.append([row["program"], f"skipped: {row['skipped']}", "", "", "", ""])
+            continue
+        lines.append(
+            [row["program"], f"{row['stock_seconds']:.2f} s", f"{row['cask_seconds']:.2f} s", times(row["ratio"])]
+            + [f"{row['stock_share']:.0%}", f"{row['cask_share']:.1%}"]
+        )
+    ratios = [row["ratio"] for row in rows if "ratio" in row]
+    mean = times(math.exp(statistics.fmean(map(math.log, ratios))))
+    lines.append(["**geometric mean**", "", "", f"**{mean}**", "", ""])
+    head = ["program", "stock", "cask", "ratio", "stock's scheduler, share of a CPU", "cask's"]
+    return (
+        "Wall time, paired and alternating; client and workers are stock and the same on both sides, so a "
+        "ratio says how much of the program's time was the scheduler's.\n\n" + table(head, lines)
+    )
+
+
+def write(parts: dict[str, str], arguments: argparse.Namespace, about: str) -> None:
+    commit = subprocess.run(
+        ["git", "-C", ROOT, "log", "-1", "--format=%h"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    command = "make bench" if not arguments.quick else "bench/run.py --quick"
+    text = [
+        "# Results\n",
+        f"`{command}`, {datetime.date.today()}, commit {commit or 'unknown'}. {about}.\n",
+        "Numbers of one machine and one day; ratios are measured alternately in one run and are what counts.\n",
+    ]
+    for name, body in parts.items():
+        text += [f"## {SECTIONS[name].__doc__}\n".replace(".\n", "\n"), body]
+    arguments.output.write_text("\n".join(text))
+    print(f"written: {arguments.output}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quick", action="store_true", help="smaller, fewer, in ten minutes")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--output", type=Path, default=ROOT / "bench" / "RESULTS.md")
+    arguments = parser.parse_args()
+    about = machine()
+    parts = {name: SECTIONS[name](arguments.quick) for name in arguments.only}
+    write(parts, arguments, about)
+
+
+if __name__ == "__main__":
+    main()
