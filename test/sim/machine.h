@@ -1,0 +1,39 @@
+/* machine.h: the tasks of one simulated worker: a small, faithful port of distributed's worker state
+ * machine. Messages in (machine_…), letters out. */
+#ifndef CASK_TEST_SIM_MACHINE_H
+#define CASK_TEST_SIM_MACHINE_H
+
+#include "sim/sim.h"
+
+void machine_start(struct sim *sim, struct sim_worker *worker);
+void machine_fini(struct sim_worker *worker);
+const char *wtask_name(enum wtask_state state);
+/* NULL: unknown. */
+struct wtask *machine_find(const struct sim_worker *worker, uint32_t key);
+
+void machine_compute(struct sim *sim, struct sim_worker *worker, const struct letter *letter);
+void machine_free(struct sim *sim, struct sim_worker *worker, const struct letter *letter);
+void machine_remove_replicas(struct sim *sim, struct sim_worker *worker, const struct letter *letter);
+void machine_acquire(struct sim *sim, struct sim_worker *worker, const struct letter *letter);
+void machine_refresh(struct sim *sim, struct sim_worker *worker, const struct letter *letter);
+void machine_steal(struct sim *sim, struct sim_worker *worker, const struct letter *letter);
+void machine_forget_worker(struct sim *sim, struct sim_worker *worker, uint32_t address);
+/* update_data and gather: keys and where they are now. */
+void machine_store(struct sim *sim, struct sim_worker *worker, const struct letter *letter);
+void machine_run_done(struct sim *sim, struct sim_worker *worker, const struct letter *letter);
+void machine_secede(struct sim *sim, struct sim_worker *worker, const struct letter *letter);
+void machine_got_data(struct sim *sim, struct sim_worker *worker, const struct letter *letter);
+void machine_not_busy(struct sim *sim, struct sim_worker *worker, uint32_t address);
+void machine_pause(struct sim *sim, struct sim_worker *worker, bool running);
+void machine_find_missing(struct sim *sim, struct sim_worker *worker);
+int64_t machine_nbytes(const struct sim_worker *worker);
+
+/* What a run comes to (RUN_DONE's number). */
+enum outcome { OUTCOME_FINISHED, OUTCOME_ERRED, OUTCOME_RESCHEDULED, OUTCOME_DEADLY };
+/* What a transfer comes to (GOT_DATA's number). */
+enum transfer { TRANSFER_OK, TRANSFER_BUSY, TRANSFER_BROKEN };
+
+/* To the scheduler, in the worker's stream. */
+void worker_tell(struct sim *sim, struct sim_worker *worker, struct letter letter);
+
+#endif
