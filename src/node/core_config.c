@@ -2,31 +2,55 @@
 #include "node/core_config.h"
 
 #include <math.h>
+#include <stdlib.h>
+#include <strings.h>
 
 #include "base/alloc.h"
 #include "base/log.h"
 #include "core/scheduler/view.h"
+#include "wire/msgpack.h"
+
+#define LOGGER "distributed.config"
+
+/* distributed.yaml's own; a user's mapping is merged with it. */
+static const struct prefix_number DURATIONS[] = {
+    {{(const uint8_t *)"rechunk-split", 13}, 1e-6},
+    {{(const uint8_t *)"split-shuffle", 13}, 1e-6},
+    {{(const uint8_t *)"split-taskshuffle", 17}, 1e-6},
+    {{(const uint8_t *)"split-stage", 11}, 1e-6},
+};
+
+enum { DURATION_COUNT = sizeof DURATIONS / sizeof DURATIONS[0] };
+
+static void put_duration(struct prefix_number *items, uint32_t *count, struct prefix_number item)
+{
+    uint32_t i = 0;
+    while (i < *count && !span_equal(items[i].name, item.name)) {
+        i++;
+    }
+    items[i] = item;
+    *count += i == *count;
+}
 
 /* default-task-durations: {name: duration}; a malformed one is said and left out. */
 static void read_durations(const struct config *config, struct scheduler_config *out)
 {
     static const char *const name = "distributed.scheduler.default-task-durations";
     const char *key, *value;
-    uint32_t count = 0;
+    uint32_t count = 0, kept = 0;
     while (config_child(config, name, count, &key, &value)) {
         count++;
     }
-    if (count == 0) {
-        return; /* the core's own defaults stand */
+    struct prefix_number *items = mem_zalloc(DURATION_COUNT + count, sizeof *items);
+    for (; kept < DURATION_COUNT; kept++) {
+        items[kept] = DURATIONS[kept];
     }
-    struct prefix_number *items = mem_zalloc(count, sizeof *items);
-    uint32_t kept = 0;
     for (uint32_t i = 0; config_child(config, name, i, &key, &value); i++) {
-        items[kept].name = span_of_text(key);
-        if (value != NULL && text_parse_seconds(span_of_text(value), &items[kept].number)) {
-            kept++;
+        struct prefix_number item = {.name = span_of_text(key)};
+        if (value != NULL && text_parse_seconds(span_of_text(value), &item.number)) {
+            put_duration(items, &kept, item);
         } else {
-            log_warning("distributed.config", "%s: '%s' has no duration", name, key);
+            log_warning(LOGGER, "%s: '%s' has no duration", name, key);
         }
     }
     out->default_task_durations = items;
@@ -54,8 +78,7 @@ static int read_measure(const struct config *config, const char *name)
             return measures[i].measure;
         }
     }
-    log_warning("distributed.config", "%s: '%s' is no measure of memory; optimistic is used", name,
-                text);
+    log_warning(LOGGER, "%s: '%s' is no measure of memory; optimistic is used", name, text);
     return MEMORY_OPTIMISTIC;
 }
 
@@ -65,20 +88,84 @@ static uint32_t read_count(const struct config *config, const char *name, uint32
     return value < 0 ? 0 : value > UINT32_MAX ? UINT32_MAX : (uint32_t)value;
 }
 
+/* A duration that null, false or 0 switches off. */
+static double read_optional_seconds(const struct config *config, const char *name, double absent)
+{
+    const char *text = config_text(config, name, NULL);
+    if (config_is_null(config, name) || (text != NULL && strcasecmp(text, "false") == 0)) {
+        return INFINITY;
+    }
+    double seconds = config_seconds(config, name, absent);
+    return seconds > 0 ? seconds : INFINITY;
+}
+
+/* One of policies: {class: …}. True: it is the one that cask has. */
+static bool is_reduce_replicas(struct span policy)
+{
+    struct span raw, class = SPAN("?");
+    if (msgpack_find(policy, "class", &raw) == OK) {
+        struct msgpack_reader reader = msgpack_reader(raw);
+        if (msgpack_read_str(&reader, &class) != OK) {
+            class = SPAN("?");
+        }
+    }
+    bool is_known = span_equal_text(class, "distributed.active_memory_manager.ReduceReplicas");
+    if (!is_known) {
+        log_warning(
+            LOGGER,
+            "distributed.scheduler.active-memory-manager.policies: %.*s is Python and does not run "
+            "here; ReduceReplicas is known",
+            (int)class.size, (const char *)class.data);
+    }
+    return is_known;
+}
+
+/* Without a list ReduceReplicas is on; an empty one leaves only what retiring needs. */
+static bool read_policies(const struct config *config)
+{
+    struct text list = {0};
+    config_write(config, "distributed.scheduler.active-memory-manager.policies", &list);
+    struct msgpack_reader reader = msgpack_reader(text_span(&list));
+    uint32_t count = 0;
+    bool has_list = msgpack_read_array(&reader, &count) == OK;
+    bool is_on = !has_list;
+    for (uint32_t i = 0; i < count; i++) {
+        struct span policy;
+        is_on |= msgpack_read_value(&reader, &policy) == OK && is_reduce_replicas(policy);
+    }
+    text_fini(&list);
+    return is_on;
+}
+
 static void read_amm(const struct config *config, struct scheduler_config *out)
 {
-    const char *policy;
     out->amm_start =
         config_bool(config, "distributed.scheduler.active-memory-manager.start", out->amm_start);
     out->amm_interval = config_seconds(
         config, "distributed.scheduler.active-memory-manager.interval", out->amm_interval);
     out->amm_measure = read_measure(config, "distributed.scheduler.active-memory-manager.measure");
-    /* An explicitly empty list of policies leaves only what retiring needs. */
-    if (config_text(config, "distributed.scheduler.active-memory-manager.policies", NULL) != NULL ||
-        config_item(config, "distributed.scheduler.active-memory-manager.policies", 0, &policy)) {
-        out->amm_reduce_replicas =
-            config_item(config, "distributed.scheduler.active-memory-manager.policies", 0, &policy);
+    out->amm_reduce_replicas = read_policies(config);
+}
+
+/* worker-saturation: a number above 0, or "inf": no queuing. */
+static double read_saturation(const struct config *config, double absent)
+{
+    double value = config_float(config, "distributed.scheduler.worker-saturation", absent);
+    if (!(value > 0)) {
+        log_warning(LOGGER, "distributed.scheduler.worker-saturation must be above 0; %g is used",
+                    absent);
+        return absent;
     }
+    return value;
+}
+
+/* worker.memory.terminate: a fraction; null, false or 0: workers are never ended for their memory. */
+static bool read_terminate(const struct config *config)
+{
+    const char *name = "distributed.worker.memory.terminate";
+    const char *text = config_text(config, name, "0.95");
+    return !config_is_null(config, name) && strcasecmp(text, "false") != 0 &&
+           strtod(text, NULL) != 0;
 }
 
 void core_config_read(const struct config *config, struct scheduler_config *out)
@@ -89,11 +176,7 @@ void core_config_read(const struct config *config, struct scheduler_config *out)
         config_bytes(config, "distributed.scheduler.default-data-size", out->default_data_size);
     out->unknown_task_duration = config_seconds(
         config, "distributed.scheduler.unknown-task-duration", out->unknown_task_duration);
-    const char *saturation = config_text(config, "distributed.scheduler.worker-saturation", NULL);
-    out->worker_saturation = saturation != NULL && strcmp(saturation, "inf") == 0
-                                 ? INFINITY
-                                 : config_float(config, "distributed.scheduler.worker-saturation",
-                                                out->worker_saturation);
+    out->worker_saturation = read_saturation(config, out->worker_saturation);
     out->rootish_taskgroup =
         read_count(config, "distributed.scheduler.rootish-taskgroup", out->rootish_taskgroup);
     out->rootish_taskgroup_dependencies =
@@ -104,10 +187,9 @@ void core_config_read(const struct config *config, struct scheduler_config *out)
     out->no_workers_timeout =
         config_seconds(config, "distributed.scheduler.no-workers-timeout", INFINITY);
     out->worker_ttl =
-        config_is_null(config, "distributed.scheduler.worker-ttl")
-            ? INFINITY
-            : config_seconds(config, "distributed.scheduler.worker-ttl", out->worker_ttl);
-    out->idle_timeout = config_seconds(config, "distributed.scheduler.idle-timeout", INFINITY);
+        read_optional_seconds(config, "distributed.scheduler.worker-ttl", out->worker_ttl);
+    out->idle_timeout =
+        read_optional_seconds(config, "distributed.scheduler.idle-timeout", out->idle_timeout);
     out->work_stealing =
         config_bool(config, "distributed.scheduler.work-stealing", out->work_stealing);
     out->work_stealing_interval = config_seconds(
@@ -126,8 +208,7 @@ void core_config_read(const struct config *config, struct scheduler_config *out)
                      2 * out->rebalance_half_gap) /
         2;
     out->rebalance_measure = read_measure(config, "distributed.worker.memory.rebalance.measure");
-    const char *terminate = config_text(config, "distributed.worker.memory.terminate", "0.95");
-    out->memory_terminate = strcmp(terminate, "false") != 0 && strcmp(terminate, "False") != 0;
+    out->memory_terminate = read_terminate(config);
     out->transition_log_length =
         read_count(config, "distributed.admin.low-level-log-length", out->transition_log_length);
     out->computations_max = read_count(config, "distributed.diagnostics.computations.max-history",

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "io/io.h"
+#include "node/core_config.h"
 #include "wire/msgpack.h"
 
 /* A folder of its own, with the environment of a test. */
@@ -391,15 +392,81 @@ static void test_write(void **state)
     config_destroy(config);
 }
 
+static struct scheduler_config read_core(const struct place *place, const char *yaml)
+{
+    struct scheduler_config core;
+    write_file(place, "named/a.yaml", yaml);
+    struct config *config = read_all();
+    core_config_read(config, &core);
+    core_config_fini(&core);
+    config_destroy(config);
+    return core;
+}
+
+/* The settings that decide: Dask's defaults, then values that switch something off. */
+static void test_core(void **state)
+{
+    struct scheduler_config core = read_core(*state, "");
+    assert_true(core.worker_saturation == 1.1 && core.worker_ttl == 300 &&
+                core.amm_reduce_replicas);
+    assert_true(isinf(core.idle_timeout) && core.memory_terminate && core.work_stealing);
+    core = read_core(
+        *state, "distributed:\n  scheduler:\n    worker-ttl: null\n    worker-saturation: inf\n"
+                "    active-memory-manager: {policies: []}\n    idle-timeout: 1h\n"
+                "  worker: {memory: {terminate: false}}\n");
+    assert_true(isinf(core.worker_ttl) && isinf(core.worker_saturation) &&
+                core.idle_timeout == 3600);
+    assert_false(core.amm_reduce_replicas);
+    assert_false(core.memory_terminate);
+    core = read_core(*state,
+                     "distributed:\n  scheduler:\n    worker-ttl: 0\n    worker-saturation: -1\n"
+                     "    active-memory-manager:\n      policies:\n"
+                     "      - class: distributed.active_memory_manager.ReduceReplicas\n"
+                     "      - class: mine.Own\n  worker: {memory: {terminate: null}}\n");
+    assert_true(isinf(core.worker_ttl) && core.worker_saturation == 1.1);
+    assert_true(core.amm_reduce_replicas);
+    assert_false(core.memory_terminate);
+}
+
+/* A user's expectations of task durations add to Dask's own. */
+static void test_durations(void **state)
+{
+    struct scheduler_config core;
+    write_file(*state, "named/a.yaml",
+               "distributed: {scheduler: {default-task-durations: "
+               "{inc: 1ms, split-stage: 2s, bad: soon}}}\n");
+    struct config *config = read_all();
+    core_config_read(config, &core);
+    assert_int_equal(core.default_task_duration_count, 5);
+    assert_true(span_equal_text(core.default_task_durations[0].name, "rechunk-split"));
+    assert_true(core.default_task_durations[0].number == 1e-6);
+    assert_true(core.default_task_durations[3].number == 2);
+    assert_true(span_equal_text(core.default_task_durations[4].name, "inc"));
+    core_config_fini(&core);
+    config_destroy(config);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, enter, leave)
     const struct CMUnitTest tests[] = {
-        TEST(test_nothing),    TEST(test_order_of_files), TEST(test_order_in_a_folder),
-        TEST(test_named_file), TEST(test_merge),          TEST(test_mapping_stays),
-        TEST(test_variables),  TEST(test_inherited),      TEST(test_renamed),
-        TEST(test_aliases),    TEST(test_malformed),      TEST(test_hostile),
-        TEST(test_unreadable), TEST(test_kinds),          TEST(test_set),
+        TEST(test_nothing),
+        TEST(test_order_of_files),
+        TEST(test_order_in_a_folder),
+        TEST(test_named_file),
+        TEST(test_merge),
+        TEST(test_mapping_stays),
+        TEST(test_variables),
+        TEST(test_inherited),
+        TEST(test_renamed),
+        TEST(test_aliases),
+        TEST(test_malformed),
+        TEST(test_hostile),
+        TEST(test_unreadable),
+        TEST(test_kinds),
+        TEST(test_core),
+        TEST(test_durations),
+        TEST(test_set),
         TEST(test_write),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
