@@ -242,18 +242,14 @@ static double poll_interval(const struct scheduler *s, const struct retirement *
     return fmax(0.01, fmin(0.5, worker->has_what.count / 400.0));
 }
 
-static void give_up(struct retirement *retirement, const struct worker *worker, struct step *step)
+/* The worker goes on as before; the node says so to people. */
+static void give_up(const struct retirement *retirement, struct step *step)
 {
     action_add(step, ACTION_CHANGE_STATUS)->of.change_status = (struct action_change_status){
-        .worker = worker->id,
+        .worker = retirement->worker,
         .status = span_of_text(worker_status_name(retirement->former_status)),
         .stimulus = arena_copy(&step->arena, retirement->stimulus),
     };
-    action_log(step, WARNING,
-               "Could not retire worker '%.*s': unique data could not be moved to any other worker "
-               "(stimulus_id='%.*s')",
-               (int)worker->address.size, (const char *)worker->address.data,
-               (int)retirement->stimulus.size, (const char *)retirement->stimulus.data);
 }
 
 /* The retirement at `place` is over. */
@@ -268,11 +264,7 @@ static void end(struct scheduler *s, uint32_t place, struct step *step)
     bool is_here = worker != NULL && worker->known;
     bool retired = !(retirement.no_recipients && is_here);
     if (!retired) {
-        give_up(&retirement, worker, step);
-    } else if (worker != NULL) {
-        action_log(step, INFO, "Retired worker '%.*s' (stimulus_id='%.*s')",
-                   (int)worker->address.size, (const char *)worker->address.data,
-                   (int)retirement.stimulus.size, (const char *)retirement.stimulus.data);
+        give_up(&retirement, step);
     }
     struct notice *notice = action_notice(step, NOTICE_RETIRED);
     notice->worker = retirement.worker;
