@@ -281,13 +281,7 @@ static void data_arrived(struct scheduler *s, struct task *task, struct step *st
         }
     }
     task_set_state(s, task, TASK_MEMORY);
-    const struct link *users = links_items(&task->dependents);
-    for (uint32_t i = 0; i < task->dependents.count; i++) {
-        struct task *user = task_at(s, users[i].other);
-        if (missing_discard(user, users[i].slot & LINK_SLOT_MASK) && user->missing_count == 0) {
-            want(s, user, TASK_PROCESSING);
-        }
-    }
+    feed_dependents(s, task, step);
 }
 
 /* One scattered value on one worker. */

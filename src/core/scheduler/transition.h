@@ -46,6 +46,10 @@ void propagate_released(struct scheduler *s, struct task *task);
 void propagate_erred(struct scheduler *s, struct task *task, const struct move *move, struct step *step);
 void propagate_forgotten(struct scheduler *s, struct task *task, struct step *step);
 
+/* The task has a value now: dependents that waited for it alone are recommended PROCESSING, the first in
+ * priority last. */
+void feed_dependents(struct scheduler *s, struct task *task, struct step *step);
+
 /* waiting_on and waiters, kept on the edges. */
 /* `task` joins the waiters of its dependency `dependency` in slot `slot`; nothing happens if it is there. */
 void waiter_add(struct task *task, uint32_t slot, struct task *dependency);

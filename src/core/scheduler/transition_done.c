@@ -91,8 +91,7 @@ void propagate_erred(struct scheduler *s, struct task *task, const struct move *
 
 /* ---- memory ---- */
 
-/* Dependents that waited for this result alone become ready, the first in priority being wished for last. */
-static void feed_dependents(struct scheduler *s, struct task *task, struct step *step)
+void feed_dependents(struct scheduler *s, struct task *task, struct step *step)
 {
     const struct link *users = links_items(&task->dependents);
     s->ready.count = 0;

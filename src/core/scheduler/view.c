@@ -260,7 +260,7 @@ struct span view_prefix_group(const struct scheduler *s, uint32_t index, uint32_
     return prefix->groups.items[which]->name;
 }
 
-static void view_group(const struct group *group, struct group_view *out)
+void view_group(const struct group *group, struct group_view *out)
 {
     *out = (struct group_view){
         .id = group->id,

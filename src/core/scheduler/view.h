@@ -12,6 +12,7 @@
 
 struct task;
 struct failure;
+struct group;
 
 /* ---- tasks ---- */
 
@@ -200,6 +201,8 @@ uint32_t view_prefix_count(const struct scheduler *s);
 bool view_prefix(const struct scheduler *s, uint32_t index, struct prefix_view *out);
 struct action_duration view_prefix_duration(const struct scheduler *s, uint32_t index, uint32_t which);
 struct span view_prefix_group(const struct scheduler *s, uint32_t index, uint32_t which);
+/* A group that a computation names; it may be unlisted. */
+void view_group(const struct group *group, struct group_view *out);
 /* Listed groups in order of creation; cursor starts at 0. */
 bool view_group_next(const struct scheduler *s, uint32_t *cursor, struct group_view *out);
 /* false: no such group. */
