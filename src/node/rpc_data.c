@@ -5,11 +5,40 @@
 #include "node/node.h"
 #include "node/values.h"
 
+/* The first address in {key: [address]} that no worker has; data NULL: all are known. What is malformed is
+ * found by who reads it next. */
+static struct span find_unknown_worker(struct node *node, struct span who_has)
+{
+    struct msgpack_reader reader = msgpack_reader(who_has);
+    uint32_t count = 0, address_count = 0;
+    struct span address;
+    if (msgpack_read_map(&reader, &count) != OK) {
+        return (struct span){0};
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (msgpack_skip(&reader) != OK || msgpack_read_array(&reader, &address_count) != OK) {
+            return (struct span){0};
+        }
+        for (uint32_t j = 0; j < address_count; j++) {
+            if (msgpack_read_str(&reader, &address) != OK) {
+                return (struct span){0};
+            }
+            if (view_worker_by_address(node->core, address) == WORKER_NONE) {
+                return address;
+            }
+        }
+    }
+    return (struct span){0};
+}
+
 void rpc_update_data(struct node *node, struct request *request, const struct message *message)
 {
     const struct msg_update_data *m = &message->body.update_data;
     client_id client = m->client.size == 0 ? CLIENT_NONE : view_client_find(node->core, m->client);
-    if (values_data_placed(node, client, m->who_has, m->nbytes)) {
+    struct span unknown = find_unknown_worker(node, m->who_has);
+    if (unknown.data != NULL) {
+        request_raise_builtin(request, "KeyError", "%.*s", (int)unknown.size, (const char *)unknown.data);
+    } else if (values_data_placed(node, client, m->who_has, m->nbytes)) {
         request_reply_nil(request);
     } else {
         request_raise_builtin(request, "TypeError", "update_data: malformed who_has or nbytes");

@@ -146,9 +146,13 @@ void rpc_has_what(struct node *node, struct request *request, const struct messa
         struct worker_list one = values_workers(node, item, &given);
         if (one.count == 1) {
             write_has_what(node, &answer.head, one.items[0]);
-        } else {
+        } else if (key_canonical(item, &node->scratch, &item) == OK) {
             msgpack_write_raw(&answer.head, item);
             msgpack_write_array(&answer.head, 0);
+        } else {
+            request_raise_builtin(request, "TypeError", "addresses should be strings or tuples");
+            outgoing_fini(&answer);
+            return;
         }
     }
     reply(request, &answer);

@@ -147,7 +147,7 @@ struct profile_question {
 
 static bool is_profile(const struct fanout_reply *reply)
 {
-    return !fanout_failed(reply) && profile_is_tree(fanout_value(reply));
+    return !fanout_failed(reply) && reply->answer->frame_count == 0 && profile_is_tree(fanout_value(reply));
 }
 
 /* Workers that did not answer are left out. */
