@@ -8,7 +8,7 @@
 /* Append {fields, rows} of "tasks", "workers", "clients", "groups" or "prefixes"; names not given: all rows.
  * False: `what` is no table, nothing was appended. */
 bool planner_view_table(struct node *node, struct span what, struct key_list names, struct outgoing *out);
-/* Append "task_keys", "task_sets", "scheduler", "computations" or "transition_log". False: it is none. */
+/* Append "task_keys", "task_sets", "scheduler", "computations", "spans" or "transition_log". False: it is none. */
 bool planner_view_whole(struct node *node, struct span what, struct outgoing *out);
 
 /* Append a table (by name) as {name: {field: value}}, plain values only, without the fields in `exclude`. */

@@ -1,6 +1,8 @@
 /* planner_view_values.c: what rows of the scheduler's state are made of. */
 #include "node/planner_view_values.h"
 
+#include "base/limits.h"
+
 #define SHOWN_BYTES_MAX 10000u /* of a value that only text can show */
 
 static void put_repr(const struct view_writer *w, struct text *repr)
@@ -155,8 +157,48 @@ void view_put_states(const struct view_writer *w, const uint32_t *counts)
     }
 }
 
-/* A value of a peer in a dump: itself if it is plain and has text for names, which is what every reader of
- * a dump understands; else what it looks like. */
+static void put_plain_name(struct text *head, struct msgpack_reader *reader)
+{
+    enum msgpack_type type = msgpack_peek(reader);
+    struct span name;
+    int code = msgpack_read_value(reader, &name);
+    ASSERT(code == OK); /* a blob is well-formed */
+    if (type != MSGPACK_ARRAY && type != MSGPACK_MAP) {
+        msgpack_write_raw(head, name);
+        return;
+    }
+    struct text shown = {0};
+    msgpack_print(&shown, name, SHOWN_BYTES_MAX);
+    msgpack_write_str_lossy(head, text_span(&shown));
+    text_fini(&shown);
+}
+
+/* A value as readers of dumps take it: text for every name that is a list or a map (metrics have tuples). */
+static void put_plain(struct text *head, struct msgpack_reader *reader, unsigned depth)
+{
+    enum msgpack_type type = msgpack_peek(reader);
+    struct span value = {0};
+    uint32_t count = 0;
+    int code = OK;
+    if (depth == LIMIT_MSGPACK_DEPTH_MAX || (type != MSGPACK_MAP && type != MSGPACK_ARRAY)) {
+        code = msgpack_read_value(reader, &value);
+        msgpack_write_raw(head, value);
+    } else if (type == MSGPACK_ARRAY) {
+        code = msgpack_read_array(reader, &count);
+        msgpack_write_array(head, count);
+    } else {
+        code = msgpack_read_map(reader, &count);
+        msgpack_write_map(head, count);
+    }
+    ASSERT(code == OK); /* a blob is well-formed */
+    for (uint32_t i = 0; i < count; i++) {
+        if (type == MSGPACK_MAP) {
+            put_plain_name(head, reader);
+        }
+        put_plain(head, reader, depth + 1);
+    }
+}
+
 static bool is_plain(const struct blob *blob)
 {
     struct msgpack_reader reader = msgpack_reader(slice_span(blob->value));
@@ -166,8 +208,13 @@ static bool is_plain(const struct blob *blob)
 
 static void put_blob(const struct view_writer *w, const struct blob *blob)
 {
-    if (!w->is_dump || is_plain(blob)) {
+    if (!w->is_dump) {
         payload_put(w->out, blob);
+        return;
+    }
+    if (is_plain(blob)) {
+        struct msgpack_reader reader = msgpack_reader(slice_span(blob->value));
+        put_plain(&w->out->head, &reader, 0);
         return;
     }
     struct text shown = {0};

@@ -1,6 +1,7 @@
 /* planner_view_whole.c: what is one value rather than rows: the scheduler itself, its sets of tasks, its
  * computations, its story. */
 #include "core/scheduler/computations.h"
+#include "core/scheduler/spans.h"
 #include "node/metadata.h"
 #include "node/planner_view.h"
 #include "node/planner_view_values.h"
@@ -223,24 +224,52 @@ static void put_scheduler(const struct view_writer *w)
     metadata_write(w->node->metadata, w->out);
 }
 
-/* ---- computations and story -------------------------------------------------------------------- */
+/* ---- computations, spans, story ---------------------------------------------------------------- */
 
-/* The lists of code of a computation's graphs, one after the other. */
-static void put_code(const struct view_writer *w, const struct computation_view *view)
+/* Lists of code, one a graph, one after the other. */
+static void put_code(const struct view_writer *w, struct blob *const *code, uint32_t code_count)
 {
     struct text items = {0};
     uint32_t count = 0;
-    for (uint32_t i = 0; i < view->code_count; i++) {
-        struct msgpack_reader reader = msgpack_reader(slice_span(view->code[i]->value));
+    for (uint32_t i = 0; i < code_count; i++) {
+        struct msgpack_reader reader = msgpack_reader(slice_span(code[i]->value));
         uint32_t more;
-        if (view->code[i]->frame_count == 0 && msgpack_read_array(&reader, &more) == OK && more > 0) {
+        if (code[i]->frame_count == 0 && msgpack_read_array(&reader, &more) == OK && more > 0) {
             count++;
-            msgpack_write_raw(&items, slice_span(view->code[i]->value));
+            msgpack_write_raw(&items, slice_span(code[i]->value));
         }
     }
     msgpack_write_array(field(w, "code"), count);
     msgpack_write_raw(&w->out->head, text_span(&items));
     text_fini(&items);
+}
+
+static void put_state_totals(const struct view_writer *w, const uint64_t *counts)
+{
+    struct text *head = field(w, "states");
+    msgpack_write_map(head, TASK_STATE_COUNT);
+    for (unsigned state = 0; state < TASK_STATE_COUNT; state++) {
+        msgpack_write_cstr(head, task_state_name(state));
+        msgpack_write_uint(head, counts[state]);
+    }
+}
+
+/* What is known of a group even when it is no longer listed. */
+static void put_computed_group(const struct view_writer *w, const struct group *group)
+{
+    struct group_view view;
+    view_group(group, &view);
+    msgpack_write_map(&w->out->head, 8);
+    msgpack_write_str_lossy(field(w, "name"), view.name);
+    msgpack_write_str_lossy(field(w, "prefix"), view.prefix);
+    field(w, "states");
+    view_put_states(w, view.state_counts);
+    msgpack_write_int(field(w, "nbytes_total"), view.nbytes_total);
+    msgpack_write_float(field(w, "duration"), view.duration);
+    msgpack_write_float(field(w, "start"), view.start);
+    msgpack_write_float(field(w, "stop"), view.stop);
+    field(w, "span_id");
+    view_put_text_or_nil(w, view.span_id);
 }
 
 static void put_computations(const struct view_writer *w)
@@ -255,17 +284,58 @@ static void put_computations(const struct view_writer *w)
         msgpack_write_str(field(w, "id"), view.id);
         msgpack_write_float(field(w, "start"), view.start);
         msgpack_write_float(field(w, "stop"), view.stop);
-        put_code(w, &view);
+        put_code(w, view.code, view.code_count);
         msgpack_write_array(field(w, "groups"), view.group_count);
         for (uint32_t j = 0; j < view.group_count; j++) {
-            msgpack_write_str_lossy(head, computations_group_name(view.groups[j]));
+            put_computed_group(w, view.groups[j]);
         }
-        msgpack_write_map(field(w, "states"), TASK_STATE_COUNT);
-        for (unsigned state = 0; state < TASK_STATE_COUNT; state++) {
-            msgpack_write_cstr(head, task_state_name(state));
-            msgpack_write_uint(head, view.state_counts[state]);
-        }
+        put_state_totals(w, view.state_counts);
         msgpack_write_map(field(w, "annotations"), 0);
+    }
+}
+
+/* {name of the metric: sum} of the span itself */
+static void put_span_metrics(const struct view_writer *w, uint32_t index, uint32_t count)
+{
+    struct resource metric;
+    msgpack_write_map(field(w, "cumulative_worker_metrics"), count);
+    for (uint32_t i = 0; i < count && spans_metric_at(w->node->core, index, i, &metric); i++) {
+        msgpack_write_raw(&w->out->head, metric.name);
+        msgpack_write_number(&w->out->head, metric.amount);
+    }
+}
+
+static void put_span(const struct view_writer *w, uint32_t index, const struct span_view *view)
+{
+    struct text *head = &w->out->head;
+    msgpack_write_map(head, 13);
+    msgpack_write_str(field(w, "id"), view->id);
+    field(w, "name");
+    view_put_texts(w, view->name);
+    field(w, "parent_id");
+    view_put_text_or_nil(w, view->parent_id);
+    msgpack_write_float(field(w, "enqueued"), view->enqueued);
+    msgpack_write_float(field(w, "start"), view->start);
+    msgpack_write_float(field(w, "stop"), view->stop);
+    put_state_totals(w, view->state_counts);
+    msgpack_write_float(field(w, "duration"), view->duration);
+    msgpack_write_int(field(w, "nbytes_total"), view->nbytes_total);
+    msgpack_write_bool(field(w, "done"), view->done);
+    put_code(w, view->code, view->code_count);
+    msgpack_write_array(field(w, "metadata"), view->metadata_count);
+    for (uint32_t i = 0; i < view->metadata_count; i++) {
+        view_put_blob_or_nil(w, view->metadata[i]);
+    }
+    put_span_metrics(w, index, view->metric_count);
+}
+
+static void put_spans(const struct view_writer *w)
+{
+    uint32_t count = spans_count(w->node->core);
+    struct span_view view;
+    msgpack_write_array(&w->out->head, count);
+    for (uint32_t i = 0; i < count && spans_at(w->node->core, i, &view); i++) {
+        put_span(w, i, &view);
     }
 }
 
@@ -294,7 +364,7 @@ bool planner_view_whole(struct node *node, struct span what, struct outgoing *ou
         void (*put)(const struct view_writer *w);
     } wholes[] = {
         {"task_keys", put_task_keys},       {"task_sets", put_task_sets},   {"scheduler", put_scheduler},
-        {"computations", put_computations}, {"transition_log", put_story},
+        {"computations", put_computations}, {"spans", put_spans},         {"transition_log", put_story},
     };
     const struct view_writer writer = {node, out, false};
     for (size_t i = 0; i < sizeof wholes / sizeof wholes[0]; i++) {

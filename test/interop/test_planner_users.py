@@ -71,14 +71,17 @@ class State:
             return self.rows([{"name": "p", "groups": ("g",), "states": {"memory": 1}}])
         if what == "computations":
             return [{"id": "c", "start": 1.0, "stop": 2.0, "code": [[["x = 1", 1, 1, "f.py"]]],
-                     "groups": ["g"], "annotations": {}}]  # fmt: skip
+                     "groups": [{"name": "g", "prefix": "p", "states": {"memory": 1}}],
+                     "states": {"memory": 1}, "annotations": {}}]  # fmt: skip
+        if what == "task_sets":
+            return {"queued": ["z"], "unrunnable": [], "replicated_tasks": []}
         if what == "transition_log":
             return [["x", "released", "waiting", {}, "s-1", 1.0]]
         assert what == "scheduler"
         return {
             "id": "Scheduler-1", "address": "tcp://127.0.0.1:8786", "status": "running",
-            "total_nthreads": 2, "idle": [], "saturated": [], "running": [ALICE], "queued": [],
-            "unrunnable": [], "replicated_tasks": [], "aliases": {"alice": ALICE},
+            "total_nthreads": 2, "idle": [], "saturated": [], "running": [ALICE],
+            "aliases": {"alice": ALICE},
             "task_metadata": {}, "default_data_size": 1024,
         }  # fmt: skip
 
@@ -209,6 +212,8 @@ def test_workers_clients_groups(planner):
         assert s.coerce_address("alice") == ws.address
         assert len(s.computations) == 1 and s.computations[0].code[0][0].code == "x = 1"
         assert s.computations[0].states["memory"] == 1
+        assert {g.prefix.name for g in s.computations[0].groups} == {"p"}
+        assert s.queued == {s.tasks["z"]} and s.unrunnable == set()
         assert s.transition_log[0].key == "x"
         assert s.status == Status.running
 

@@ -35,6 +35,7 @@ from cask.planner.snapshot import (
     Views,
     WorkerView,
 )
+from cask.planner.span_view import SpansView
 
 # Methods of stock's Scheduler that are an operation of ours: method -> operation, where the names
 # differ. Arguments are those of stock's method; it is a coroutine if stock's is one.
@@ -86,14 +87,7 @@ class ComputationView(NamedTuple):
     code: tuple
     groups: set
     annotations: dict
-
-    @property
-    def states(self) -> dict[str, int]:
-        counts: dict[str, int] = dict.fromkeys(stock.ALL_TASK_STATES, 0)
-        for group in self.groups:
-            for state, count in group.states.items():
-                counts[state] = counts.get(state, 0) + count
-        return counts
+    states: dict
 
 
 class StreamView:
@@ -174,7 +168,10 @@ class SchedulerView:
         self.clients = Views(self.snapshot, ClientView)
         self.task_groups = Views(self.snapshot, GroupView)
         self.task_prefixes = Views(self.snapshot, PrefixView)
-        self.extensions: dict[str, Any] = {"amm": AmmView(queries)}
+        self.extensions: dict[str, Any] = {
+            "amm": AmmView(queries),
+            "spans": SpansView(self.snapshot),
+        }
         for name in stock.DEFAULT_EXTENSIONS:
             self.extensions.setdefault(name, None)
 
@@ -256,15 +253,11 @@ class SchedulerView:
     def computations(self) -> deque:
         found = deque()
         for row in self.snapshot.whole("computations"):
-            groups = {GroupView(self.snapshot, name) for name in row["groups"]}
+            groups = {GroupView.of_row(self.snapshot, group) for group in row["groups"]}
             code = tuple(
                 tuple(stock.SourceCode(*frame) for frame in frames) for frames in row["code"]
             )
-            found.append(
-                ComputationView(
-                    row["id"], row["start"], row["stop"], code, groups, row["annotations"]
-                )
-            )
+            found.append(ComputationView(**{**row, "code": code, "groups": groups}))
         return found
 
     @property

@@ -268,6 +268,13 @@ class GroupView(_CollectionView):
 
     KIND = "groups"
 
+    @classmethod
+    def of_row(cls, snapshot: Snapshot, row: dict) -> GroupView:
+        """A group that the scheduler may have forgotten: `row` is what is known of it then."""
+        view = cls(snapshot, row["name"])
+        view._last = {"dependencies": (), "types": (), "all_durations": {}, "last_worker": None, **row}
+        return view
+
     @property
     def done(self) -> bool:
         over = ("memory", "erred", "released", "forgotten")
