@@ -82,7 +82,8 @@ bool id_map_remove(struct id_map *map, uint32_t id)
     if (found == NULL) {
         return false;
     }
-    struct id_pair *pair = (struct id_pair *)(void *)((char *)found - offsetof(struct id_pair, value));
+    struct id_pair *pair =
+        (struct id_pair *)(void *)((char *)found - offsetof(struct id_pair, value));
     uint32_t mask = map->capacity - 1;
     uint32_t hole = (uint32_t)(pair - map->slots);
     uint32_t next = (hole + 1) & mask;

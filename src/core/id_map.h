@@ -10,7 +10,7 @@ struct id_map {
     struct id_pair {
         uint32_t id; /* UINT32_MAX: empty slot */
         uint32_t value;
-    } *slots;
+    } * slots;
     uint32_t capacity; /* power of two, or 0 */
     uint32_t count;
 };

@@ -30,7 +30,8 @@ static uint64_t big_endian(const uint8_t *bytes, size_t size)
 
 static struct item item_text(const uint8_t *at, size_t head, uint64_t size)
 {
-    return (struct item){.kind = ITEM_TEXT, .text = {at + head, (size_t)size}, .size = head + (size_t)size};
+    return (struct item){
+        .kind = ITEM_TEXT, .text = {at + head, (size_t)size}, .size = head + (size_t)size};
 }
 
 static struct item item_int(int64_t number, size_t size)

@@ -39,7 +39,8 @@ static inline struct link *links_items(const struct links *links)
 typedef struct links *links_of(void *context, uint32_t id);
 
 /* Link a (whose id is id_a) to b, flags in `flags_a` for a's side. Returns the slot on a's side. */
-uint32_t links_add(struct links *a, uint32_t id_a, struct links *b, uint32_t id_b, uint32_t flags_a);
+uint32_t links_add(struct links *a, uint32_t id_a, struct links *b, uint32_t id_b,
+                   uint32_t flags_a);
 /* Room for `count` links in all, so that adding them does not allocate again and again. */
 void links_reserve(struct links *links, uint32_t count);
 /* Remove a's link at `slot` and its mirror. `b_of` resolves ids in a's links, `a_of` ids in b's. */

@@ -13,7 +13,8 @@
 #include "base/arena.h"
 #include "base/blob.h"
 
-typedef uint32_t task_id;   /* slot of a task; recycled, so never kept across steps outside the core */
+typedef uint32_t
+    task_id; /* slot of a task; recycled, so never kept across steps outside the core */
 typedef uint32_t worker_id; /* never reused; 0 is none */
 typedef uint32_t client_id; /* never reused; 0 is none */
 

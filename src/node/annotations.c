@@ -24,7 +24,8 @@ static int add_pairs(struct pairs *pairs, struct span map)
     }
     for (uint32_t i = 0; i < count; i++) {
         struct pair pair;
-        if (msgpack_read_str(&reader, &pair.name) != OK || msgpack_read_value(&reader, &pair.value) != OK) {
+        if (msgpack_read_str(&reader, &pair.name) != OK ||
+            msgpack_read_value(&reader, &pair.value) != OK) {
             return ERR_TYPE;
         }
         uint32_t at = 0;
@@ -54,7 +55,8 @@ static int read_list(struct span raw, bool raw_items, struct arena *arena, struc
     }
     struct span *items = arena_array(arena, struct span, count);
     for (uint32_t i = 0; i < count; i++) {
-        int code = raw_items ? key_read(&reader, arena, &items[i]) : msgpack_read_str(&reader, &items[i]);
+        int code =
+            raw_items ? key_read(&reader, arena, &items[i]) : msgpack_read_str(&reader, &items[i]);
         if (code != OK) {
             return ERR_TYPE;
         }
@@ -177,8 +179,8 @@ int annotations_read(struct span global, const struct blob *own, struct arena *a
     for (uint32_t i = 0; code == OK && i < pairs.count; i++) {
         code = read_pair(&pairs.items[i], arena, out);
         if (code != OK) {
-            text_printf(why, "annotation '%.*s' has a value of the wrong type", (int)pairs.items[i].name.size,
-                        (const char *)pairs.items[i].name.data);
+            text_printf(why, "annotation '%.*s' has a value of the wrong type",
+                        (int)pairs.items[i].name.size, (const char *)pairs.items[i].name.data);
         }
     }
     if (code == OK) {

@@ -28,8 +28,8 @@ static struct blob *with_control(const struct blob *map, struct span serializers
     return blob;
 }
 
-void broadcast_call(struct fanout *fanout, struct span address, struct span worker, const struct blob *map,
-                    struct span serializers)
+void broadcast_call(struct fanout *fanout, struct span address, struct span worker,
+                    const struct blob *map, struct span serializers)
 {
     struct blob *call = with_control(map, serializers);
     struct outgoing request;
@@ -40,7 +40,8 @@ void broadcast_call(struct fanout *fanout, struct span address, struct span work
     blob_unref(call);
 }
 
-void broadcast_to_all(struct fanout *fanout, const struct blob *map, bool nanny, struct span serializers)
+void broadcast_to_all(struct fanout *fanout, const struct blob *map, bool nanny,
+                      struct span serializers)
 {
     struct node *node = fanout->node;
     for (uint32_t i = 0; i < view_worker_count(node->core); i++) {
@@ -48,7 +49,8 @@ void broadcast_to_all(struct fanout *fanout, const struct blob *map, bool nanny,
         bool is_known = view_worker(node->core, view_worker_at(node->core, i), &view);
         ASSERT(is_known);
         if (!nanny || view.nanny.size > 0) {
-            broadcast_call(fanout, nanny ? view.nanny : view.address, view.address, map, serializers);
+            broadcast_call(fanout, nanny ? view.nanny : view.address, view.address, map,
+                           serializers);
         }
     }
 }
@@ -79,9 +81,16 @@ void broadcast_reply(struct fanout *fanout)
 
 /* ---- the RPC: any call, to any of them ---------------------------------------------------------- */
 
-enum on_error { ON_ERROR_RAISE, ON_ERROR_RETURN, ON_ERROR_RETURN_PICKLE, ON_ERROR_IGNORE, ON_ERROR_COUNT };
+enum on_error {
+    ON_ERROR_RAISE,
+    ON_ERROR_RETURN,
+    ON_ERROR_RETURN_PICKLE,
+    ON_ERROR_IGNORE,
+    ON_ERROR_COUNT
+};
 
-static const char *const on_error_names[ON_ERROR_COUNT] = {"raise", "return", "return_pickle", "ignore"};
+static const char *const on_error_names[ON_ERROR_COUNT] = {"raise", "return", "return_pickle",
+                                                           "ignore"};
 
 struct broadcast {
     uint64_t request;
@@ -104,7 +113,8 @@ static bool find_on_error(struct span name, enum on_error *out)
 }
 
 /* A failed call as the exception it would have raised: an object, or its pickle as bytes. */
-static void write_exception(struct outgoing *answer, const struct fanout_reply *reply, bool as_bytes)
+static void write_exception(struct outgoing *answer, const struct fanout_reply *reply,
+                            bool as_bytes)
 {
     struct fanout_exception e = fanout_exception(reply);
     struct text pickle = {0};
@@ -153,8 +163,8 @@ static void broadcast_done(struct fanout *fanout)
 }
 
 /* Call one of the workers given; an address that no worker has is called all the same, as stock does. */
-static void call_given(struct fanout *fanout, struct span address, const struct blob *map, bool nanny,
-                       struct span serializers)
+static void call_given(struct fanout *fanout, struct span address, const struct blob *map,
+                       bool nanny, struct span serializers)
 {
     struct worker_view view = {0};
     view_worker(fanout->node->core, view_worker_by_address(fanout->node->core, address), &view);
@@ -194,7 +204,8 @@ static bool is_wanted_host(struct span hosts, struct span host)
     struct span name;
     bool is_wanted = false;
     if (msgpack_read_array(&reader, &count) == OK) {
-        for (uint32_t i = 0; !is_wanted && i < count && msgpack_read_str(&reader, &name) == OK; i++) {
+        for (uint32_t i = 0; !is_wanted && i < count && msgpack_read_str(&reader, &name) == OK;
+             i++) {
             is_wanted = span_equal(name, host);
         }
     }
@@ -236,9 +247,10 @@ void rpc_broadcast(struct node *node, struct request *request, const struct mess
     const struct msg_broadcast *m = &message->body.broadcast;
     enum on_error on_error;
     if (!find_on_error(m->on_error, &on_error)) {
-        request_raise_builtin(request, "ValueError",
-                              "on_error must be 'raise', 'return', 'return_pickle', or 'ignore'; got '%.*s'",
-                              (int)m->on_error.size, (const char *)m->on_error.data);
+        request_raise_builtin(
+            request, "ValueError",
+            "on_error must be 'raise', 'return', 'return_pickle', or 'ignore'; got '%.*s'",
+            (int)m->on_error.size, (const char *)m->on_error.data);
         return;
     }
     struct blob *map = take_call(request, m->msg.raw);

@@ -51,7 +51,8 @@ static bool write_number(const struct worker_view *view, struct span name, struc
     return false;
 }
 
-bool closing_write_attribute(struct node *node, worker_id worker, struct span name, struct outgoing *out)
+bool closing_write_attribute(struct node *node, worker_id worker, struct span name,
+                             struct outgoing *out)
 {
     struct worker_view view;
     if (!view_worker(node->core, worker, &view)) {
@@ -82,8 +83,9 @@ bool closing_write_attribute(struct node *node, worker_id worker, struct span na
 
 bool closing_is_attribute(struct span name)
 {
-    static const char *const known[] = {"name", "address", "host",         "nanny", "server_id", "local_directory",
-                                        "pid",  "nthreads", "memory_limit", "nbytes"};
+    static const char *const known[] = {"name",         "address",         "host", "nanny",
+                                        "server_id",    "local_directory", "pid",  "nthreads",
+                                        "memory_limit", "nbytes"};
     for (uint32_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         if (span_equal_text(name, known[i])) {
             return true;
@@ -95,7 +97,8 @@ bool closing_is_attribute(struct span name)
 bool closing_is_native(struct span key)
 {
     struct text name = {0};
-    bool is_native = read_key(key, &name) && (key.size == 0 || closing_is_attribute(text_span(&name)));
+    bool is_native =
+        read_key(key, &name) && (key.size == 0 || closing_is_attribute(text_span(&name)));
     text_fini(&name);
     return is_native;
 }
@@ -165,7 +168,8 @@ static const struct span *group_workers(struct choice *choice, struct span attri
     for (uint32_t i = 0; i < count; i++) {
         struct outgoing value;
         outgoing_init(&value);
-        bool is_there = closing_write_attribute(node, view_worker_at(node->core, i), attribute, &value);
+        bool is_there =
+            closing_write_attribute(node, view_worker_at(node->core, i), attribute, &value);
         ASSERT(is_there); /* closing_is_native knows the names */
         groups[i] = arena_copy(&choice->arena, text_span(&value.head));
         outgoing_fini(&value);
@@ -173,7 +177,8 @@ static const struct span *group_workers(struct choice *choice, struct span attri
     return groups;
 }
 
-void closing_choose(struct node *node, const struct closing_question *question, closing_done *done, void *user)
+void closing_choose(struct node *node, const struct closing_question *question, closing_done *done,
+                    void *user)
 {
     struct choice *choice = mem_zalloc(1, sizeof *choice);
     struct text attribute = {0};
@@ -193,7 +198,8 @@ void closing_choose(struct node *node, const struct closing_question *question, 
     if (attribute.size > 0) {
         request.group_of = group_workers(choice, text_span(&attribute));
     }
-    choice->workers = balance_workers_to_close(node->core, &request, &choice->arena, &choice->count);
+    choice->workers =
+        balance_workers_to_close(node->core, &request, &choice->arena, &choice->count);
     text_fini(&attribute);
     if (choice->count > 0 && planner_wants(node->planner, PLANNER_HOOK_VALID_WORKERS)) {
         ask_plugins(choice);

@@ -7,9 +7,9 @@
 
 /* What the call asks, as it stands in the message; copied where it is kept. */
 struct closing_question {
-    double memory_ratio;       /* negative: not given */
+    double memory_ratio;        /* negative: not given */
     int64_t n, minimum, target; /* −1: not given */
-    struct span key;           /* pickled function that groups workers, or empty */
+    struct span key;            /* pickled function that groups workers, or empty */
 };
 
 /* Whether `key` is one we can read: none, or operator.attrgetter. Else it is the planner's. */
@@ -18,11 +18,13 @@ bool closing_is_native(struct span key);
 /* The workers (empty: none), borrowed for the call. Called once, never inside. */
 typedef void closing_done(void *user, struct worker_list workers);
 /* `question->key` must be native. Scheduler plugins may forbid some. */
-void closing_choose(struct node *node, const struct closing_question *question, closing_done *done, void *user);
+void closing_choose(struct node *node, const struct closing_question *question, closing_done *done,
+                    void *user);
 
 /* `name` is an attribute that closing_write_attribute can write. */
 bool closing_is_attribute(struct span name);
 /* Append attribute `name` of a WorkerState, as msgpack; false: no such worker or attribute. */
-bool closing_write_attribute(struct node *node, worker_id worker, struct span name, struct outgoing *out);
+bool closing_write_attribute(struct node *node, worker_id worker, struct span name,
+                             struct outgoing *out);
 
 #endif

@@ -30,8 +30,8 @@ struct comm {
     char close_text[160];
     int close_code;
     struct VEC(struct frames *) unsent; /* chunks written before the connection is open */
-    struct io_timer *retry;   /* connecting: the next attempt; NULL unless one failed */
-    double retry_until;       /* monotonic seconds: after that the connect has failed */
+    struct io_timer *retry;             /* connecting: the next attempt; NULL unless one failed */
+    double retry_until;                 /* monotonic seconds: after that the connect has failed */
     double retry_delay;
     bool is_open;
     bool is_ws;
@@ -174,11 +174,16 @@ static void fail_connect(void *user)
 static enum io_transport transport_of(enum address_scheme scheme)
 {
     switch (scheme) {
-    case ADDRESS_TCP: return IO_TCP;
-    case ADDRESS_TLS: return IO_TLS;
-    case ADDRESS_WS: return IO_WS;
-    case ADDRESS_WSS: return IO_WSS;
-    case ADDRESS_UNIX: return IO_UNIX;
+    case ADDRESS_TCP:
+        return IO_TCP;
+    case ADDRESS_TLS:
+        return IO_TLS;
+    case ADDRESS_WS:
+        return IO_WS;
+    case ADDRESS_WSS:
+        return IO_WSS;
+    case ADDRESS_UNIX:
+        return IO_UNIX;
     }
     UNREACHABLE();
 }
@@ -190,8 +195,8 @@ static bool start_connect(struct comm *comm, struct span address)
     if (address_parse(address, ADDRESS_TCP, 0, &parsed) != OK ||
         (parsed.scheme != ADDRESS_UNIX && parsed.port == 0)) {
         comm->close_code = ERR_ADDRESS;
-        snprintf(comm->close_text, sizeof comm->close_text, "'%.100s' is not an address to connect to",
-                 text_cstr(&comm->peer));
+        snprintf(comm->close_text, sizeof comm->close_text,
+                 "'%.100s' is not an address to connect to", text_cstr(&comm->peer));
         return false;
     }
     bool is_secure = address_is_secure(parsed.scheme);
@@ -388,8 +393,9 @@ static void comm_on_closed(void *user, int code, const char *text)
         code = comm->close_code;
         text = comm->close_text;
     } else if (!comm->is_open && code == ERR_CONNECT) {
-        snprintf(timed_out, sizeof timed_out, "Timed out trying to connect to %.80s after %g s: %.160s",
-                 comm_peer(comm), comm->settings->connect_timeout, text);
+        snprintf(timed_out, sizeof timed_out,
+                 "Timed out trying to connect to %.80s after %g s: %.160s", comm_peer(comm),
+                 comm->settings->connect_timeout, text);
         text = timed_out;
     }
     comm->is_closing = true;
@@ -449,7 +455,8 @@ void comm_abort(struct comm *comm, const char *reason)
         comm->close_code = ERR_CLOSED;
         snprintf(comm->close_text, sizeof comm->close_text, "%s", reason);
     }
-    bool is_waiting = comm->stream == NULL && !comm->is_closing; /* between two attempts to connect */
+    bool is_waiting =
+        comm->stream == NULL && !comm->is_closing; /* between two attempts to connect */
     comm->is_closing = true;
     if (comm->stream != NULL) {
         io_stream_abort(comm->stream);

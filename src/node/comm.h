@@ -25,7 +25,7 @@ struct comm_events {
 /* What the comms of one process share. */
 struct comm_settings {
     struct io_loop *loop;
-    struct io_tls *tls;          /* NULL: none */
+    struct io_tls *tls;               /* NULL: none */
     enum compress_method compression; /* distributed.comm.compression */
     double connect_timeout;           /* distributed.comm.timeouts.connect, seconds */
     bool require_encryption;          /* distributed.comm.require-encryption */

@@ -17,9 +17,9 @@ struct connection {
     struct node *node;
     struct comm *comm;
     enum connection_mode mode;
-    struct request *request; /* RPC: the one being answered */
-    struct stream *stream;   /* CLIENT, WORKER, WATCHER */
-    uint32_t slot;           /* in node->connections */
+    struct request *request;                                /* RPC: the one being answered */
+    struct stream *stream;                                  /* CLIENT, WORKER, WATCHER */
+    uint32_t slot;                                          /* in node->connections */
     void (*next)(void *user, const struct frames *message); /* EXPECT */
     void *next_user;
 };
@@ -88,8 +88,8 @@ static void take_call(struct connection *connection, const struct frames *messag
     struct request *request;
     int code = request_create(node, message, deliver, connection, &request);
     if (code != OK) {
-        log_warning(LOGGER, "Closing connection with %s: bad call (%s)", comm_peer(connection->comm),
-                    error_meaning(code));
+        log_warning(LOGGER, "Closing connection with %s: bad call (%s)",
+                    comm_peer(connection->comm), error_meaning(code));
         comm_abort(connection->comm, "bad call");
         return;
     }

@@ -58,7 +58,8 @@ void coordination_write_dataset(const struct answer *answer, struct outgoing *ou
 }
 
 /* {"status": "OK", "run_spec": ToPickle(ShuffleRunSpec)} */
-static bool write_shuffle(struct node *node, const struct shuffle_answer *shuffle, struct outgoing *out)
+static bool write_shuffle(struct node *node, const struct shuffle_answer *shuffle,
+                          struct outgoing *out)
 {
     struct span *addresses = arena_array(&node->outbound_arena, struct span, shuffle->parts.count);
     for (uint32_t i = 0; i < shuffle->parts.count; i++) {
@@ -85,7 +86,8 @@ static bool write_shuffle(struct node *node, const struct shuffle_answer *shuffl
 static void write_p2p_error(const struct answer *answer, struct outgoing *out)
 {
     struct text pickle = {0};
-    pickle_make_exception(&pickle, "distributed.shuffle._exceptions", "P2PConsistencyError", answer->text);
+    pickle_make_exception(&pickle, "distributed.shuffle._exceptions", "P2PConsistencyError",
+                          answer->text);
     struct blob *blob = payload_serialized_bytes(text_span(&pickle));
     msgpack_write_map(&out->head, 5);
     msgpack_write_cstr(&out->head, "status");
@@ -105,11 +107,16 @@ static void write_p2p_error(const struct answer *answer, struct outgoing *out)
 const char *coordination_error_class(enum answer_kind kind)
 {
     switch (kind) {
-    case ANSWER_TIMEOUT_ERROR: return "TimeoutError";
-    case ANSWER_KEY_ERROR: return "KeyError";
-    case ANSWER_VALUE_ERROR: return "ValueError";
-    case ANSWER_RUNTIME_ERROR: return "RuntimeError";
-    default: return NULL;
+    case ANSWER_TIMEOUT_ERROR:
+        return "TimeoutError";
+    case ANSWER_KEY_ERROR:
+        return "KeyError";
+    case ANSWER_VALUE_ERROR:
+        return "ValueError";
+    case ANSWER_RUNTIME_ERROR:
+        return "RuntimeError";
+    default:
+        return NULL;
     }
 }
 
@@ -118,25 +125,39 @@ static bool write_answer(struct node *node, const struct answer *answer, struct 
 {
     struct text *head = &out->head;
     switch (answer->kind) {
-    case ANSWER_NIL: msgpack_write_nil(head); return true;
-    case ANSWER_BOOL: msgpack_write_bool(head, answer->number != 0); return true;
-    case ANSWER_INT: msgpack_write_int(head, answer->number); return true;
-    case ANSWER_RECORD: write_record(node, &answer->records[0], out); return true;
+    case ANSWER_NIL:
+        msgpack_write_nil(head);
+        return true;
+    case ANSWER_BOOL:
+        msgpack_write_bool(head, answer->number != 0);
+        return true;
+    case ANSWER_INT:
+        msgpack_write_int(head, answer->number);
+        return true;
+    case ANSWER_RECORD:
+        write_record(node, &answer->records[0], out);
+        return true;
     case ANSWER_RECORDS:
         msgpack_write_array(head, answer->record_count);
         for (uint32_t i = 0; i < answer->record_count; i++) {
             write_record(node, &answer->records[i], out);
         }
         return true;
-    case ANSWER_DATASET: coordination_write_dataset(answer, out); return true;
-    case ANSWER_SHUFFLE: return write_shuffle(node, answer->shuffle, out);
+    case ANSWER_DATASET:
+        coordination_write_dataset(answer, out);
+        return true;
+    case ANSWER_SHUFFLE:
+        return write_shuffle(node, answer->shuffle, out);
     case ANSWER_OK:
         msgpack_write_map(head, 1);
         msgpack_write_cstr(head, "status");
         msgpack_write_cstr(head, "OK");
         return true;
-    case ANSWER_P2P_ERROR: write_p2p_error(answer, out); return true;
-    default: UNREACHABLE();
+    case ANSWER_P2P_ERROR:
+        write_p2p_error(answer, out);
+        return true;
+    default:
+        UNREACHABLE();
     }
 }
 
@@ -161,7 +182,8 @@ void coordination_reply(struct node *node, uint64_t number, const struct answer 
     if (write_answer(node, answer, &out)) {
         request_reply(request, &out);
     } else {
-        request_raise_builtin(request, "RuntimeError", "the shuffle's specification cannot be read");
+        request_raise_builtin(request, "RuntimeError",
+                              "the shuffle's specification cannot be read");
     }
     outgoing_fini(&out);
 }
@@ -196,7 +218,8 @@ static void told(void *user, int code, const char *text, const struct frames *re
         text_printf(&barrier->failed, "shuffle barrier: a participant could not be told: %s", text);
     } else if (code == OK && msgpack_find(frames_head(reply), "status", &status) == OK &&
                barrier->failed.size == 0) {
-        text_add_cstr(&barrier->failed, "shuffle barrier: a participant could not finish its inputs");
+        text_add_cstr(&barrier->failed,
+                      "shuffle barrier: a participant could not finish its inputs");
     }
     if (--barrier->left == 0) {
         barrier_done(barrier);
@@ -214,13 +237,14 @@ void coordination_shuffle_done(struct node *node, const struct action_shuffle_do
         return;
     }
     for (uint32_t i = 0; i < done->participants.count; i++) {
-        struct msg_worker_shuffle_inputs_done message = {.shuffle_id = done->id, .run_id = done->run_id};
+        struct msg_worker_shuffle_inputs_done message = {.shuffle_id = done->id,
+                                                         .run_id = done->run_id};
         struct outgoing call;
         outgoing_init(&call);
         message_encode_request(&call, MESSAGE_WORKER_SHUFFLE_INPUTS_DONE, &message, true, false);
         struct rpc_options options = {0};
-        rpc_call(node->rpc, view_worker_address(node->core, done->participants.items[i]), &call, &options,
-                 told, barrier);
+        rpc_call(node->rpc, view_worker_address(node->core, done->participants.items[i]), &call,
+                 &options, told, barrier);
         outgoing_fini(&call);
     }
 }

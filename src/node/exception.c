@@ -26,7 +26,8 @@ static void killed_worker(struct text *out, const struct failure_view *failure)
         .pid = (uint32_t)failure->worker_pid,
         .nthreads = failure->worker_nthreads,
     };
-    pickle_make_killed_worker(out, failure->key, &worker, failure->allowed_failures, failure->attempts);
+    pickle_make_killed_worker(out, failure->key, &worker, failure->allowed_failures,
+                              failure->attempts);
 }
 
 static void no_valid_worker(struct text *out, const struct failure_view *failure)
@@ -49,13 +50,24 @@ static void no_valid_worker(struct text *out, const struct failure_view *failure
 static void make_pickle(struct text *out, const struct failure_view *failure)
 {
     switch (failure->kind) {
-    case FAILURE_USER: UNREACHABLE();
-    case FAILURE_KILLED_WORKER: killed_worker(out, failure); break;
-    case FAILURE_NO_WORKER: pickle_make_no_worker(out, failure->key, failure->timeout); break;
-    case FAILURE_NO_VALID_WORKER: no_valid_worker(out, failure); break;
-    case FAILURE_MEMORY: pickle_make_exception(out, "builtins", "MemoryError", failure->text); break;
+    case FAILURE_USER:
+        UNREACHABLE();
+    case FAILURE_KILLED_WORKER:
+        killed_worker(out, failure);
+        break;
+    case FAILURE_NO_WORKER:
+        pickle_make_no_worker(out, failure->key, failure->timeout);
+        break;
+    case FAILURE_NO_VALID_WORKER:
+        no_valid_worker(out, failure);
+        break;
+    case FAILURE_MEMORY:
+        pickle_make_exception(out, "builtins", "MemoryError", failure->text);
+        break;
     case FAILURE_ACTOR_LOST:
-    case FAILURE_TEXT: pickle_make_exception(out, "builtins", "RuntimeError", failure->text); break;
+    case FAILURE_TEXT:
+        pickle_make_exception(out, "builtins", "RuntimeError", failure->text);
+        break;
     }
 }
 
@@ -85,11 +97,16 @@ void exception_blobs_fini(struct exception_blobs *blobs)
 static const char *class_name(enum failure_kind kind)
 {
     switch (kind) {
-    case FAILURE_KILLED_WORKER: return "KilledWorker";
-    case FAILURE_NO_WORKER: return "NoWorkerError";
-    case FAILURE_NO_VALID_WORKER: return "NoValidWorkerError";
-    case FAILURE_MEMORY: return "MemoryError";
-    default: return "RuntimeError";
+    case FAILURE_KILLED_WORKER:
+        return "KilledWorker";
+    case FAILURE_NO_WORKER:
+        return "NoWorkerError";
+    case FAILURE_NO_VALID_WORKER:
+        return "NoValidWorkerError";
+    case FAILURE_MEMORY:
+        return "MemoryError";
+    default:
+        return "RuntimeError";
     }
 }
 

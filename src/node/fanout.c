@@ -43,8 +43,8 @@ static void answered(void *user, int code, const char *text, const struct frames
     }
 }
 
-void fanout_call(struct fanout *fanout, struct span address, struct span worker, struct outgoing *request,
-                 double timeout)
+void fanout_call(struct fanout *fanout, struct span address, struct span worker,
+                 struct outgoing *request, double timeout)
 {
     struct fanout_reply *reply = arena_new(&fanout->arena, struct fanout_reply);
     *reply = (struct fanout_reply){
@@ -91,7 +91,8 @@ struct span fanout_field(const struct fanout_reply *reply, const char *name)
 
 bool fanout_failed(const struct fanout_reply *reply)
 {
-    return reply->code != OK || span_equal(fanout_field(reply, "status"), SPAN("\xae" "uncaught-error"));
+    return reply->code != OK || span_equal(fanout_field(reply, "status"), SPAN("\xae"
+                                                                               "uncaught-error"));
 }
 
 /* What the world's failure is called by stock's connect and by its comms. */
@@ -99,12 +100,12 @@ static struct span failure_text(const struct fanout_reply *reply)
 {
     struct text text = {0};
     if (reply->code == ERR_CONNECT || reply->code == ERR_TIMEOUT) {
-        text_printf(&text, "Timed out trying to connect to %.*s after %g s: %s", (int)reply->address.size,
-                    (const char *)reply->address.data, reply->fanout->node->comm_settings.connect_timeout,
-                    text_cstr(&reply->text));
+        text_printf(&text, "Timed out trying to connect to %.*s after %g s: %s",
+                    (int)reply->address.size, (const char *)reply->address.data,
+                    reply->fanout->node->comm_settings.connect_timeout, text_cstr(&reply->text));
     } else {
-        text_printf(&text, "in call to %.*s: %s", (int)reply->address.size, (const char *)reply->address.data,
-                    text_cstr(&reply->text));
+        text_printf(&text, "in call to %.*s: %s", (int)reply->address.size,
+                    (const char *)reply->address.data, text_cstr(&reply->text));
     }
     struct span kept = arena_copy(&reply->fanout->arena, text_span(&text));
     text_fini(&text);

@@ -12,16 +12,16 @@ struct fanout;
 /* One server's answer. All of it lives as long as the fanout. */
 struct fanout_reply {
     struct fanout *fanout;
-    struct span address;  /* who was called */
-    struct span worker;   /* the worker it is about: the same, or another's if a nanny was called */
-    int code;             /* OK, or why there is no answer … */
-    struct text text;     /* … in words */
-    struct blob *answer;  /* with its frames; NULL if code is not OK */
+    struct span address; /* who was called */
+    struct span worker;  /* the worker it is about: the same, or another's if a nanny was called */
+    int code;            /* OK, or why there is no answer … */
+    struct text text;    /* … in words */
+    struct blob *answer; /* with its frames; NULL if code is not OK */
 };
 
 struct fanout {
     struct node *node;
-    struct arena arena;   /* the user's too */
+    struct arena arena;                        /* the user's too */
     struct VEC(struct fanout_reply *) replies; /* in the order of the calls */
     uint32_t under_way;
     void (*done)(struct fanout *fanout);
@@ -31,8 +31,8 @@ struct fanout {
 struct fanout *fanout_create(struct node *node, void (*done)(struct fanout *fanout), void *user);
 /* Call the server at `address` about `worker` (both copied). Takes what is in `request`. `timeout` in seconds;
  * 0: none. */
-void fanout_call(struct fanout *fanout, struct span address, struct span worker, struct outgoing *request,
-                 double timeout);
+void fanout_call(struct fanout *fanout, struct span address, struct span worker,
+                 struct outgoing *request, double timeout);
 /* No more calls come. */
 void fanout_go(struct fanout *fanout);
 /* A `done` for when nobody cares. */

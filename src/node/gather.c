@@ -18,7 +18,7 @@ struct worker_vec VEC(worker_id);
 enum wanted_state { WANTED, ASKED, FETCHED, FAILED };
 
 struct wanted {
-    struct span key;   /* in the gather's arena */
+    struct span key; /* in the gather's arena */
     enum wanted_state state;
     struct blob *value;
     struct worker_vec refused; /* holders that said they do not have it */
@@ -32,7 +32,7 @@ struct gather {
     uint32_t count;
     struct worker_vec missing, busy;
     struct span serializers;
-    uint32_t calls;           /* under way in this round */
+    uint32_t calls; /* under way in this round */
     struct io_timer *pause;
 };
 
@@ -78,7 +78,8 @@ static void log_failed(struct gather *gather)
             const struct task *task = view_task_find(gather->node->core, gather->wanted[i].key);
             text_add_cstr(&keys, keys.size == 0 ? "" : ", ");
             key_repr(&keys, gather->wanted[i].key);
-            text_printf(&keys, ": '%s'", task == NULL ? "forgotten" : task_state_name(view_task_state(task)));
+            text_printf(&keys, ": '%s'",
+                        task == NULL ? "forgotten" : task_state_name(view_task_state(task)));
         }
     }
     log_error(LOGGER, "Couldn't gather keys: {%s}", text_cstr(&keys));
@@ -151,7 +152,8 @@ static bool take_data(struct fetch *fetch, const struct frames *reply, struct sp
     uint32_t at = 0; /* workers answer in the order of the question, mostly */
     for (uint32_t i = 0; i < count; i++) {
         struct span key, value;
-        if (key_read(&reader, &gather->arena, &key) != OK || msgpack_read_value(&reader, &value) != OK) {
+        if (key_read(&reader, &gather->arena, &key) != OK ||
+            msgpack_read_value(&reader, &value) != OK) {
             return false;
         }
         for (uint32_t tried = 0; tried < fetch->asked.count; tried++, at++) {
@@ -186,7 +188,8 @@ static void fail_all(struct fetch *fetch, const char *why)
 {
     log_error(LOGGER, "Unexpected error while collecting tasks from %.*s: %s",
               (int)view_worker_address(fetch->gather->node->core, fetch->worker).size,
-              (const char *)view_worker_address(fetch->gather->node->core, fetch->worker).data, why);
+              (const char *)view_worker_address(fetch->gather->node->core, fetch->worker).data,
+              why);
     for (uint32_t i = 0; i < fetch->asked.count; i++) {
         struct wanted *wanted = &fetch->gather->wanted[fetch->asked.items[i]];
         if (wanted->state == ASKED) {
@@ -207,11 +210,13 @@ static void take_reply(struct fetch *fetch, int code, const char *text, const st
     }
     if (msgpack_find(frames_head(reply), "status", &status) != OK) {
         fail_all(fetch, "the answer has no status");
-    } else if (span_equal(status, SPAN("\xa4" "busy"))) {
+    } else if (span_equal(status, SPAN("\xa4"
+                                       "busy"))) {
         vec_push(&gather->busy, fetch->worker);
         give_back(fetch, false);
     } else if (!span_equal(status, SPAN("\xa2OK")) ||
-               msgpack_find(frames_head(reply), "data", &data) != OK || !take_data(fetch, reply, data)) {
+               msgpack_find(frames_head(reply), "data", &data) != OK ||
+               !take_data(fetch, reply, data)) {
         fail_all(fetch, "the worker could not serialise or send them");
     } else {
         give_back(fetch, true);
@@ -254,8 +259,8 @@ static void ask(struct gather *gather, struct fetch *fetch)
     msgpack_write_bool(head, true);
     struct rpc_options options = {.acknowledge = true};
     gather->calls++;
-    rpc_call(gather->node->rpc, view_worker_address(gather->node->core, fetch->worker), &request, &options,
-             fetched, fetch);
+    rpc_call(gather->node->rpc, view_worker_address(gather->node->core, fetch->worker), &request,
+             &options, fetched, fetch);
     outgoing_fini(&request);
     text_fini(&keys);
 }

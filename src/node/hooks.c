@@ -70,9 +70,11 @@ static uint32_t open_annotations(const struct task_view *task, struct msgpack_re
 }
 
 /* The next pair; false: malformed, which the intake of graphs lets nobody be. */
-static bool next_annotation(struct msgpack_reader *reader, struct span *out_name, struct span *out_value)
+static bool next_annotation(struct msgpack_reader *reader, struct span *out_name,
+                            struct span *out_value)
 {
-    return msgpack_read_value(reader, out_name) == OK && msgpack_read_value(reader, out_value) == OK;
+    return msgpack_read_value(reader, out_name) == OK &&
+           msgpack_read_value(reader, out_value) == OK;
 }
 
 /* Append a value of the annotations, with the frames it refers to. */
@@ -235,14 +237,23 @@ static void noticed(struct node *node, const struct action *action)
 {
     const struct notice *notice = action->of.notice.notice;
     switch (notice->kind) {
-    case NOTICE_WORKER_ADDED: worker_added(node, notice->worker); break;
-    case NOTICE_CLIENT_ADDED: client_came_or_went(node, PLANNER_HOOK_ADD_CLIENT, notice->client); break;
+    case NOTICE_WORKER_ADDED:
+        worker_added(node, notice->worker);
+        break;
+    case NOTICE_CLIENT_ADDED:
+        client_came_or_went(node, PLANNER_HOOK_ADD_CLIENT, notice->client);
+        break;
     case NOTICE_CLIENT_REMOVED:
         client_came_or_went(node, PLANNER_HOOK_REMOVE_CLIENT, notice->client);
         break;
-    case NOTICE_GRAPH_ADDED: graph_added(node, notice); break;
-    case NOTICE_TRANSITION: task_moved(node, action); break;
-    default: break;
+    case NOTICE_GRAPH_ADDED:
+        graph_added(node, notice);
+        break;
+    case NOTICE_TRANSITION:
+        task_moved(node, action);
+        break;
+    default:
+        break;
     }
 }
 

@@ -52,7 +52,8 @@ void identity_write_worker(struct node *node, worker_id worker, struct outgoing 
     ASSERT(is_known);
     struct text *head = &out->head;
     struct msgpack_reader extra = {0};
-    uint32_t extra_count = view.extra != NULL && view.extra->frame_count == 0 ? open_map(view.extra, &extra) : 0;
+    uint32_t extra_count =
+        view.extra != NULL && view.extra->frame_count == 0 ? open_map(view.extra, &extra) : 0;
     msgpack_write_map(head, (brief ? 11 : 13) + extra_count);
     msgpack_write_cstr(head, "type");
     msgpack_write_cstr(head, "Worker");

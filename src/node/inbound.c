@@ -6,8 +6,8 @@
 #include <math.h>
 
 #include "base/log.h"
-#include "node/node.h"
 #include "node/coordination.h"
+#include "node/node.h"
 #include "node/planner.h"
 #include "node/topics.h"
 #include "node/values.h"
@@ -26,7 +26,8 @@ static struct span speaks_for(struct node *node, const struct stream *stream, st
     return named.data != NULL ? named : own.name;
 }
 
-static void client_desires(struct node *node, struct stream *stream, const struct msg_client_desires_keys *m)
+static void client_desires(struct node *node, struct stream *stream,
+                           const struct msg_client_desires_keys *m)
 {
     struct event event = event_of(EVENT_CLIENT_DESIRES);
     event.of.client_desires.client_name = speaks_for(node, stream, m->client);
@@ -44,7 +45,8 @@ static void client_releases(struct node *node, struct stream *stream,
     node_apply(node, &event);
 }
 
-static void client_cancels(struct node *node, struct stream *stream, const struct msg_cancel_keys *m)
+static void client_cancels(struct node *node, struct stream *stream,
+                           const struct msg_cancel_keys *m)
 {
     struct event event = event_of(EVENT_CANCEL);
     event.of.cancel.client = stream->client;
@@ -106,7 +108,8 @@ static void variable_confirmed(struct node *node, struct stream *stream,
     node_apply(node, &event);
 }
 
-static void variable_deleted(struct node *node, struct stream *stream, const struct msg_variable_delete *m)
+static void variable_deleted(struct node *node, struct stream *stream,
+                             const struct msg_variable_delete *m)
 {
     struct event event = event_of(EVENT_VARIABLE_DELETE);
     event.of.variable_delete.name = m->name;
@@ -165,7 +168,8 @@ static bool task_erred(struct node *node, struct stream *stream, const struct fr
     return is_fine;
 }
 
-static void worker_status(struct node *node, struct stream *stream, const struct msg_worker_status *m)
+static void worker_status(struct node *node, struct stream *stream,
+                          const struct msg_worker_status *m)
 {
     struct event event = event_of(EVENT_WORKER_STATUS);
     event.of.worker_status.worker = stream->worker;
@@ -174,7 +178,8 @@ static void worker_status(struct node *node, struct stream *stream, const struct
     node_apply(node, &event);
 }
 
-static void data_released(struct node *node, struct stream *stream, const struct msg_release_worker_data *m)
+static void data_released(struct node *node, struct stream *stream,
+                          const struct msg_release_worker_data *m)
 {
     struct event event = event_of(EVENT_RELEASE_WORKER_DATA);
     event.of.release_worker_data.worker = stream->worker;
@@ -212,7 +217,8 @@ static void rescheduled(struct node *node, struct stream *stream, const struct m
     node_apply(node, &event);
 }
 
-static void steal_answered(struct node *node, struct stream *stream, const struct msg_steal_response *m)
+static void steal_answered(struct node *node, struct stream *stream,
+                           const struct msg_steal_response *m)
 {
     struct event event = event_of(EVENT_STEAL_RESPONSE);
     event.of.steal_response.worker = stream->worker;
@@ -222,7 +228,8 @@ static void steal_answered(struct node *node, struct stream *stream, const struc
     node_apply(node, &event);
 }
 
-static void refresh_wanted(struct node *node, struct stream *stream, const struct msg_request_refresh_who_has *m)
+static void refresh_wanted(struct node *node, struct stream *stream,
+                           const struct msg_request_refresh_who_has *m)
 {
     struct event event = event_of(EVENT_REFRESH_WHO_HAS);
     event.of.refresh_who_has.worker = stream->worker;
@@ -232,8 +239,8 @@ static void refresh_wanted(struct node *node, struct stream *stream, const struc
 }
 
 /* An operation that user code added to the scheduler's stream handlers, in the planner. */
-static bool user_operation(struct node *node, const struct stream *stream, const struct frames *frames,
-                           const struct message *message)
+static bool user_operation(struct node *node, const struct stream *stream,
+                           const struct frames *frames, const struct message *message)
 {
     if (!planner_has_stream_handler(node->planner, message->op)) {
         return false;
@@ -364,9 +371,9 @@ static bool is_allowed(const struct stream *stream, enum message_id id)
                id != MESSAGE_CLIENT_DESIRES_KEYS && id != MESSAGE_CLIENT_RELEASES_KEYS;
     }
     return id != MESSAGE_TASK_FINISHED && id != MESSAGE_TASK_ERRED && id != MESSAGE_ADD_KEYS &&
-           id != MESSAGE_RELEASE_WORKER_DATA && id != MESSAGE_LONG_RUNNING && id != MESSAGE_RESCHEDULE &&
-           id != MESSAGE_STEAL_RESPONSE && id != MESSAGE_WORKER_STATUS &&
-           id != MESSAGE_REQUEST_REFRESH_WHO_HAS;
+           id != MESSAGE_RELEASE_WORKER_DATA && id != MESSAGE_LONG_RUNNING &&
+           id != MESSAGE_RESCHEDULE && id != MESSAGE_STEAL_RESPONSE &&
+           id != MESSAGE_WORKER_STATUS && id != MESSAGE_REQUEST_REFRESH_WHO_HAS;
 }
 
 /* Apply the messages of a batch until its end, or until one holds the stream; then keep the rest. */
@@ -398,8 +405,8 @@ static enum inbound_result apply_batch(struct node *node, struct stream *stream,
     return INBOUND_GOES_ON;
 }
 
-enum inbound_result inbound_stream(struct node *node, struct stream *stream, const struct frames *frames,
-                                   struct text *why)
+enum inbound_result inbound_stream(struct node *node, struct stream *stream,
+                                   const struct frames *frames, struct text *why)
 {
     ASSERT(!stream->is_held);
     struct message_batch batch;

@@ -52,7 +52,8 @@ static bool add_name(struct text *out, struct msgpack_reader *reader)
     return true;
 }
 
-static bool add_items(struct text *out, struct msgpack_reader *reader, bool is_map, int indent, int depth)
+static bool add_items(struct text *out, struct msgpack_reader *reader, bool is_map, int indent,
+                      int depth)
 {
     uint32_t count;
     int code = is_map ? msgpack_read_map(reader, &count) : msgpack_read_array(reader, &count);

@@ -215,12 +215,13 @@ static bool read_span_metric(struct node *node, struct msgpack_reader *reader, s
 {
     struct span key, context, name;
     uint32_t parts;
-    if (key_read(reader, &node->scratch, &key) != OK || msgpack_read_float(reader, &out_metric->amount) != OK) {
+    if (key_read(reader, &node->scratch, &key) != OK ||
+        msgpack_read_float(reader, &out_metric->amount) != OK) {
         return false;
     }
     struct msgpack_reader inner = msgpack_reader(key);
-    if (msgpack_read_array(&inner, &parts) != OK || parts < 2 || msgpack_read_value(&inner, &context) != OK ||
-        msgpack_read_str(&inner, out_id) != OK) {
+    if (msgpack_read_array(&inner, &parts) != OK || parts < 2 ||
+        msgpack_read_value(&inner, &context) != OK || msgpack_read_str(&inner, out_id) != OK) {
         return false;
     }
     struct text text = {0};
@@ -233,8 +234,8 @@ static bool read_span_metric(struct node *node, struct msgpack_reader *reader, s
     return true;
 }
 
-void lifecycle_heartbeat_extensions(struct node *node, worker_id worker, const struct frames *message,
-                                    struct span extensions)
+void lifecycle_heartbeat_extensions(struct node *node, worker_id worker,
+                                    const struct frames *message, struct span extensions)
 {
     (void)message;
     struct span spans;

@@ -19,8 +19,8 @@ void lifecycle_retired(struct node *node, const struct action_retired *retired);
 void lifecycle_notice(struct node *node, const struct notice *notice);
 /* The "extensions" of a heartbeat (raw map or nil): metrics of spans go to the core; those of shuffles are
  * for a dashboard and are left. */
-void lifecycle_heartbeat_extensions(struct node *node, worker_id worker, const struct frames *message,
-                                    struct span extensions);
+void lifecycle_heartbeat_extensions(struct node *node, worker_id worker,
+                                    const struct frames *message, struct span extensions);
 
 /* ---- waiting: for flows that look again later ---- */
 

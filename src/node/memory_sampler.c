@@ -10,7 +10,10 @@ struct sampler {
     struct text client; /* sampling ends with it */
     enum memory_measure measure;
     struct io_timer *timer;
-    struct VEC(struct memory_point { double time; int64_t bytes; }) points;
+    struct VEC(struct memory_point {
+        double time;
+        int64_t bytes;
+    }) points;
 };
 
 static bool find_measure(struct span name, enum memory_measure *out_measure)
@@ -59,12 +62,14 @@ static void sample(void *user)
     vec_push(&sampler->points, point);
 }
 
-void rpc_memory_sampler_start(struct node *node, struct request *request, const struct message *message)
+void rpc_memory_sampler_start(struct node *node, struct request *request,
+                              const struct message *message)
 {
     const struct msg_memory_sampler_start *m = &message->body.memory_sampler_start;
     enum memory_measure measure;
     if (!find_measure(m->measure, &measure) || !(m->interval > 0)) {
-        request_raise_builtin(request, "ValueError", "no such measure of memory, or no interval: %.*s",
+        request_raise_builtin(request, "ValueError",
+                              "no such measure of memory, or no interval: %.*s",
                               (int)m->measure.size, (const char *)m->measure.data);
         return;
     }
@@ -80,7 +85,8 @@ void rpc_memory_sampler_start(struct node *node, struct request *request, const 
     request_reply_str(request, text_span(&sampler->key));
 }
 
-void rpc_memory_sampler_stop(struct node *node, struct request *request, const struct message *message)
+void rpc_memory_sampler_stop(struct node *node, struct request *request,
+                             const struct message *message)
 {
     struct span key = message->body.memory_sampler_stop.key;
     struct map_entry *entry = map_find(&node->memory_samplers, key);

@@ -33,12 +33,12 @@ struct stream {
     struct connection *connection;
     struct outgoing batch;
     struct node *node;
-    bool is_dirty;       /* in node->dirty_streams */
-    bool is_held;        /* a graph of its client is under way: later messages wait */
-    struct frames held;  /* the message whose rest waits … */
+    bool is_dirty;             /* in node->dirty_streams */
+    bool is_held;              /* a graph of its client is under way: later messages wait */
+    struct frames held;        /* the message whose rest waits … */
     struct message_batch rest; /* … and where it goes on */
-    worker_id worker;    /* whose stream it is: a worker's … */
-    client_id client;    /* … or a client's */
+    worker_id worker;          /* whose stream it is: a worker's … */
+    client_id client;          /* … or a client's */
 };
 
 struct node {
@@ -49,42 +49,42 @@ struct node {
     struct rpc_pool *rpc;
     struct scheduler *core;
     struct step step;
-    struct arena scratch;          /* dies with the message being handled */
-    struct arena outbound_arena;   /* dies with the actions of a step */
-    bool is_stepping;              /* inside node_apply: no second step may begin */
+    struct arena scratch;        /* dies with the message being handled */
+    struct arena outbound_arena; /* dies with the actions of a step */
+    bool is_stepping;            /* inside node_apply: no second step may begin */
     struct message_decoder rpc_decoder, stream_decoder; /* both use scratch */
-    double started;                /* seconds since the epoch */
-    struct text id;                /* "Scheduler-<uuid>" */
-    struct text address;           /* contact address */
-    struct text scheduler_file;    /* written at start, removed at the end; empty: none */
+    double started;                                     /* seconds since the epoch */
+    struct text id;                                     /* "Scheduler-<uuid>" */
+    struct text address;                                /* contact address */
+    struct text scheduler_file; /* written at start, removed at the end; empty: none */
     struct VEC(struct io_listener *) listeners;
     struct VEC(struct connection *) connections;
-    struct VEC(struct connection *) answered; /* see connections_go_on */
+    struct VEC(struct connection *) answered;   /* see connections_go_on */
     struct VEC(struct stream *) worker_streams; /* by worker_id; NULL: none */
     struct VEC(struct stream *) client_streams; /* by client_id; NULL: none */
     struct VEC(struct span) worker_names;       /* by worker_id: address as a msgpack str, owned */
     struct VEC(struct stream *) dirty_streams;
     struct VEC(struct stream *) status_watchers; /* subscribe_worker_status */
-    struct map requests;           /* number (8 bytes) → struct request * */
+    struct map requests;                         /* number (8 bytes) → struct request * */
     uint64_t request_last;
-    double now;                    /* time of the last event */
-    struct io_timer *close_timer;  /* NULL until closing */
+    double now;                   /* time of the last event */
+    struct io_timer *close_timer; /* NULL until closing */
     struct io_timer *tick_timer;
-    double tick_due;               /* when tick_timer rings; infinity: not set */
-    struct pickle_trust trust;     /* names that graphs may use: see update_graph.c */
-    struct map worker_plugins, nanny_plugins;  /* name → struct blob * (bin of the pickle) */
+    double tick_due;                          /* when tick_timer rings; infinity: not set */
+    struct pickle_trust trust;                /* names that graphs may use: see update_graph.c */
+    struct map worker_plugins, nanny_plugins; /* name → struct blob * (bin of the pickle) */
     struct metadata *metadata;
-    struct blob *versions;         /* of the first peer, for all to agree with; NULL: none yet */
-    struct map retirements;        /* see retire.c */
-    uint64_t scatter_turn;         /* items scattered so far: the next ones go on in turn */
-    struct map memory_samplers;    /* see memory_sampler.h */
+    struct blob *versions;      /* of the first peer, for all to agree with; NULL: none yet */
+    struct map retirements;     /* see retire.c */
+    uint64_t scatter_turn;      /* items scattered so far: the next ones go on in turn */
+    struct map memory_samplers; /* see memory_sampler.h */
     struct publish *publish;
     struct topics *topics;
     struct task_stream *task_stream;
     struct planner *planner;
     struct lifecycle *lifecycle;
-    uint32_t nannies_starting;     /* open register_nanny connections */
-    uint32_t graphs_under_way;     /* blocks idle detection */
+    uint32_t nannies_starting; /* open register_nanny connections */
+    uint32_t graphs_under_way; /* blocks idle detection */
     bool is_closing;
     int exit_code;
 };
@@ -160,8 +160,8 @@ enum inbound_result { INBOUND_GOES_ON, INBOUND_ENDED, INBOUND_REFUSED };
 
 /* One message (a batch) of a client's or worker's stream. REFUSED: close the connection, `why` says the
  * reason; ENDED: the peer said goodbye. A batch may be held in the middle (stream_hold). */
-enum inbound_result inbound_stream(struct node *node, struct stream *stream, const struct frames *message,
-                                   struct text *why);
+enum inbound_result inbound_stream(struct node *node, struct stream *stream,
+                                   const struct frames *message, struct text *why);
 /* The rest of a held batch. */
 enum inbound_result inbound_go_on(struct node *node, struct stream *stream, struct text *why);
 

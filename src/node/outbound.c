@@ -122,8 +122,8 @@ static void compute(struct node *node, const struct action_compute *action)
     blob_unref(annotations);
 }
 
-static void worker_keys(struct node *node, enum message_id id, worker_id worker, struct span_list keys,
-                        struct span stimulus)
+static void worker_keys(struct node *node, enum message_id id, worker_id worker,
+                        struct span_list keys, struct span stimulus)
 {
     struct stream *stream = stream_of_worker(node, worker);
     if (stream != NULL) {
@@ -196,7 +196,8 @@ static void change_status(struct node *node, const struct action_change_status *
 {
     struct stream *stream = stream_of_worker(node, action->worker);
     if (stream != NULL) {
-        struct msg_set_worker_status message = {.status = action->status, .stimulus_id = action->stimulus};
+        struct msg_set_worker_status message = {.status = action->status,
+                                                .stimulus_id = action->stimulus};
         message_encode(stream_batch(stream), MESSAGE_SET_WORKER_STATUS, &message);
     }
 }
@@ -207,7 +208,8 @@ static void forget_worker(struct node *node, const struct action_forget_worker *
                                         .stimulus_id = action->stimulus};
     for (uint32_t i = 0; i < node->worker_streams.count; i++) {
         struct stream *stream = node->worker_streams.items[i];
-        if (stream != NULL && i != action->gone && (action->worker == WORKER_NONE || action->worker == i)) {
+        if (stream != NULL && i != action->gone &&
+            (action->worker == WORKER_NONE || action->worker == i)) {
             message_encode(stream_batch(stream), MESSAGE_REMOVE_WORKER, &message);
         }
     }
@@ -228,9 +230,8 @@ static void shuffle_fail(struct node *node, const struct action_shuffle_fail *ac
 {
     struct stream *stream = stream_of_worker(node, action->worker);
     if (stream != NULL) {
-        struct msg_shuffle_fail message = {.shuffle_id = action->id,
-                                           .run_id = action->run_id,
-                                           .message = action->message};
+        struct msg_shuffle_fail message = {
+            .shuffle_id = action->id, .run_id = action->run_id, .message = action->message};
         message_encode(stream_batch(stream), MESSAGE_SHUFFLE_FAIL, &message);
     }
 }
@@ -260,7 +261,8 @@ static void key_erred(struct node *node, const struct action_key_erred *action)
         .exception = {.blob = blobs.exception},
         .traceback = {.blob = blobs.traceback},
     };
-    TO_CLIENTS(node, action->client, batch, message_encode(batch, MESSAGE_CLIENT_TASK_ERRED, &message));
+    TO_CLIENTS(node, action->client, batch,
+               message_encode(batch, MESSAGE_CLIENT_TASK_ERRED, &message));
     exception_blobs_fini(&blobs);
 }
 
@@ -275,7 +277,8 @@ static void keys_cancelled(struct node *node, const struct action_keys_cancelled
         .reason = action->reason,
         .msg = action->msg,
     };
-    TO_CLIENTS(node, action->client, batch, message_encode(batch, MESSAGE_CANCELLED_KEYS, &message));
+    TO_CLIENTS(node, action->client, batch,
+               message_encode(batch, MESSAGE_CANCELLED_KEYS, &message));
     text_fini(&keys);
 }
 
@@ -307,7 +310,9 @@ static void notice(struct node *node, const struct notice *notice)
 static void carry_out(struct node *node, const struct action *action)
 {
     switch (action->kind) {
-    case ACTION_COMPUTE: compute(node, &action->of.compute); break;
+    case ACTION_COMPUTE:
+        compute(node, &action->of.compute);
+        break;
     case ACTION_FREE_KEYS:
         worker_keys(node, MESSAGE_FREE_KEYS, action->of.free_keys.worker, action->of.free_keys.keys,
                     action->of.free_keys.stimulus);
@@ -316,39 +321,70 @@ static void carry_out(struct node *node, const struct action *action)
         worker_keys(node, MESSAGE_REMOVE_REPLICAS, action->of.remove_replicas.worker,
                     action->of.remove_replicas.keys, action->of.remove_replicas.stimulus);
         break;
-    case ACTION_ACQUIRE_REPLICAS: acquire_replicas(node, &action->of.acquire_replicas); break;
-    case ACTION_REFRESH_WHO_HAS: refresh_who_has(node, &action->of.refresh_who_has); break;
-    case ACTION_STEAL_REQUEST: steal_request(node, &action->of.steal_request); break;
-    case ACTION_CHANGE_STATUS: change_status(node, &action->of.change_status); break;
-    case ACTION_FORGET_WORKER: forget_worker(node, &action->of.forget_worker); break;
-    case ACTION_CLOSE_WORKER: close_worker(node, &action->of.close_worker); break;
-    case ACTION_RESTART_WORKER:
-        lifecycle_restart_worker(node, action->of.restart_worker.worker, action->of.restart_worker.reason);
+    case ACTION_ACQUIRE_REPLICAS:
+        acquire_replicas(node, &action->of.acquire_replicas);
         break;
-    case ACTION_SHUFFLE_DONE: coordination_shuffle_done(node, &action->of.shuffle_done); break;
-    case ACTION_SHUFFLE_FAIL: shuffle_fail(node, &action->of.shuffle_fail); break;
+    case ACTION_REFRESH_WHO_HAS:
+        refresh_who_has(node, &action->of.refresh_who_has);
+        break;
+    case ACTION_STEAL_REQUEST:
+        steal_request(node, &action->of.steal_request);
+        break;
+    case ACTION_CHANGE_STATUS:
+        change_status(node, &action->of.change_status);
+        break;
+    case ACTION_FORGET_WORKER:
+        forget_worker(node, &action->of.forget_worker);
+        break;
+    case ACTION_CLOSE_WORKER:
+        close_worker(node, &action->of.close_worker);
+        break;
+    case ACTION_RESTART_WORKER:
+        lifecycle_restart_worker(node, action->of.restart_worker.worker,
+                                 action->of.restart_worker.reason);
+        break;
+    case ACTION_SHUFFLE_DONE:
+        coordination_shuffle_done(node, &action->of.shuffle_done);
+        break;
+    case ACTION_SHUFFLE_FAIL:
+        shuffle_fail(node, &action->of.shuffle_fail);
+        break;
     case ACTION_KEY_IN_MEMORY:
         TO_CLIENTS(node, action->of.key_in_memory.client, batch,
                    message_encode_key_in_memory(batch, action->of.key_in_memory.key,
                                                 action->of.key_in_memory.type));
         break;
-    case ACTION_KEY_ERRED: key_erred(node, &action->of.key_erred); break;
+    case ACTION_KEY_ERRED:
+        key_erred(node, &action->of.key_erred);
+        break;
     case ACTION_LOST_DATA:
         client_key(node, MESSAGE_LOST_DATA, action->of.lost_data.client, action->of.lost_data.key);
         break;
     case ACTION_KEY_RETRIED:
-        client_key(node, MESSAGE_TASK_RETRIED, action->of.key_retried.client, action->of.key_retried.key);
+        client_key(node, MESSAGE_TASK_RETRIED, action->of.key_retried.client,
+                   action->of.key_retried.key);
         break;
-    case ACTION_KEYS_CANCELLED: keys_cancelled(node, &action->of.keys_cancelled); break;
-    case ACTION_CLIENT_RESTART: client_restart(node, action->of.client_restart.client); break;
-    case ACTION_REPLY: coordination_reply(node, action->of.reply.request, action->of.reply.answer); break;
-    case ACTION_RETIRED: lifecycle_retired(node, &action->of.retired); break;
-    case ACTION_NOTICE: notice(node, action->of.notice.notice); break;
+    case ACTION_KEYS_CANCELLED:
+        keys_cancelled(node, &action->of.keys_cancelled);
+        break;
+    case ACTION_CLIENT_RESTART:
+        client_restart(node, action->of.client_restart.client);
+        break;
+    case ACTION_REPLY:
+        coordination_reply(node, action->of.reply.request, action->of.reply.answer);
+        break;
+    case ACTION_RETIRED:
+        lifecycle_retired(node, &action->of.retired);
+        break;
+    case ACTION_NOTICE:
+        notice(node, action->of.notice.notice);
+        break;
     case ACTION_LOG:
-        log_write((enum log_level)action->of.log.level, LOGGER, "%.*s", (int)action->of.log.text.size,
-                  (const char *)action->of.log.text.data);
+        log_write((enum log_level)action->of.log.level, LOGGER, "%.*s",
+                  (int)action->of.log.text.size, (const char *)action->of.log.text.data);
         break;
-    case ACTION_KIND_COUNT: UNREACHABLE();
+    case ACTION_KIND_COUNT:
+        UNREACHABLE();
     }
 }
 

@@ -13,11 +13,39 @@
 /* ---- tasks ------------------------------------------------------------------------------------- */
 
 static const char *const TASK_FIELDS[] = {
-    "key", "state", "priority", "nbytes", "type", "exception", "traceback", "exception_text",
-    "traceback_text", "exception_blame", "erred_on", "suspicious", "retries", "who_has", "processing_on",
-    "dependencies", "dependents", "waiting_on", "waiters", "who_wants", "group", "group_key", "prefix",
-    "annotations", "actor", "has_lost_dependencies", "host_restrictions", "worker_restrictions", "resource_restrictions",
-    "loose_restrictions", "metadata", "run_id", NULL,
+    "key",
+    "state",
+    "priority",
+    "nbytes",
+    "type",
+    "exception",
+    "traceback",
+    "exception_text",
+    "traceback_text",
+    "exception_blame",
+    "erred_on",
+    "suspicious",
+    "retries",
+    "who_has",
+    "processing_on",
+    "dependencies",
+    "dependents",
+    "waiting_on",
+    "waiters",
+    "who_wants",
+    "group",
+    "group_key",
+    "prefix",
+    "annotations",
+    "actor",
+    "has_lost_dependencies",
+    "host_restrictions",
+    "worker_restrictions",
+    "resource_restrictions",
+    "loose_restrictions",
+    "metadata",
+    "run_id",
+    NULL,
 };
 
 static void put_priority(struct text *head, const struct task_view *view)
@@ -55,7 +83,8 @@ static void put_failure(const struct view_writer *w, const struct failure *failu
     exception_blobs_fini(&blobs);
 }
 
-static void put_edges(const struct view_writer *w, const struct task *task, const struct task_view *view)
+static void put_edges(const struct view_writer *w, const struct task *task,
+                      const struct task_view *view)
 {
     struct text *head = &w->out->head;
     msgpack_write_array(head, view->dependency_count);
@@ -147,10 +176,36 @@ static uint32_t put_tasks(const struct view_writer *w, struct key_list names)
 /* ---- workers ----------------------------------------------------------------------------------- */
 
 static const char *const WORKER_FIELDS[] = {
-    "address", "name", "host", "pid", "nthreads", "memory_limit", "local_directory", "services", "nanny",
-    "status", "metrics", "resources", "used_resources", "extra", "versions", "server_id", "nbytes",
-    "memory_unmanaged_old", "memory", "occupancy", "last_seen", "time_delay", "bandwidth", "has_what", "processing",
-    "long_running", "actors", "executing", "needs_what", NULL,
+    "address",
+    "name",
+    "host",
+    "pid",
+    "nthreads",
+    "memory_limit",
+    "local_directory",
+    "services",
+    "nanny",
+    "status",
+    "metrics",
+    "resources",
+    "used_resources",
+    "extra",
+    "versions",
+    "server_id",
+    "nbytes",
+    "memory_unmanaged_old",
+    "memory",
+    "occupancy",
+    "last_seen",
+    "time_delay",
+    "bandwidth",
+    "has_what",
+    "processing",
+    "long_running",
+    "actors",
+    "executing",
+    "needs_what",
+    NULL,
 };
 
 static void put_worker_tasks(const struct view_writer *w, const struct worker_view *view)
@@ -175,9 +230,10 @@ static void put_actors(const struct view_writer *w, const struct worker_view *vi
     uint32_t left = view->actor_count;
     msgpack_write_array(&w->out->head, left);
     for (uint32_t i = 0; left > 0 && i < view->has_what_count + view->processing_count; i++) {
-        const struct task *task = i < view->has_what_count
-                                      ? view_worker_has(w->node->core, view->id, i)
-                                      : view_worker_processes(w->node->core, view->id, i - view->has_what_count);
+        const struct task *task =
+            i < view->has_what_count
+                ? view_worker_has(w->node->core, view->id, i)
+                : view_worker_processes(w->node->core, view->id, i - view->has_what_count);
         struct task_view seen;
         view_task(w->node->core, task, &seen);
         if (seen.actor) {
@@ -298,7 +354,8 @@ static uint32_t put_workers(const struct view_writer *w, struct key_list names)
 
 /* ---- clients ----------------------------------------------------------------------------------- */
 
-static const char *const CLIENT_FIELDS[] = {"client_key", "wants_what", "last_seen", "versions", NULL};
+static const char *const CLIENT_FIELDS[] = {"client_key", "wants_what", "last_seen", "versions",
+                                            NULL};
 
 /* The name is among those asked for; `names` not given: all are. */
 static bool is_asked(struct key_list names, struct span text)
@@ -336,9 +393,9 @@ static uint32_t put_clients(const struct view_writer *w, struct key_list names)
 
 /* ---- groups and prefixes ----------------------------------------------------------------------- */
 
-static const char *const GROUP_FIELDS[] = {"name",  "prefix", "states", "dependencies", "nbytes_total",
-                                           "duration", "all_durations", "types", "start", "stop",
-                                           "span_id", "last_worker", NULL};
+static const char *const GROUP_FIELDS[] = {
+    "name",  "prefix", "states", "dependencies", "nbytes_total", "duration", "all_durations",
+    "types", "start",  "stop",   "span_id",      "last_worker",  NULL};
 
 static void put_group(const struct view_writer *w, const struct group_view *view)
 {
@@ -383,12 +440,13 @@ static uint32_t put_groups(const struct view_writer *w, struct key_list names)
     return count;
 }
 
-static const char *const PREFIX_FIELDS[] = {"name", "groups", "states", "nbytes_total", "duration",
-                                            "duration_average", "max_exec_time", "suspicious",
-                                            "all_durations", "types", NULL};
+static const char *const PREFIX_FIELDS[] = {
+    "name",          "groups",     "states",        "nbytes_total", "duration", "duration_average",
+    "max_exec_time", "suspicious", "all_durations", "types",        NULL};
 
 /* The names of all result types of the prefix's groups, each once. */
-static void put_prefix_types(const struct view_writer *w, uint32_t index, const struct prefix_view *view)
+static void put_prefix_types(const struct view_writer *w, uint32_t index,
+                             const struct prefix_view *view)
 {
     struct map types = {0};
     struct text list = {0};
@@ -457,8 +515,8 @@ static const struct table {
     const char *const *fields;
     uint32_t (*put_rows)(const struct view_writer *w, struct key_list names);
 } TABLES[] = {
-    {"tasks", TASK_FIELDS, put_tasks},       {"workers", WORKER_FIELDS, put_workers},
-    {"clients", CLIENT_FIELDS, put_clients}, {"groups", GROUP_FIELDS, put_groups},
+    {"tasks", TASK_FIELDS, put_tasks},         {"workers", WORKER_FIELDS, put_workers},
+    {"clients", CLIENT_FIELDS, put_clients},   {"groups", GROUP_FIELDS, put_groups},
     {"prefixes", PREFIX_FIELDS, put_prefixes},
 };
 
@@ -490,7 +548,8 @@ static const struct table *find_table(struct span what)
     return found;
 }
 
-bool planner_view_table(struct node *node, struct span what, struct key_list names, struct outgoing *out)
+bool planner_view_table(struct node *node, struct span what, struct key_list names,
+                        struct outgoing *out)
 {
     const struct table *table = find_table(what);
     if (table == NULL) {
@@ -516,8 +575,8 @@ bool planner_view_table(struct node *node, struct span what, struct key_list nam
 /* ---- dumps ------------------------------------------------------------------------------------- */
 
 /* One row as {field: value}, without the fields in `exclude`; the reader stands before it. */
-static void put_row_map(const struct table *table, struct msgpack_reader *rows, struct span_list exclude,
-                        struct text *head)
+static void put_row_map(const struct table *table, struct msgpack_reader *rows,
+                        struct span_list exclude, struct text *head)
 {
     uint32_t count;
     int code = msgpack_read_array(rows, &count);
@@ -559,7 +618,8 @@ bool planner_view_excludes(struct span_list exclude, const char *field)
     return found;
 }
 
-void planner_view_dump(struct node *node, const char *what, struct span_list exclude, struct text *head)
+void planner_view_dump(struct node *node, const char *what, struct span_list exclude,
+                       struct text *head)
 {
     const struct table *table = find_table(span_of_text(what));
     ASSERT(table != NULL);

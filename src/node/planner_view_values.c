@@ -87,7 +87,8 @@ static void put_counts_repr(const struct view_writer *w, struct span name, const
         unsigned next = TASK_STATE_COUNT;
         for (unsigned i = 0; i < TASK_STATE_COUNT; i++) {
             if (strcmp(task_state_name(i), last) > 0 &&
-                (next == TASK_STATE_COUNT || strcmp(task_state_name(i), task_state_name(next)) < 0)) {
+                (next == TASK_STATE_COUNT ||
+                 strcmp(task_state_name(i), task_state_name(next)) < 0)) {
                 next = i;
             }
         }

@@ -139,7 +139,10 @@ static void put_names_and_resources(const struct view_writer *w)
     struct scheduler *core = w->node->core;
     uint32_t all = view_worker_count(core);
     struct map supplies = {0}; /* resource → where its pairs are, in `lists` */
-    struct VEC(struct supply { struct text pairs; uint32_t count; }) lists = {0};
+    struct VEC(struct supply {
+        struct text pairs;
+        uint32_t count;
+    }) lists = {0};
     struct text *head = field(w, "aliases");
     msgpack_write_map(head, all);
     for (uint32_t i = 0; i < all; i++) {
@@ -342,8 +345,8 @@ static void put_spans(const struct view_writer *w)
 static void put_story(const struct view_writer *w)
 {
     uint32_t count = 0;
-    const struct story_move *moves = view_story(w->node->core, (struct span_list){0}, (struct span_list){0},
-                                                &w->node->scratch, &count);
+    const struct story_move *moves = view_story(w->node->core, (struct span_list){0},
+                                                (struct span_list){0}, &w->node->scratch, &count);
     msgpack_write_array(&w->out->head, count);
     for (uint32_t i = 0; i < count; i++) {
         view_put_move(w, &moves[i]);
@@ -363,8 +366,9 @@ bool planner_view_whole(struct node *node, struct span what, struct outgoing *ou
         const char *what;
         void (*put)(const struct view_writer *w);
     } wholes[] = {
-        {"task_keys", put_task_keys},       {"task_sets", put_task_sets},   {"scheduler", put_scheduler},
-        {"computations", put_computations}, {"spans", put_spans},         {"transition_log", put_story},
+        {"task_keys", put_task_keys}, {"task_sets", put_task_sets},
+        {"scheduler", put_scheduler}, {"computations", put_computations},
+        {"spans", put_spans},         {"transition_log", put_story},
     };
     const struct view_writer writer = {node, out, false};
     for (size_t i = 0; i < sizeof wholes / sizeof wholes[0]; i++) {

@@ -14,7 +14,8 @@ struct tree {
 static bool open_tree(struct span value, struct tree *out)
 {
     struct span count;
-    if (msgpack_find(value, "count", &count) != OK || msgpack_find(value, "children", &out->children) != OK ||
+    if (msgpack_find(value, "count", &count) != OK ||
+        msgpack_find(value, "children", &out->children) != OK ||
         msgpack_find(value, "identifier", &out->identifier) != OK ||
         msgpack_find(value, "description", &out->description) != OK) {
         return false;
@@ -34,8 +35,8 @@ bool profile_is_tree(struct span value)
     struct msgpack_reader reader = msgpack_reader(tree.children);
     bool is_tree = msgpack_read_map(&reader, &count) == OK;
     for (uint32_t i = 0; is_tree && i < count; i++) {
-        is_tree = msgpack_read_str(&reader, &name) == OK && msgpack_read_value(&reader, &child) == OK &&
-                  profile_is_tree(child);
+        is_tree = msgpack_read_str(&reader, &name) == OK &&
+                  msgpack_read_value(&reader, &child) == OK && profile_is_tree(child);
     }
     return is_tree;
 }

@@ -23,11 +23,11 @@ static void write_targets(struct text *out, struct span names)
     struct text items = {0}, target = {0};
     uint32_t count = 0, two;
     struct span module, name;
-    while (msgpack_read_array(&reader, &two) == OK && two == 2 && msgpack_read_str(&reader, &module) == OK &&
-           msgpack_read_str(&reader, &name) == OK) {
+    while (msgpack_read_array(&reader, &two) == OK && two == 2 &&
+           msgpack_read_str(&reader, &module) == OK && msgpack_read_str(&reader, &name) == OK) {
         text_clear(&target);
-        text_printf(&target, "%.*s:%.*s", (int)module.size, (const char *)module.data, (int)name.size,
-                    (const char *)name.data);
+        text_printf(&target, "%.*s:%.*s", (int)module.size, (const char *)module.data,
+                    (int)name.size, (const char *)name.data);
         msgpack_write_str(&items, text_span(&target));
         count++;
     }
@@ -124,8 +124,10 @@ static bool is_true(const struct frames *reply)
     struct blob *blob;
     struct slice pickle;
     struct text value = {0};
-    if (msgpack_find(frames_head(reply), "status", &status) != OK || !span_equal(status, SPAN("\xa2OK")) ||
-        msgpack_find(frames_head(reply), "result", &result) != OK || payload_take(reply, result, &blob) != OK) {
+    if (msgpack_find(frames_head(reply), "status", &status) != OK ||
+        !span_equal(status, SPAN("\xa2OK")) ||
+        msgpack_find(frames_head(reply), "result", &result) != OK ||
+        payload_take(reply, result, &blob) != OK) {
         return false;
     }
     bool found = false;

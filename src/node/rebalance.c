@@ -11,7 +11,7 @@ struct rebalance {
     struct node *node;
     uint64_t request;
     struct arena arena;
-    bool has_keys;            /* the client named keys: it is told of those that failed */
+    bool has_keys; /* the client named keys: it is told of those that failed */
     struct span_list keys;
     bool has_workers;
     struct worker_list workers;
@@ -64,8 +64,8 @@ static void deleted(struct replicas *replicas)
     struct request *request = request_find(rebalance->node, rebalance->request);
     log_rebalance(rebalance);
     if (rebalance->failed.count > 0 && rebalance->has_keys) {
-        replicas_reply_partial_fail(request,
-                                    (struct span_list){rebalance->failed.items, rebalance->failed.count});
+        replicas_reply_partial_fail(
+            request, (struct span_list){rebalance->failed.items, rebalance->failed.count});
     } else {
         request_reply_status(request, "OK");
     }
@@ -103,7 +103,8 @@ static void begin(void *user)
 {
     struct rebalance *rebalance = user;
     struct node *node = rebalance->node;
-    const struct task **tasks = arena_array(&rebalance->arena, const struct task *, rebalance->keys.count);
+    const struct task **tasks =
+        arena_array(&rebalance->arena, const struct task *, rebalance->keys.count);
     struct balance_scope scope = {
         .tasks = rebalance->has_keys ? tasks : NULL,
         .workers = rebalance->has_workers ? rebalance->workers.items : NULL,
@@ -150,7 +151,8 @@ static struct span_list find_missing(struct node *node, struct span_list keys)
 }
 
 /* The named workers; false: the KeyError is raised. */
-static bool read_workers(struct node *node, struct request *request, struct span raw, struct worker_list *out)
+static bool read_workers(struct node *node, struct request *request, struct span raw,
+                         struct worker_list *out)
 {
     struct msgpack_reader reader = msgpack_reader(raw);
     struct span address = {0};
@@ -163,7 +165,8 @@ static bool read_workers(struct node *node, struct request *request, struct span
         is_fine = workers[i] != WORKER_NONE;
     }
     if (!is_fine) {
-        request_raise_builtin(request, "KeyError", "%.*s", (int)address.size, (const char *)address.data);
+        request_raise_builtin(request, "KeyError", "%.*s", (int)address.size,
+                              (const char *)address.data);
     }
     *out = (struct worker_list){workers, count};
     return is_fine;

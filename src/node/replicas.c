@@ -8,7 +8,8 @@
 
 #define LOGGER "distributed.scheduler"
 
-struct replicas *replicas_create(struct node *node, void (*done)(struct replicas *replicas), void *user)
+struct replicas *replicas_create(struct node *node, void (*done)(struct replicas *replicas),
+                                 void *user)
 {
     struct replicas *replicas = mem_zalloc(1, sizeof *replicas);
     arena_init(&replicas->arena);
@@ -20,7 +21,8 @@ struct replicas *replicas_create(struct node *node, void (*done)(struct replicas
 
 void replicas_add(struct replicas *replicas, worker_id worker, worker_id sender, struct span key)
 {
-    vec_push(&replicas->items, (struct replica){worker, sender, arena_copy(&replicas->arena, key), false});
+    vec_push(&replicas->items,
+             (struct replica){worker, sender, arena_copy(&replicas->arena, key), false});
 }
 
 static void finish(struct replicas *replicas)
@@ -142,7 +144,8 @@ static void log_copies(struct replicas *replicas, worker_id worker)
 }
 
 /* All of the worker's items worked, but for the keys it names. */
-static void mark_copied(struct replicas *replicas, worker_id worker, const struct fanout_reply *reply)
+static void mark_copied(struct replicas *replicas, worker_id worker,
+                        const struct fanout_reply *reply)
 {
     struct key_list failed = {0};
     struct map names = {0};

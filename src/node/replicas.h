@@ -7,10 +7,10 @@
 
 /* One key on one worker. */
 struct replica {
-    worker_id worker;  /* who copies it to itself, or deletes it */
-    worker_id sender;  /* copies: who gives it; WORKER_NONE: any holder */
+    worker_id worker; /* who copies it to itself, or deletes it */
+    worker_id sender; /* copies: who gives it; WORKER_NONE: any holder */
     struct span key;
-    bool is_done;      /* after the order: it worked */
+    bool is_done; /* after the order: it worked */
 };
 
 /* An order: filled with add, then carried out as one. */
@@ -23,7 +23,8 @@ struct replicas {
     const char *action; /* of the events: "rebalance", "replicate-add" */
 };
 
-struct replicas *replicas_create(struct node *node, void (*done)(struct replicas *replicas), void *user);
+struct replicas *replicas_create(struct node *node, void (*done)(struct replicas *replicas),
+                                 void *user);
 /* The key is copied. */
 void replicas_add(struct replicas *replicas, worker_id worker, worker_id sender, struct span key);
 /* Have the workers copy (or delete) them; the core is told of what worked, `action` is logged for each worker.

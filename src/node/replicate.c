@@ -16,8 +16,8 @@
 
 struct replicate {
     struct node *node;
-    struct arena arena;  /* the options' copies */
-    struct arena round;  /* one plan */
+    struct arena arena; /* the options' copies */
+    struct arena round; /* one plan */
     struct replicate_options options;
     uint32_t n;
     struct prng prng;
@@ -39,7 +39,8 @@ static void finish(struct replicate *replicate, const struct replicate_outcome *
 
 static void finish_missing(struct replicate *replicate, struct span_list missing)
 {
-    finish(replicate, &(struct replicate_outcome){.is_known = true, .has_workers = true, .missing = missing});
+    finish(replicate,
+           &(struct replicate_outcome){.is_known = true, .has_workers = true, .missing = missing});
 }
 
 /* {"action": "replicate", "workers": …, "key-count": …, "branching-factor": …} */
@@ -66,15 +67,18 @@ static void log_replicate(struct replicate *replicate)
 /* The tasks that are still there. */
 static struct balance_scope scope_of(struct replicate *replicate)
 {
-    const struct task **tasks = arena_array(&replicate->round, const struct task *, replicate->options.keys.count);
+    const struct task **tasks =
+        arena_array(&replicate->round, const struct task *, replicate->options.keys.count);
     uint32_t count = 0;
     for (uint32_t i = 0; i < replicate->options.keys.count; i++) {
-        const struct task *task = view_task_find(replicate->node->core, replicate->options.keys.items[i]);
+        const struct task *task =
+            view_task_find(replicate->node->core, replicate->options.keys.items[i]);
         if (task != NULL) {
             tasks[count++] = task;
         }
     }
-    return (struct balance_scope){tasks, count, replicate->options.workers, replicate->options.worker_count};
+    return (struct balance_scope){tasks, count, replicate->options.workers,
+                                  replicate->options.worker_count};
 }
 
 /* ---- copies ------------------------------------------------------------------------------------ */
@@ -115,8 +119,9 @@ static void next_round(void *user)
     struct replicate *replicate = user;
     arena_reset(&replicate->round);
     struct balance_scope scope = scope_of(replicate);
-    struct balance_plan plan = balance_replicate(replicate->node->core, &scope, replicate->n,
-                                                 replicate->options.branching, &replicate->prng, &replicate->round);
+    struct balance_plan plan =
+        balance_replicate(replicate->node->core, &scope, replicate->n, replicate->options.branching,
+                          &replicate->prng, &replicate->round);
     if (plan.count == 0) {
         log_replicate(replicate);
         finish_missing(replicate, (struct span_list){0});
@@ -124,7 +129,8 @@ static void next_round(void *user)
     }
     struct replicas *replicas = replicas_create(replicate->node, round_done, replicate);
     for (uint32_t i = 0; i < plan.count; i++) {
-        replicas_add(replicas, plan.moves[i].recipient, plan.moves[i].sender, view_task_key(plan.moves[i].task));
+        replicas_add(replicas, plan.moves[i].recipient, plan.moves[i].sender,
+                     view_task_key(plan.moves[i].task));
     }
     replicas_copy(replicas, "replicate-add");
 }
@@ -139,11 +145,12 @@ static void surplus_done(struct replicas *replicas)
 static void delete_surplus(struct replicate *replicate)
 {
     struct balance_scope scope = scope_of(replicate);
-    struct balance_plan plan = balance_surplus(replicate->node->core, &scope, replicate->n, &replicate->prng,
-                                               &replicate->round);
+    struct balance_plan plan = balance_surplus(replicate->node->core, &scope, replicate->n,
+                                               &replicate->prng, &replicate->round);
     struct replicas *replicas = replicas_create(replicate->node, surplus_done, replicate);
     for (uint32_t i = 0; i < plan.count; i++) {
-        replicas_add(replicas, plan.moves[i].sender, WORKER_NONE, view_task_key(plan.moves[i].task));
+        replicas_add(replicas, plan.moves[i].sender, WORKER_NONE,
+                     view_task_key(plan.moves[i].task));
     }
     replicas_delete(replicas);
 }
@@ -155,7 +162,8 @@ static void choose_workers(struct replicate *replicate)
 {
     struct node *node = replicate->node;
     bool given = replicate->options.workers != NULL;
-    uint32_t count = given ? replicate->options.worker_count : view_worker_count(node->core), kept = 0;
+    uint32_t count = given ? replicate->options.worker_count : view_worker_count(node->core),
+             kept = 0;
     worker_id *workers = arena_array(&replicate->arena, worker_id, count);
     for (uint32_t i = 0; i < count; i++) {
         worker_id worker = given ? replicate->options.workers[i] : view_worker_at(node->core, i);
@@ -211,7 +219,8 @@ static void begin(void *user)
     }
 }
 
-void replicate(struct node *node, const struct replicate_options *options, replicate_done *done, void *user)
+void replicate(struct node *node, const struct replicate_options *options, replicate_done *done,
+               void *user)
 {
     struct replicate *flow = mem_zalloc(1, sizeof *flow);
     uint64_t seed;
@@ -268,7 +277,8 @@ static void call_done(void *user, const struct replicate_outcome *outcome)
 
 /* "host:port" names one worker, which must be known; anything else is looked for in all addresses.
  * False: malformed or unknown, *out_unknown says what. */
-static bool read_workers(struct node *node, struct span raw, struct worker_list *out, struct span *out_unknown)
+static bool read_workers(struct node *node, struct span raw, struct worker_list *out,
+                         struct span *out_unknown)
 {
     struct msgpack_reader reader = msgpack_reader(raw);
     uint32_t count, known = view_worker_count(node->core), found = 0;
@@ -283,7 +293,8 @@ static bool read_workers(struct node *node, struct span raw, struct worker_list 
         for (uint32_t j = 0; is_fine && j < known; j++) {
             worker_id worker = view_worker_at(node->core, j);
             struct span address = view_worker_address(node->core, worker);
-            bool is_it = is_host ? name.size == 0 || memmem(address.data, address.size, name.data, name.size) != NULL
+            bool is_it = is_host ? name.size == 0 || memmem(address.data, address.size, name.data,
+                                                            name.size) != NULL
                                  : span_equal(address, name);
             bool is_new = false;
             if (is_it) {
@@ -321,7 +332,8 @@ void rpc_replicate(struct node *node, struct request *request, const struct mess
         struct worker_list workers;
         struct span unknown;
         if (!read_workers(node, m->workers, &workers, &unknown)) {
-            request_raise_builtin(request, "KeyError", "%.*s", (int)unknown.size, (const char *)unknown.data);
+            request_raise_builtin(request, "KeyError", "%.*s", (int)unknown.size,
+                                  (const char *)unknown.data);
             return;
         }
         options.workers = workers.items;

@@ -19,8 +19,8 @@ static struct span number_name(const uint64_t *number)
     return span_of(number, sizeof *number);
 }
 
-int request_create(struct node *node, const struct frames *message, request_deliver *deliver, void *user,
-                   struct request **out_request)
+int request_create(struct node *node, const struct frames *message, request_deliver *deliver,
+                   void *user, struct request **out_request)
 {
     struct span op;
     int code = msgpack_find(frames_head(message), "op", &op);
@@ -121,8 +121,8 @@ void request_reply_blob(struct request *request, const struct blob *blob)
     outgoing_fini(&answer);
 }
 
-void request_raise(struct request *request, const char *module, const char *name, const char *format,
-                   ...)
+void request_raise(struct request *request, const char *module, const char *name,
+                   const char *format, ...)
 {
     struct text message = {0};
     char few[1024];
@@ -131,8 +131,8 @@ void request_raise(struct request *request, const char *module, const char *name
     vsnprintf(few, sizeof few, format, arguments);
     va_end(arguments);
     text_add_cstr(&message, few);
-    log_debug(LOGGER, "%.*s raises %s: %s", (int)request->op.size, (const char *)request->op.data, name,
-              few);
+    log_debug(LOGGER, "%.*s raises %s: %s", (int)request->op.size, (const char *)request->op.data,
+              name, few);
     struct text pickle = {0}, repr = {0};
     pickle_make_exception(&pickle, module, name, text_span(&message));
     text_add_cstr(&repr, name);

@@ -19,19 +19,19 @@ typedef void request_deliver(void *user, struct request *request, struct outgoin
 struct request {
     uint64_t number;
     struct node *node;
-    struct frames message;     /* frame 0 is the whole call; references held until answered */
-    struct span op;            /* in the message */
-    struct span serializers;   /* raw msgpack of the "serializers" field, or empty */
+    struct frames message;   /* frame 0 is the whole call; references held until answered */
+    struct span op;          /* in the message */
+    struct span serializers; /* raw msgpack of the "serializers" field, or empty */
     bool wants_reply;
-    bool closes;               /* close the connection after the answer */
-    bool is_gone;              /* nobody waits any more */
+    bool closes;  /* close the connection after the answer */
+    bool is_gone; /* nobody waits any more */
     request_deliver *deliver;
-    void *user;                /* of deliver: the connection */
+    void *user; /* of deliver: the connection */
 };
 
 /* Read a call out of a message. ERR_TYPE, ERR_MISSING: no map, or no op; nothing is created then. */
-int request_create(struct node *node, const struct frames *message, request_deliver *deliver, void *user,
-                   struct request **out_request) MUST_USE;
+int request_create(struct node *node, const struct frames *message, request_deliver *deliver,
+                   void *user, struct request **out_request) MUST_USE;
 /* The open request of this number, or NULL. */
 struct request *request_find(struct node *node, uint64_t number);
 /* The connection is gone: the answer will be dropped; the core is told if it may be waiting. */
@@ -40,7 +40,7 @@ void request_abandon(struct request *request);
 /* The answers. Each ends the request. `answer` is taken and left empty. */
 void request_reply(struct request *request, struct outgoing *answer);
 void request_reply_nil(struct request *request);
-void request_reply_ok(struct request *request);                 /* the string "OK" */
+void request_reply_ok(struct request *request);                         /* the string "OK" */
 void request_reply_status(struct request *request, const char *status); /* {"status": …} */
 void request_reply_bool(struct request *request, bool value);
 void request_reply_int(struct request *request, int64_t value);
@@ -48,9 +48,10 @@ void request_reply_str(struct request *request, struct span text);
 struct blob;
 void request_reply_blob(struct request *request, const struct blob *blob);
 /* The call raises at the caller: an "uncaught-error" with a pickled `module`.`name`(text). */
-void request_raise(struct request *request, const char *module, const char *name, const char *format, ...)
-    PRINTF_LIKE(4, 5);
-#define request_raise_builtin(request, name, ...) request_raise((request), "builtins", (name), __VA_ARGS__)
+void request_raise(struct request *request, const char *module, const char *name,
+                   const char *format, ...) PRINTF_LIKE(4, 5);
+#define request_raise_builtin(request, name, ...)                                                  \
+    request_raise((request), "builtins", (name), __VA_ARGS__)
 /* Forward another server's answer, frames and all. */
 void request_forward(struct request *request, const struct frames *reply);
 

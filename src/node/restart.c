@@ -32,7 +32,7 @@ struct restart {
     struct restart_options options; /* spans in the arena */
     struct restarted *workers;
     uint32_t count, nanny_count, bad_count;
-    uint32_t known_before;          /* workers of the whole cluster */
+    uint32_t known_before; /* workers of the whole cluster */
     double deadline;
 };
 
@@ -44,7 +44,8 @@ static void restart_free(struct restart *restart)
 
 static struct request *request_of(struct restart *restart)
 {
-    return restart->options.request == 0 ? NULL : request_find(restart->node, restart->options.request);
+    return restart->options.request == 0 ? NULL
+                                         : request_find(restart->node, restart->options.request);
 }
 
 /* ---- the end ------------------------------------------------------------------------------------- */
@@ -83,8 +84,8 @@ static void raise_timeout(struct restart *restart, const struct text *why)
 
 static void finish(struct restart *restart)
 {
-    log_info(LOGGER, "Workers restart finished (stimulus_id='%.*s')", (int)restart->options.stimulus.size,
-             (const char *)restart->options.stimulus.data);
+    log_info(LOGGER, "Workers restart finished (stimulus_id='%.*s')",
+             (int)restart->options.stimulus.size, (const char *)restart->options.stimulus.data);
     reply(restart);
     restart_free(restart);
 }
@@ -106,7 +107,8 @@ static bool has_nanny(struct node *node, struct span nanny)
 {
     for (uint32_t i = 0; i < view_worker_count(node->core); i++) {
         struct worker_view view;
-        if (view_worker(node->core, view_worker_at(node->core, i), &view) && span_equal(view.nanny, nanny)) {
+        if (view_worker(node->core, view_worker_at(node->core, i), &view) &&
+            span_equal(view.nanny, nanny)) {
             return true;
         }
     }
@@ -115,17 +117,22 @@ static bool has_nanny(struct node *node, struct span nanny)
 
 static void write_waited(const struct restart *restart, struct text *out)
 {
-    uint32_t now = view_worker_count(restart->node->core), lonely = restart->count - restart->nanny_count;
+    uint32_t now = view_worker_count(restart->node->core),
+             lonely = restart->count - restart->nanny_count;
     uint32_t missing = restart->known_before > now ? restart->known_before - now : 0;
     text_printf(out,
-                "Waited for %u worker(s) to reconnect after restarting but, after %gs, %u have not returned. "
+                "Waited for %u worker(s) to reconnect after restarting but, after %gs, %u have not "
+                "returned. "
                 "Consider a longer timeout, or `wait_for_workers=False`.",
                 restart->count, restart->options.timeout, missing);
     if (lonely > 0) {
         text_printf(out,
-                    " The %u worker(s) not using Nannies were just shut down instead of restarted (restart is only "
-                    "possible with Nannies). If your deployment system does not automatically re-launch terminated "
-                    "processes, then those workers will never come back, and `Client.restart` will always time out. "
+                    " The %u worker(s) not using Nannies were just shut down instead of restarted "
+                    "(restart is only "
+                    "possible with Nannies). If your deployment system does not automatically "
+                    "re-launch terminated "
+                    "processes, then those workers will never come back, and `Client.restart` will "
+                    "always time out. "
                     "Do not use `Client.restart` in that case.",
                     lonely);
     }
@@ -245,7 +252,8 @@ static void remove_bad(struct restart *restart)
               restart->options.timeout);
     for (uint32_t i = 0; i < restart->count; i++) {
         if (restart->workers[i].outcome == OUTCOME_TIMED_OUT) {
-            remove_worker(restart, &restart->workers[i], "it did not shut down in time for a restart");
+            remove_worker(restart, &restart->workers[i],
+                          "it did not shut down in time for a restart");
         }
     }
 }
@@ -295,14 +303,16 @@ static void remove_lonely(struct restart *restart)
     struct text names = {0};
     for (uint32_t i = 0; i < restart->count; i++) {
         if (restart->workers[i].nanny.size == 0) {
-            text_printf(&names, "%s'%.*s'", names.size == 0 ? "" : ", ", (int)restart->workers[i].address.size,
+            text_printf(&names, "%s'%.*s'", names.size == 0 ? "" : ", ",
+                        (int)restart->workers[i].address.size,
                         (const char *)restart->workers[i].address.data);
         }
     }
     if (names.size > 0) {
-        log_warning(LOGGER,
-                    "Workers [%s] do not use a nanny and will be terminated without restarting them",
-                    text_cstr(&names));
+        log_warning(
+            LOGGER,
+            "Workers [%s] do not use a nanny and will be terminated without restarting them",
+            text_cstr(&names));
     }
     text_fini(&names);
     for (uint32_t i = 0; i < restart->count; i++) {
@@ -347,7 +357,8 @@ static void note_workers(struct restart *restart, const struct restart_options *
             restart->workers[restart->count++] = (struct restarted){
                 .worker = worker,
                 .address = arena_copy(&restart->arena, view.address),
-                .nanny = view.nanny.size == 0 ? (struct span){0} : arena_copy(&restart->arena, view.nanny),
+                .nanny = view.nanny.size == 0 ? (struct span){0}
+                                              : arena_copy(&restart->arena, view.nanny),
             };
         }
     }
@@ -365,8 +376,8 @@ void restart_workers(struct node *node, const struct restart_options *options)
     restart->known_before = view_worker_count(node->core);
     restart->deadline = io_monotonic() + options->timeout;
     note_workers(restart, options);
-    log_info(LOGGER, "Restarting %u workers (stimulus_id='%.*s')", restart->count, (int)options->stimulus.size,
-             (const char *)options->stimulus.data);
+    log_info(LOGGER, "Restarting %u workers (stimulus_id='%.*s')", restart->count,
+             (int)options->stimulus.size, (const char *)options->stimulus.data);
     remove_lonely(restart);
     kill_by_nannies(restart);
 }
@@ -396,8 +407,8 @@ static void restart_silent(void *user)
 void lifecycle_restart_worker(struct node *node, worker_id worker, struct span reason)
 {
     struct span address = view_worker_address(node->core, worker);
-    log_debug(LOGGER, "Restart of %.*s: %.*s", (int)address.size, (const char *)address.data, (int)reason.size,
-              (const char *)reason.data);
+    log_debug(LOGGER, "Restart of %.*s: %.*s", (int)address.size, (const char *)address.data,
+              (int)reason.size, (const char *)reason.data);
     struct silent *silent = mem_zalloc(1, sizeof *silent);
     *silent = (struct silent){node, worker};
     io_post(node->loop, restart_silent, silent);
@@ -413,10 +424,11 @@ static double timeout_of(double seconds)
 void rpc_restart(struct node *node, struct request *request, const struct message *message)
 {
     const struct msg_restart *m = &message->body.restart;
-    log_info(LOGGER, "Restarting workers and releasing all keys (stimulus_id='%.*s')", (int)m->stimulus_id.size,
-             (const char *)m->stimulus_id.data);
+    log_info(LOGGER, "Restarting workers and releasing all keys (stimulus_id='%.*s')",
+             (int)m->stimulus_id.size, (const char *)m->stimulus_id.data);
     struct event event = event_of(EVENT_RESTART);
-    event.of.restart.client = m->client.size == 0 ? CLIENT_NONE : view_client_find(node->core, m->client);
+    event.of.restart.client =
+        m->client.size == 0 ? CLIENT_NONE : view_client_find(node->core, m->client);
     event.stimulus = m->stimulus_id;
     node_apply(node, &event);
     if (planner_wants(node->planner, PLANNER_HOOK_RESTART)) {

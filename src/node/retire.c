@@ -29,7 +29,7 @@ struct retirement {
     struct span workers, names; /* raw lists, or data NULL */
     struct span stimulus;
     bool close, remove;
-    uint32_t left;              /* workers not yet done */
+    uint32_t left; /* workers not yet done */
     struct VEC(struct retired *) ended;
 };
 
@@ -173,8 +173,10 @@ static void worker_ended(void *user)
         log_info(LOGGER, "Retired worker '%s' (stimulus_id='%.*s')", text_cstr(&one->address),
                  (int)retirement->stimulus.size, (const char *)retirement->stimulus.data);
     } else {
-        log_warning(LOGGER, "Could not retire worker '%s': unique data could not be moved to any other worker",
-                    text_cstr(&one->address));
+        log_warning(
+            LOGGER,
+            "Could not retire worker '%s': unique data could not be moved to any other worker",
+            text_cstr(&one->address));
     }
     if (--retirement->left == 0) {
         log_retirement(retirement);
@@ -242,7 +244,8 @@ static bool names_it(struct retirement *retirement, struct span name)
     key_print(&wanted, name);
     if (msgpack_read_array(&reader, &count) == OK) {
         struct span item;
-        for (uint32_t i = 0; !is_it && i < count && key_read(&reader, &retirement->arena, &item) == OK; i++) {
+        for (uint32_t i = 0;
+             !is_it && i < count && key_read(&reader, &retirement->arena, &item) == OK; i++) {
             text_clear(&given);
             key_print(&given, item);
             is_it = span_equal(text_span(&given), text_span(&wanted));
@@ -275,7 +278,8 @@ static void retire_named(struct retirement *retirement)
         struct worker_view view;
         bool is_known = view_worker(node->core, view_worker_at(node->core, i), &view);
         ASSERT(is_known);
-        if (retirement->names.data != NULL ? names_it(retirement, view.name) : lists_it(retirement, view.address)) {
+        if (retirement->names.data != NULL ? names_it(retirement, view.name)
+                                           : lists_it(retirement, view.address)) {
             vec_push(&chosen, view.id);
         }
     }
@@ -308,14 +312,16 @@ static bool check(struct request *request, const struct msg_retire_workers *m)
         return false;
     }
     if ((has_names || has_workers) && has_question) {
-        request_raise_builtin(request, "TypeError",
-                              "Parameters for workers_to_close() are mutually exclusive with names and workers");
+        request_raise_builtin(
+            request, "TypeError",
+            "Parameters for workers_to_close() are mutually exclusive with names and workers");
         return false;
     }
     if (!closing_is_native(m->key)) {
-        request_raise_builtin(request, "TypeError",
-                              "retire_workers takes operator.attrgetter(…) as key; for other functions call "
-                              "workers_to_close(key=…) and retire the workers it names");
+        request_raise_builtin(
+            request, "TypeError",
+            "retire_workers takes operator.attrgetter(…) as key; for other functions call "
+            "workers_to_close(key=…) and retire the workers it names");
         return false;
     }
     return true;
@@ -346,15 +352,20 @@ void rpc_retire_workers(struct node *node, struct request *request, const struct
     retirement->workers = keep(retirement, m->workers);
     retirement->names = keep(retirement, m->names);
     retirement->stimulus = arena_copy(
-        &retirement->arena, m->stimulus_id.size > 0 ? m->stimulus_id : node_stimulus(node, "retire-workers"));
+        &retirement->arena,
+        m->stimulus_id.size > 0 ? m->stimulus_id : node_stimulus(node, "retire-workers"));
     retirement->close = m->close_workers;
     retirement->remove = m->remove;
-    map_put(&node->retirements, number_name(&retirement->request), NULL)->value.pointer = retirement;
+    map_put(&node->retirements, number_name(&retirement->request), NULL)->value.pointer =
+        retirement;
     struct text who = {0};
-    msgpack_print(&who, retirement->names.data != NULL ? retirement->names
-                  : retirement->workers.data != NULL   ? retirement->workers
-                                                       : SPAN("\xc0"), 300);
-    log_info(LOGGER, "Retire worker %s %s", retirement->names.data != NULL ? "names" : "addresses", text_cstr(&who));
+    msgpack_print(&who,
+                  retirement->names.data != NULL     ? retirement->names
+                  : retirement->workers.data != NULL ? retirement->workers
+                                                     : SPAN("\xc0"),
+                  300);
+    log_info(LOGGER, "Retire worker %s %s", retirement->names.data != NULL ? "names" : "addresses",
+             text_cstr(&who));
     text_fini(&who);
     lifecycle_take_turn(node, true, begin, retirement);
 }

@@ -91,7 +91,8 @@ static struct rpc_line *find_idle(struct rpc_pool *pool, struct span address)
 {
     for (uint32_t i = 0; i < pool->lines.count; i++) {
         struct rpc_line *line = pool->lines.items[i];
-        if (line->call == NULL && !line->is_dead && span_equal(text_span(&line->address), address)) {
+        if (line->call == NULL && !line->is_dead &&
+            span_equal(text_span(&line->address), address)) {
             return line;
         }
     }
@@ -252,7 +253,8 @@ void rpc_pool_forget(struct rpc_pool *pool, struct span address)
 {
     for (uint32_t i = pool->lines.count; i-- > 0;) {
         struct rpc_line *line = pool->lines.items[i];
-        if ((line->call == NULL || !comm_is_open(line->comm)) && span_equal(text_span(&line->address), address)) {
+        if ((line->call == NULL || !comm_is_open(line->comm)) &&
+            span_equal(text_span(&line->address), address)) {
             kill_line(line, "the server is gone");
         }
     }

@@ -19,8 +19,8 @@ struct rpc_pool *rpc_pool_create(const struct comm_settings *settings, uint32_t 
 void rpc_pool_destroy(struct rpc_pool *pool);
 
 struct rpc_options {
-    double timeout;       /* seconds for the whole call; 0: none */
-    bool acknowledge;     /* a reply with status "OK" is answered by the message "OK" (get_data) */
+    double timeout;   /* seconds for the whole call; 0: none */
+    bool acknowledge; /* a reply with status "OK" is answered by the message "OK" (get_data) */
 };
 
 /* Send `request` (a map with its op; taken, left empty) to the server at `address`. */

@@ -11,7 +11,8 @@ static bool read_deadline(struct request *request, struct span timeout, double *
 {
     double seconds;
     if (!values_seconds(timeout, INFINITY, &seconds)) {
-        request_raise_builtin(request, "ValueError", "timeout must be a number or a duration such as '5s'");
+        request_raise_builtin(request, "ValueError",
+                              "timeout must be a number or a duration such as '5s'");
         return false;
     }
     *out_deadline = io_now() + (seconds > 0 ? seconds : 0);
@@ -20,13 +21,15 @@ static bool read_deadline(struct request *request, struct span timeout, double *
 
 /* ---- semaphores -------------------------------------------------------------------------------- */
 
-void rpc_semaphore_register(struct node *node, struct request *request, const struct message *message)
+void rpc_semaphore_register(struct node *node, struct request *request,
+                            const struct message *message)
 {
     const struct msg_semaphore_register *m = &message->body.semaphore_register;
     struct event event = event_of(EVENT_SEMAPHORE_REGISTER);
     double lease_timeout;
     if (!values_seconds(m->lease_timeout, INFINITY, &lease_timeout)) {
-        request_raise_builtin(request, "ValueError", "lease_timeout must be a number or a duration");
+        request_raise_builtin(request, "ValueError",
+                              "lease_timeout must be a number or a duration");
         return;
     }
     event.of.semaphore_register.request = request->number;
@@ -36,7 +39,8 @@ void rpc_semaphore_register(struct node *node, struct request *request, const st
     node_apply(node, &event);
 }
 
-void rpc_semaphore_acquire(struct node *node, struct request *request, const struct message *message)
+void rpc_semaphore_acquire(struct node *node, struct request *request,
+                           const struct message *message)
 {
     const struct msg_semaphore_acquire *m = &message->body.semaphore_acquire;
     struct event event = event_of(EVENT_SEMAPHORE_ACQUIRE);
@@ -48,7 +52,8 @@ void rpc_semaphore_acquire(struct node *node, struct request *request, const str
     }
 }
 
-void rpc_semaphore_release(struct node *node, struct request *request, const struct message *message)
+void rpc_semaphore_release(struct node *node, struct request *request,
+                           const struct message *message)
 {
     struct event event = event_of(EVENT_SEMAPHORE_RELEASE);
     event.of.semaphore_release.request = request->number;
@@ -73,7 +78,8 @@ void rpc_semaphore_value(struct node *node, struct request *request, const struc
     node_apply(node, &event);
 }
 
-void rpc_semaphore_refresh_leases(struct node *node, struct request *request, const struct message *message)
+void rpc_semaphore_refresh_leases(struct node *node, struct request *request,
+                                  const struct message *message)
 {
     struct event event = event_of(EVENT_SEMAPHORE_REFRESH);
     event.of.semaphore_refresh.request = request->number;
@@ -85,7 +91,8 @@ void rpc_semaphore_refresh_leases(struct node *node, struct request *request, co
 
 /* ---- multi-locks ------------------------------------------------------------------------------- */
 
-void rpc_multi_lock_acquire(struct node *node, struct request *request, const struct message *message)
+void rpc_multi_lock_acquire(struct node *node, struct request *request,
+                            const struct message *message)
 {
     const struct msg_multi_lock_acquire *m = &message->body.multi_lock_acquire;
     struct event event = event_of(EVENT_MULTI_LOCK_ACQUIRE);
@@ -102,7 +109,8 @@ void rpc_multi_lock_acquire(struct node *node, struct request *request, const st
     }
 }
 
-void rpc_multi_lock_release(struct node *node, struct request *request, const struct message *message)
+void rpc_multi_lock_release(struct node *node, struct request *request,
+                            const struct message *message)
 {
     struct event event = event_of(EVENT_MULTI_LOCK_RELEASE);
     event.of.multi_lock_release.request = request->number;
@@ -184,7 +192,8 @@ void rpc_queue_put(struct node *node, struct request *request, const struct mess
     of->request = request->number;
     of->name = m->name;
     of->key = m->key;
-    if (read_deadline(request, m->timeout, &of->deadline) && read_item(request, m->key, &m->data, &of->data)) {
+    if (read_deadline(request, m->timeout, &of->deadline) &&
+        read_item(request, m->key, &m->data, &of->data)) {
         node_apply(node, &event);
         blob_unref(of->data);
     }
@@ -214,8 +223,9 @@ void rpc_queue_get(struct node *node, struct request *request, const struct mess
     of->name = m->name;
     of->batch = read_batch(m->batch);
     if (of->batch > 0 && !msgpack_is_nil(m->timeout)) {
-        request_raise_builtin(request, "NotImplementedError",
-                              "Dask queues don't support simultaneous use of integer batch sizes and timeouts");
+        request_raise_builtin(
+            request, "NotImplementedError",
+            "Dask queues don't support simultaneous use of integer batch sizes and timeouts");
     } else if (read_deadline(request, m->timeout, &of->deadline)) {
         node_apply(node, &event);
     }
@@ -239,7 +249,8 @@ void rpc_variable_set(struct node *node, struct request *request, const struct m
     of->request = request->number;
     of->name = m->name;
     of->key = m->key;
-    if (read_deadline(request, m->timeout, &of->deadline) && read_item(request, m->key, &m->data, &of->data)) {
+    if (read_deadline(request, m->timeout, &of->deadline) &&
+        read_item(request, m->key, &m->data, &of->data)) {
         node_apply(node, &event);
         blob_unref(of->data);
     }

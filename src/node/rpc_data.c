@@ -37,7 +37,8 @@ void rpc_update_data(struct node *node, struct request *request, const struct me
     client_id client = m->client.size == 0 ? CLIENT_NONE : view_client_find(node->core, m->client);
     struct span unknown = find_unknown_worker(node, m->who_has);
     if (unknown.data != NULL) {
-        request_raise_builtin(request, "KeyError", "%.*s", (int)unknown.size, (const char *)unknown.data);
+        request_raise_builtin(request, "KeyError", "%.*s", (int)unknown.size,
+                              (const char *)unknown.data);
     } else if (values_data_placed(node, client, m->who_has, m->nbytes)) {
         request_reply_nil(request);
     } else {
@@ -56,7 +57,8 @@ void rpc_add_keys(struct node *node, struct request *request, const struct messa
     struct event event = event_of(EVENT_ADD_KEYS);
     event.of.add_keys.worker = worker;
     event.of.add_keys.keys = values_keys(&node->scratch, m->keys);
-    event.stimulus = m->stimulus_id.size > 0 ? m->stimulus_id : node_stimulus(node, "redundant-replicas");
+    event.stimulus =
+        m->stimulus_id.size > 0 ? m->stimulus_id : node_stimulus(node, "redundant-replicas");
     node_apply(node, &event);
     request_reply_ok(request);
 }
@@ -66,7 +68,8 @@ void rpc_retry(struct node *node, struct request *request, const struct message 
 {
     const struct msg_retry *m = &message->body.retry;
     struct event event = event_of(EVENT_RETRY);
-    event.of.retry.client = m->client.size == 0 ? CLIENT_NONE : view_client_find(node->core, m->client);
+    event.of.retry.client =
+        m->client.size == 0 ? CLIENT_NONE : view_client_find(node->core, m->client);
     event.of.retry.keys = values_keys(&node->scratch, m->keys);
     event.stimulus = node_stimulus(node, "stimulus-retry");
     node_apply(node, &event);
@@ -121,7 +124,8 @@ void rpc_set_restrictions(struct node *node, struct request *request, const stru
     for (uint32_t i = 0; is_fine && i < count; i++) {
         struct span key, raw;
         struct span_list workers;
-        is_fine = key_read(&reader, &node->scratch, &key) == OK && msgpack_read_value(&reader, &raw) == OK &&
+        is_fine = key_read(&reader, &node->scratch, &key) == OK &&
+                  msgpack_read_value(&reader, &raw) == OK &&
                   read_texts(&node->scratch, raw, &workers);
         if (is_fine && view_task_find(node->core, key) == NULL) {
             struct text name = {0};
@@ -151,8 +155,10 @@ void rpc_set_resources(struct node *node, struct request *request, const struct 
     struct event event = event_of(EVENT_WORKER_RESOURCES);
     event.of.worker_resources.worker = worker;
     if (worker == WORKER_NONE) {
-        request_raise_builtin(request, "KeyError", "%.*s", (int)m->worker.size, (const char *)m->worker.data);
-    } else if (!values_resources(&node->scratch, m->resources, &event.of.worker_resources.resources)) {
+        request_raise_builtin(request, "KeyError", "%.*s", (int)m->worker.size,
+                              (const char *)m->worker.data);
+    } else if (!values_resources(&node->scratch, m->resources,
+                                 &event.of.worker_resources.resources)) {
         request_raise_builtin(request, "TypeError", "resources must map names to numbers");
     } else {
         node_apply(node, &event);

@@ -10,7 +10,8 @@ void rpc_log_event(struct node *node, struct request *request, const struct mess
 {
     const struct msg_log_event_rpc *m = &message->body.log_event_rpc;
     if (!topics_log_from_peer(node->topics, NULL, &request->message, m->topic, m->msg.raw)) {
-        request_raise_builtin(request, "ValueError", "log_event: topic must be a string or a list of them");
+        request_raise_builtin(request, "ValueError",
+                              "log_event: topic must be a string or a list of them");
         return;
     }
     request_reply_nil(request);
@@ -72,8 +73,8 @@ void rpc_get_story(struct node *node, struct request *request, const struct mess
     uint32_t count = 0;
     const struct story_move *moves = NULL;
     if (keys.count > 0) {
-        moves = view_story(node->core, keys, (struct span_list){stimuli, stimulus_count}, &node->scratch,
-                           &count);
+        moves = view_story(node->core, keys, (struct span_list){stimuli, stimulus_count},
+                           &node->scratch, &count);
     }
     struct outgoing answer;
     outgoing_init(&answer);

@@ -56,7 +56,8 @@ static struct worker_list chosen_workers(struct node *node, struct span raw)
     return (struct worker_list){all, count};
 }
 
-static void reply_nthreads(struct node *node, struct request *request, struct span raw, bool running_only)
+static void reply_nthreads(struct node *node, struct request *request, struct span raw,
+                           bool running_only)
 {
     struct worker_list workers = chosen_workers(node, raw);
     struct outgoing answer;
@@ -287,7 +288,8 @@ void rpc_get_task_status(struct node *node, struct request *request, const struc
     reply(request, &answer);
 }
 
-void rpc_get_task_prefix_states(struct node *node, struct request *request, const struct message *message)
+void rpc_get_task_prefix_states(struct node *node, struct request *request,
+                                const struct message *message)
 {
     static const enum task_state shown[] = {TASK_MEMORY, TASK_ERRED, TASK_RELEASED, TASK_PROCESSING,
                                             TASK_WAITING};
@@ -340,8 +342,10 @@ void rpc_adaptive_target(struct node *node, struct request *request, const struc
 {
     double configured = config_seconds(node->config, "distributed.adaptive.target-duration", 5);
     double seconds;
-    if (!values_seconds(message->body.adaptive_target.target_duration, configured, &seconds) || !(seconds > 0)) {
-        request_raise_builtin(request, "ValueError", "target_duration must be a positive duration such as '5s'");
+    if (!values_seconds(message->body.adaptive_target.target_duration, configured, &seconds) ||
+        !(seconds > 0)) {
+        request_raise_builtin(request, "ValueError",
+                              "target_duration must be a positive duration such as '5s'");
         return;
     }
     request_reply_int(request, adapt_target(node->core, seconds));
@@ -368,7 +372,8 @@ static void closing_chosen(void *user, struct worker_list workers)
     outgoing_init(&answer);
     msgpack_write_array(&answer.head, workers.count);
     for (uint32_t i = 0; i < workers.count; i++) {
-        if (!closing_write_attribute(call->node, workers.items[i], text_span(&call->attribute), &answer)) {
+        if (!closing_write_attribute(call->node, workers.items[i], text_span(&call->attribute),
+                                     &answer)) {
             msgpack_write_nil(&answer.head); /* it left while plugins were asked */
         }
     }
@@ -452,7 +457,8 @@ static void write_texts(struct text *head, const char *name, struct span_list te
     }
 }
 
-static void write_explain_workers(struct node *node, struct text *head, const struct explain *explain)
+static void write_explain_workers(struct node *node, struct text *head,
+                                  const struct explain *explain)
 {
     msgpack_write_cstr(head, "workers");
     msgpack_write_array(head, explain->worker_count);

@@ -13,7 +13,8 @@ static void nanny_started(void *user, const struct frames *message)
     if (message == NULL) {
         log_info(LOGGER, "A nanny left while it was starting");
     } else if (msgpack_find(frames_head(message), "status", &status) == OK &&
-               span_equal(status, SPAN("\xa5" "error"))) {
+               span_equal(status, SPAN("\xa5"
+                                       "error"))) {
         log_warning(LOGGER, "A nanny could not start its worker");
     }
     lifecycle_nanny_started(user);
@@ -47,12 +48,14 @@ void rpc_register_nanny(struct node *node, struct request *request, const struct
     connection_expect(connection, nanny_started, node);
 }
 
-void rpc_subscribe_worker_status(struct node *node, struct request *request, const struct message *message)
+void rpc_subscribe_worker_status(struct node *node, struct request *request,
+                                 const struct message *message)
 {
     struct connection *connection = connection_of(request);
     (void)message;
     if (connection == NULL) {
-        request_raise_builtin(request, "RuntimeError", "workers are watched over a connection of one's own");
+        request_raise_builtin(request, "RuntimeError",
+                              "workers are watched over a connection of one's own");
         return;
     }
     struct outgoing answer;

@@ -7,8 +7,8 @@
 /* A leaf holds a value; a branch holds children by key. A plain map set as a value is a leaf until somebody
  * looks inside. */
 struct metadata {
-    struct blob *leaf;     /* NULL: a branch */
-    struct map children;   /* canonical key → struct metadata * */
+    struct blob *leaf;   /* NULL: a branch */
+    struct map children; /* canonical key → struct metadata * */
 };
 
 struct metadata *metadata_create(void)

@@ -18,10 +18,12 @@ void rpc_register_client(struct node *node, struct request *request, const struc
     const struct msg_register_client *m = &message->body.register_client;
     struct connection *connection = connection_of(request);
     if (connection == NULL) {
-        request_raise_builtin(request, "RuntimeError", "a client registers over its own connection");
+        request_raise_builtin(request, "RuntimeError",
+                              "a client registers over its own connection");
         return;
     }
-    log_info(LOGGER, "Receive client connection: %.*s", (int)m->client.size, (const char *)m->client.data);
+    log_info(LOGGER, "Receive client connection: %.*s", (int)m->client.size,
+             (const char *)m->client.data);
     struct text warning = {0};
     versions_compare_client(node, m->versions, &warning);
     struct event event = event_of(EVENT_CLIENT_ADD);
@@ -98,17 +100,20 @@ static void refuse_worker(struct node *node, struct request *request)
 }
 
 /* Fill `info` from the message; false with the exception raised. Blobs in it are the caller's. */
-static bool read_worker(struct node *node, struct request *request, const struct msg_register_worker *m,
-                        struct metrics_info *metrics, struct worker_info *info)
+static bool read_worker(struct node *node, struct request *request,
+                        const struct msg_register_worker *m, struct metrics_info *metrics,
+                        struct worker_info *info)
 {
     struct resource_list resources;
     if (m->nthreads < 1 || m->nthreads > UINT32_MAX) {
-        request_raise_builtin(request, "ValueError", "worker %.*s has nthreads=%lld; it must be at least 1",
-                              (int)m->address.size, (const char *)m->address.data, (long long)m->nthreads);
+        request_raise_builtin(
+            request, "ValueError", "worker %.*s has nthreads=%lld; it must be at least 1",
+            (int)m->address.size, (const char *)m->address.data, (long long)m->nthreads);
         return false;
     }
     if (!values_resources(&node->scratch, m->resources, &resources)) {
-        request_raise_builtin(request, "TypeError", "register-worker: resources must map names to numbers");
+        request_raise_builtin(request, "TypeError",
+                              "register-worker: resources must map names to numbers");
         return false;
     }
     if (!values_metrics(node, m->metrics, (struct span){0}, m->now, metrics)) {
@@ -136,7 +141,8 @@ static bool read_worker(struct node *node, struct request *request, const struct
         .versions = msgpack_is_nil(m->versions) ? NULL : payload_value(m->versions),
         .metrics = metrics,
     };
-    if (!msgpack_is_nil(m->extra.raw) && payload_take(&request->message, m->extra.raw, &info->extra) != OK) {
+    if (!msgpack_is_nil(m->extra.raw) &&
+        payload_take(&request->message, m->extra.raw, &info->extra) != OK) {
         info->extra = NULL;
     }
     return true;
@@ -159,7 +165,8 @@ void rpc_register_worker(struct node *node, struct request *request, const struc
     const struct msg_register_worker *m = &message->body.register_worker;
     struct connection *connection = connection_of(request);
     if (connection == NULL) {
-        request_raise_builtin(request, "RuntimeError", "a worker registers over its own connection");
+        request_raise_builtin(request, "RuntimeError",
+                              "a worker registers over its own connection");
         return;
     }
     struct metrics_info metrics = {0};
@@ -176,8 +183,8 @@ void rpc_register_worker(struct node *node, struct request *request, const struc
     bool is_known = view_worker_by_address(node->core, m->address) != WORKER_NONE;
     if (is_known) {
         request->wants_reply = true;
-        request_raise_builtin(request, "ValueError", "Worker already exists %.*s", (int)m->address.size,
-                              (const char *)m->address.data);
+        request_raise_builtin(request, "ValueError", "Worker already exists %.*s",
+                              (int)m->address.size, (const char *)m->address.data);
     } else {
         node_apply(node, &event);
         worker_id worker = node->step.worker;
@@ -276,13 +283,15 @@ void rpc_unregister(struct node *node, struct request *request, const struct mes
 
 /* ---- watchers and the rest --------------------------------------------------------------------- */
 
-void rpc_connection_stream(struct node *node, struct request *request, const struct message *message)
+void rpc_connection_stream(struct node *node, struct request *request,
+                           const struct message *message)
 {
     (void)node;
     (void)message;
     /* A bare stream has neither a client's nor a worker's identity, so nothing it could say has a meaning. */
-    request_raise_builtin(request, "ValueError",
-                          "a stream belongs to a client or a worker: use register-client or register-worker");
+    request_raise_builtin(
+        request, "ValueError",
+        "a stream belongs to a client or a worker: use register-client or register-worker");
 }
 
 void rpc_close(struct node *node, struct request *request, const struct message *message)

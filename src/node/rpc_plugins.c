@@ -49,8 +49,8 @@ static void tell_all(struct node *node, struct request *request, struct blob *ta
 }
 
 /* Keep the plugin; false if the request is answered already. */
-static bool keep_plugin(struct request *request, struct map *plugins, struct span name, struct span raw,
-                        bool idempotent)
+static bool keep_plugin(struct request *request, struct map *plugins, struct span name,
+                        struct span raw, bool idempotent)
 {
     struct blob *plugin;
     if (name.data == NULL) {
@@ -72,13 +72,15 @@ static bool keep_plugin(struct request *request, struct map *plugins, struct spa
 }
 
 /* Forget the plugin; false with the exception raised if there is none. */
-static bool drop_plugin(struct request *request, struct map *plugins, struct span name, const char *kind)
+static bool drop_plugin(struct request *request, struct map *plugins, struct span name,
+                        const char *kind)
 {
     struct map_entry *entry = map_find(plugins, name);
     if (entry == NULL) {
         struct text text = {0};
         key_print(&text, name);
-        request_raise_builtin(request, "ValueError", "The %s plugin %s does not exist", kind, text_cstr(&text));
+        request_raise_builtin(request, "ValueError", "The %s plugin %s does not exist", kind,
+                              text_cstr(&text));
         text_fini(&text);
         return false;
     }
@@ -97,7 +99,8 @@ static void log_registered(const char *kind, struct span name)
     text_fini(&text);
 }
 
-void rpc_register_worker_plugin(struct node *node, struct request *request, const struct message *message)
+void rpc_register_worker_plugin(struct node *node, struct request *request,
+                                const struct message *message)
 {
     const struct msg_register_worker_plugin *m = &message->body.register_worker_plugin;
     log_registered("Worker", m->name);
@@ -107,7 +110,8 @@ void rpc_register_worker_plugin(struct node *node, struct request *request, cons
     }
 }
 
-void rpc_unregister_worker_plugin(struct node *node, struct request *request, const struct message *message)
+void rpc_unregister_worker_plugin(struct node *node, struct request *request,
+                                  const struct message *message)
 {
     struct span name = message->body.unregister_worker_plugin.name;
     if (drop_plugin(request, &node->worker_plugins, name, "worker")) {
@@ -129,14 +133,16 @@ static void tell_nannies(void *user)
     mem_free(waiting);
 }
 
-void rpc_register_nanny_plugin(struct node *node, struct request *request, const struct message *message)
+void rpc_register_nanny_plugin(struct node *node, struct request *request,
+                               const struct message *message)
 {
     const struct msg_register_nanny_plugin *m = &message->body.register_nanny_plugin;
     log_registered("Nanny", m->name);
     if (keep_plugin(request, &node->nanny_plugins, m->name, m->plugin.raw, m->idempotent)) {
         const struct blob *plugin = map_find(&node->nanny_plugins, m->name)->value.pointer;
         struct nanny_plugin *waiting = mem_zalloc(1, sizeof *waiting);
-        *waiting = (struct nanny_plugin){node, request->number, plugin_call("plugin_add", m->name, plugin)};
+        *waiting = (struct nanny_plugin){node, request->number,
+                                         plugin_call("plugin_add", m->name, plugin)};
         if (node->nannies_starting > 0) {
             log_info(LOGGER, "Waiting for Nannies to start (%u)", node->nannies_starting);
         }
@@ -144,7 +150,8 @@ void rpc_register_nanny_plugin(struct node *node, struct request *request, const
     }
 }
 
-void rpc_unregister_nanny_plugin(struct node *node, struct request *request, const struct message *message)
+void rpc_unregister_nanny_plugin(struct node *node, struct request *request,
+                                 const struct message *message)
 {
     struct span name = message->body.unregister_nanny_plugin.name;
     if (drop_plugin(request, &node->nanny_plugins, name, "nanny")) {

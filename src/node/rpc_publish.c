@@ -77,8 +77,9 @@ static void put(struct node *node, struct request *request, const struct msg_pub
     struct outgoing answer;
     outgoing_init(&answer);
     msgpack_write_nil(&answer.head);
-    if (msgpack_read_array(&keys, &keys_count) != OK || msgpack_read_array(&data, &data_count) != OK ||
-        keys_count != names.count || data_count != names.count) {
+    if (msgpack_read_array(&keys, &keys_count) != OK ||
+        msgpack_read_array(&data, &data_count) != OK || keys_count != names.count ||
+        data_count != names.count) {
         node->publish->error_class = "ValueError";
         text_add_cstr(&node->publish->error, "publish_put: names, keys and data differ in length");
     }
@@ -88,7 +89,8 @@ static void put(struct node *node, struct request *request, const struct msg_pub
         struct span value;
         struct event event = event_of(EVENT_PUBLISH_PUT);
         struct event_publish_put *of = &event.of.publish_put;
-        if (key_list_read(&keys, &node->scratch, &list) != OK || msgpack_read_value(&data, &value) != OK ||
+        if (key_list_read(&keys, &node->scratch, &list) != OK ||
+            msgpack_read_value(&data, &value) != OK ||
             payload_take(&request->message, value, &of->data) != OK) {
             node->publish->error_class = "ValueError";
             text_add_cstr(&node->publish->error, "publish_put: malformed keys or data");
@@ -105,7 +107,8 @@ static void put(struct node *node, struct request *request, const struct msg_pub
     finish(node, request, &answer);
 }
 
-static void delete_all(struct node *node, struct request *request, const struct msg_publish_delete *m)
+static void delete_all(struct node *node, struct request *request,
+                       const struct msg_publish_delete *m)
 {
     struct key_list names = m->names;
     struct outgoing answer;

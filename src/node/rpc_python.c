@@ -28,25 +28,29 @@ void rpc_feed(struct node *node, struct request *request, const struct message *
     planner_forward(node->planner, request);
 }
 
-void rpc_register_scheduler_plugin(struct node *node, struct request *request, const struct message *message)
+void rpc_register_scheduler_plugin(struct node *node, struct request *request,
+                                   const struct message *message)
 {
     (void)message;
     planner_forward(node->planner, request);
 }
 
-void rpc_unregister_scheduler_plugin(struct node *node, struct request *request, const struct message *message)
+void rpc_unregister_scheduler_plugin(struct node *node, struct request *request,
+                                     const struct message *message)
 {
     (void)message;
     planner_forward(node->planner, request);
 }
 
-void rpc_performance_report(struct node *node, struct request *request, const struct message *message)
+void rpc_performance_report(struct node *node, struct request *request,
+                            const struct message *message)
 {
     (void)message;
     planner_forward(node->planner, request);
 }
 
-void rpc_dump_cluster_state_to_url(struct node *node, struct request *request, const struct message *message)
+void rpc_dump_cluster_state_to_url(struct node *node, struct request *request,
+                                   const struct message *message)
 {
     (void)message;
     planner_forward(node->planner, request);

@@ -8,7 +8,8 @@ static worker_id asking_worker(struct node *node, struct request *request, struc
     worker_id worker = view_worker_by_address(node->core, address);
     if (worker == WORKER_NONE) {
         request_raise(request, "distributed.shuffle._exceptions", "P2PConsistencyError",
-                      "worker %.*s is not part of the cluster", (int)address.size, (const char *)address.data);
+                      "worker %.*s is not part of the cluster", (int)address.size,
+                      (const char *)address.data);
     }
     return worker;
 }
@@ -33,7 +34,8 @@ void rpc_shuffle_get(struct node *node, struct request *request, const struct me
     shuffle_get(node, request, m->id, (struct span){0}, m->worker, false);
 }
 
-void rpc_shuffle_get_or_create(struct node *node, struct request *request, const struct message *message)
+void rpc_shuffle_get_or_create(struct node *node, struct request *request,
+                               const struct message *message)
 {
     const struct msg_shuffle_get_or_create *m = &message->body.shuffle_get_or_create;
     shuffle_get(node, request, m->shuffle_id, m->key, m->worker, true);
@@ -50,7 +52,8 @@ void rpc_shuffle_barrier(struct node *node, struct request *request, const struc
     node_apply(node, &event);
 }
 
-void rpc_shuffle_restrict_task(struct node *node, struct request *request, const struct message *message)
+void rpc_shuffle_restrict_task(struct node *node, struct request *request,
+                               const struct message *message)
 {
     const struct msg_shuffle_restrict_task *m = &message->body.shuffle_restrict_task;
     struct event event = event_of(EVENT_SHUFFLE_RESTRICT);

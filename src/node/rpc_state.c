@@ -139,7 +139,8 @@ struct cluster_dump {
 };
 
 /* Workers' answers, [from, to) of the calls; a failure is shown as text, or left out. */
-static void put_answers(struct fanout *fanout, uint32_t from, uint32_t to, bool show_failed, struct outgoing *out)
+static void put_answers(struct fanout *fanout, uint32_t from, uint32_t to, bool show_failed,
+                        struct outgoing *out)
 {
     uint32_t count = 0;
     for (uint32_t i = from; i < to; i++) {
@@ -196,7 +197,8 @@ static void call_all(struct fanout *fanout, struct span map)
     blob_unref(call);
 }
 
-void rpc_get_cluster_state(struct node *node, struct request *request, const struct message *message)
+void rpc_get_cluster_state(struct node *node, struct request *request,
+                           const struct message *message)
 {
     struct span exclude = message->body.get_cluster_state.exclude;
     struct fanout *fanout = fanout_create(node, cluster_dumped, NULL);
@@ -232,7 +234,8 @@ void rpc_planner_view(struct node *node, struct request *request, const struct m
     const struct msg_planner_view *m = &message->body.planner_view;
     struct outgoing answer;
     outgoing_init(&answer);
-    if (planner_view_table(node, m->what, m->names, &answer) || planner_view_whole(node, m->what, &answer)) {
+    if (planner_view_table(node, m->what, m->names, &answer) ||
+        planner_view_whole(node, m->what, &answer)) {
         request_reply(request, &answer);
     } else {
         request_raise_builtin(request, "ValueError", "planner_view: there is no view of '%.*s'",
@@ -250,7 +253,8 @@ static bool send_messages(struct request *request, struct stream *stream, struct
     for (uint32_t i = 0; is_fine && i < count; i++) {
         struct span item;
         struct blob *blob = NULL;
-        is_fine = msgpack_peek(&reader) == MSGPACK_MAP && msgpack_read_value(&reader, &item) == OK &&
+        is_fine = msgpack_peek(&reader) == MSGPACK_MAP &&
+                  msgpack_read_value(&reader, &item) == OK &&
                   payload_take(&request->message, item, &blob) == OK;
         if (is_fine) {
             struct outgoing *batch = stream_batch(stream);
@@ -262,7 +266,8 @@ static bool send_messages(struct request *request, struct stream *stream, struct
     return is_fine;
 }
 
-static void send_to(struct request *request, struct stream *stream, struct span name, struct span list)
+static void send_to(struct request *request, struct stream *stream, struct span name,
+                    struct span list)
 {
     if (stream == NULL) {
         request_raise_builtin(request, "KeyError", "%.*s", (int)name.size, (const char *)name.data);
@@ -273,16 +278,20 @@ static void send_to(struct request *request, struct stream *stream, struct span 
     }
 }
 
-void rpc_planner_worker_send(struct node *node, struct request *request, const struct message *message)
+void rpc_planner_worker_send(struct node *node, struct request *request,
+                             const struct message *message)
 {
     const struct msg_planner_worker_send *m = &message->body.planner_worker_send;
     worker_id worker = view_worker_by_address(node->core, m->name);
-    send_to(request, worker == WORKER_NONE ? NULL : stream_of_worker(node, worker), m->name, m->messages.raw);
+    send_to(request, worker == WORKER_NONE ? NULL : stream_of_worker(node, worker), m->name,
+            m->messages.raw);
 }
 
-void rpc_planner_client_send(struct node *node, struct request *request, const struct message *message)
+void rpc_planner_client_send(struct node *node, struct request *request,
+                             const struct message *message)
 {
     const struct msg_planner_client_send *m = &message->body.planner_client_send;
     client_id client = view_client_find(node->core, m->name);
-    send_to(request, client == CLIENT_NONE ? NULL : stream_of_client(node, client), m->name, m->messages.raw);
+    send_to(request, client == CLIENT_NONE ? NULL : stream_of_client(node, client), m->name,
+            m->messages.raw);
 }

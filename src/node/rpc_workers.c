@@ -38,7 +38,8 @@ static void call_stack_done(struct fanout *fanout)
 }
 
 /* call_stack of `keys` (canonical, one after the other); data NULL: of all that runs. */
-static void ask_call_stack(struct fanout *fanout, worker_id worker, struct span keys, uint32_t count)
+static void ask_call_stack(struct fanout *fanout, worker_id worker, struct span keys,
+                           uint32_t count)
 {
     struct msg_worker_call_stack call;
     struct outgoing out;
@@ -53,8 +54,8 @@ static void ask_call_stack(struct fanout *fanout, worker_id worker, struct span 
 
 struct stack_search {
     struct node *node;
-    struct map seen;          /* keys */
-    struct map keys;          /* worker_id → struct text *: its processing keys */
+    struct map seen; /* keys */
+    struct map keys; /* worker_id → struct text *: its processing keys */
     struct VEC(const struct task *) todo;
 };
 
@@ -147,7 +148,8 @@ struct profile_question {
 
 static bool is_profile(const struct fanout_reply *reply)
 {
-    return !fanout_failed(reply) && reply->answer->frame_count == 0 && profile_is_tree(fanout_value(reply));
+    return !fanout_failed(reply) && reply->answer->frame_count == 0 &&
+           profile_is_tree(fanout_value(reply));
 }
 
 /* Workers that did not answer are left out. */
@@ -248,7 +250,8 @@ void rpc_worker_logs(struct node *node, struct request *request, const struct me
     uint32_t count = given ? workers.count : view_worker_count(node->core);
     for (uint32_t i = 0; i < count; i++) {
         struct worker_view view;
-        bool is_known = view_worker(node->core, given ? workers.items[i] : view_worker_at(node->core, i), &view);
+        bool is_known = view_worker(
+            node->core, given ? workers.items[i] : view_worker_at(node->core, i), &view);
         ASSERT(is_known);
         if (!m->nanny || view.nanny.size > 0) {
             ask_logs(fanout, m->nanny ? view.nanny : view.address, view.address, m->n);
@@ -279,7 +282,8 @@ static void benchmark_free(struct benchmark *benchmark)
 {
     for (int kind = 0; kind < BENCHMARK_COUNT; kind++) {
         uint32_t cursor = 0;
-        for (struct map_entry *entry; (entry = map_next(&benchmark->sums[kind], &cursor)) != NULL;) {
+        for (struct map_entry *entry;
+             (entry = map_next(&benchmark->sums[kind], &cursor)) != NULL;) {
             mem_free(entry->value.pointer);
         }
         map_fini(&benchmark->sums[kind]);
@@ -349,7 +353,8 @@ static void benchmark_done(struct fanout *fanout)
     benchmark_next(benchmark);
 }
 
-static void ask_benchmark(struct fanout *fanout, worker_id worker, enum message_id id, struct span other)
+static void ask_benchmark(struct fanout *fanout, worker_id worker, enum message_id id,
+                          struct span other)
 {
     struct msg_worker_benchmark_network call = {.address = other}; /* the others have no fields */
     struct outgoing out;
@@ -383,7 +388,8 @@ static void ask_pairs(struct fanout *fanout)
 
 static void benchmark_next(struct benchmark *benchmark)
 {
-    static const enum message_id ids[] = {MESSAGE_WORKER_BENCHMARK_DISK, MESSAGE_WORKER_BENCHMARK_MEMORY};
+    static const enum message_id ids[] = {MESSAGE_WORKER_BENCHMARK_DISK,
+                                          MESSAGE_WORKER_BENCHMARK_MEMORY};
     if (benchmark->kind == BENCHMARK_COUNT) {
         benchmark_reply(benchmark);
         return;
@@ -394,13 +400,15 @@ static void benchmark_next(struct benchmark *benchmark)
         ask_pairs(fanout);
     } else {
         for (uint32_t i = 0; i < view_worker_count(node->core); i++) {
-            ask_benchmark(fanout, view_worker_at(node->core, i), ids[benchmark->kind], (struct span){0});
+            ask_benchmark(fanout, view_worker_at(node->core, i), ids[benchmark->kind],
+                          (struct span){0});
         }
     }
     fanout_go(fanout);
 }
 
-void rpc_benchmark_hardware(struct node *node, struct request *request, const struct message *message)
+void rpc_benchmark_hardware(struct node *node, struct request *request,
+                            const struct message *message)
 {
     (void)message;
     struct benchmark *benchmark = mem_zalloc(1, sizeof *benchmark);

@@ -12,10 +12,10 @@
 #define POLL_SECONDS 0.1 /* as stock */
 
 struct item {
-    struct span key;      /* in the scatter's arena */
+    struct span key; /* in the scatter's arena */
     struct blob *value;
     worker_id worker;
-    int64_t nbytes;       /* −1 unknown */
+    int64_t nbytes; /* −1 unknown */
 };
 
 struct scatter {
@@ -24,11 +24,11 @@ struct scatter {
     struct arena arena;
     struct item *items;
     uint32_t count;
-    struct span client;           /* name; size 0: none */
-    struct span workers;          /* as asked for, raw; data NULL: any */
-    worker_id *chosen;            /* by address */
+    struct span client;  /* name; size 0: none */
+    struct span workers; /* as asked for, raw; data NULL: any */
+    worker_id *chosen;   /* by address */
     uint32_t chosen_count;
-    int64_t copies;               /* 0: no broadcast; −1: one on each */
+    int64_t copies; /* 0: no broadcast; −1: one on each */
     double deadline;
 };
 
@@ -119,7 +119,8 @@ static bool tell_core(struct scatter *scatter)
 }
 
 /* {"nbytes": {key: size}, "status": "OK"} */
-static void read_sizes(struct scatter *scatter, const struct map *by_key, const struct fanout_reply *reply)
+static void read_sizes(struct scatter *scatter, const struct map *by_key,
+                       const struct fanout_reply *reply)
 {
     struct msgpack_reader reader = msgpack_reader(fanout_field(reply, "nbytes"));
     uint32_t count;
@@ -129,7 +130,8 @@ static void read_sizes(struct scatter *scatter, const struct map *by_key, const 
         return; /* sizes stay unknown */
     }
     for (uint32_t i = 0; i < count; i++) {
-        if (key_read(&reader, &scatter->arena, &key) != OK || msgpack_read_int(&reader, &size) != OK) {
+        if (key_read(&reader, &scatter->arena, &key) != OK ||
+            msgpack_read_int(&reader, &size) != OK) {
             return;
         }
         struct map_entry *entry = map_find(by_key, key);
@@ -157,7 +159,8 @@ static void placed(struct fanout *fanout)
     }
     map_fini(&by_key);
     if (!tell_core(scatter)) {
-        request_raise_builtin(request_of(scatter), "OSError", "a worker left while data was scattered to it");
+        request_raise_builtin(request_of(scatter), "OSError",
+                              "a worker left while data was scattered to it");
         scatter_free(scatter);
         return;
     }
@@ -217,7 +220,8 @@ static void deal(struct scatter *scatter)
     struct node *node = scatter->node;
     struct fanout *fanout = fanout_create(node, placed, scatter);
     for (uint32_t i = 0; i < scatter->count; i++) {
-        scatter->items[i].worker = scatter->chosen[(node->scatter_turn + i) % scatter->chosen_count];
+        scatter->items[i].worker =
+            scatter->chosen[(node->scatter_turn + i) % scatter->chosen_count];
     }
     node->scatter_turn += scatter->count; /* the next one goes on where this one ends */
     for (uint32_t i = 0; i < scatter->chosen_count; i++) {
@@ -237,7 +241,8 @@ static void choose_workers(struct scatter *scatter)
     scatter->chosen_count = 0;
     for (uint32_t i = 0; i < known; i++) {
         struct worker_view view;
-        bool is_known = view_worker(node->core, view_worker_at(node->core, i), &view), is_asked = !given;
+        bool is_known = view_worker(node->core, view_worker_at(node->core, i), &view),
+             is_asked = !given;
         ASSERT(is_known);
         for (uint32_t j = 0; !is_asked && j < asked.count; j++) {
             is_asked = asked.items[j] == view.id;
@@ -277,7 +282,8 @@ static bool take_items(struct scatter *scatter, struct request *request, struct 
     scatter->items = arena_array(&scatter->arena, struct item, count);
     for (uint32_t i = 0; i < count; i++) {
         struct item *item = &scatter->items[i];
-        if (key_read(&reader, &scatter->arena, &key) != OK || msgpack_read_value(&reader, &value) != OK ||
+        if (key_read(&reader, &scatter->arena, &key) != OK ||
+            msgpack_read_value(&reader, &value) != OK ||
             payload_take(&request->message, value, &item->value) != OK) {
             return false;
         }

@@ -145,8 +145,10 @@ static int create_tls(struct node *node, struct text *why)
         .cert = cert,
         .key = config_text(node->config, "distributed.comm.tls.scheduler.key", NULL),
         .ciphers = config_text(node->config, "distributed.comm.tls.ciphers", NULL),
-        .version_min = (int)(10 * config_float(node->config, "distributed.comm.tls.min-version", 1.2) + 0.5),
-        .version_max = (int)(10 * config_float(node->config, "distributed.comm.tls.max-version", 0) + 0.5),
+        .version_min =
+            (int)(10 * config_float(node->config, "distributed.comm.tls.min-version", 1.2) + 0.5),
+        .version_max =
+            (int)(10 * config_float(node->config, "distributed.comm.tls.max-version", 0) + 0.5),
     };
     return io_tls_create(&options, &node->tls, why);
 }
@@ -157,8 +159,10 @@ static void read_comm_settings(struct node *node)
     const char *compression = config_text(node->config, "distributed.comm.compression", NULL);
     settings->loop = node->loop;
     settings->tls = node->tls;
-    settings->connect_timeout = config_seconds(node->config, "distributed.comm.timeouts.connect", 30);
-    settings->require_encryption = config_bool(node->config, "distributed.comm.require-encryption", false);
+    settings->connect_timeout =
+        config_seconds(node->config, "distributed.comm.timeouts.connect", 30);
+    settings->require_encryption =
+        config_bool(node->config, "distributed.comm.require-encryption", false);
     if (compression != NULL && strcmp(compression, "auto") == 0) {
         settings->compression = COMPRESS_LZ4;
     } else if (compression != NULL && strcmp(compression, "false") != 0 &&
@@ -180,8 +184,8 @@ static void add_shuffle_plugin(struct node *node)
     text_fini(&value);
 }
 
-int node_create(const struct config *config, const struct node_options *options, struct node **out_node,
-                struct text *why)
+int node_create(const struct config *config, const struct node_options *options,
+                struct node **out_node, struct text *why)
 {
     struct node *node = mem_zalloc(1, sizeof *node);
     node->config = config;
@@ -198,11 +202,13 @@ int node_create(const struct config *config, const struct node_options *options,
     int code = create_tls(node, why);
     read_comm_settings(node);
     uint64_t files = io_open_files_max();
-    node->rpc = rpc_pool_create(&node->comm_settings, (uint32_t)(files / 2 > 8192 ? 8192 : files / 2));
+    node->rpc =
+        rpc_pool_create(&node->comm_settings, (uint32_t)(files / 2 > 8192 ? 8192 : files / 2));
     node->tick_timer = io_timer_create(node->loop, tick, node);
     node->metadata = metadata_create();
     node->publish = publish_create();
-    node->topics = topics_create(node, (uint32_t)config_int(config, "distributed.admin.low-level-log-length", 1000));
+    node->topics = topics_create(
+        node, (uint32_t)config_int(config, "distributed.admin.low-level-log-length", 1000));
     node->task_stream = task_stream_create(node);
     node->planner = planner_create(node);
     node->lifecycle = lifecycle_create(node);

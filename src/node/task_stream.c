@@ -13,8 +13,8 @@ struct task_record {
 
 /* One start_task_metadata … stop_task_metadata: what ended in between. */
 struct collection {
-    struct span name; /* owned, canonical */
-    struct map keys;  /* of graphs that came since: still to be seen; value unused */
+    struct span name;             /* owned, canonical */
+    struct map keys;              /* of graphs that came since: still to be seen; value unused */
     struct text metadata, states; /* pairs */
     uint32_t count;
 };
@@ -31,8 +31,10 @@ struct task_stream {
 struct task_stream *task_stream_create(struct node *node)
 {
     struct task_stream *stream = mem_zalloc(1, sizeof *stream);
-    int64_t status = config_int(node->config, "distributed.scheduler.dashboard.status.task-stream-length", 1000);
-    int64_t tasks = config_int(node->config, "distributed.scheduler.dashboard.tasks.task-stream-length", 100000);
+    int64_t status =
+        config_int(node->config, "distributed.scheduler.dashboard.status.task-stream-length", 1000);
+    int64_t tasks = config_int(node->config,
+                               "distributed.scheduler.dashboard.tasks.task-stream-length", 100000);
     int64_t most = status > tasks ? status : tasks;
     stream->node = node;
     stream->capacity = most < 1 ? 1 : most > 10000000 ? 10000000 : (uint32_t)most;
@@ -83,8 +85,8 @@ static void write_startstops(struct text *head, struct startstop_list list)
 }
 
 /* worker, thread, startstops, status; and what came of it: 8 or 9 pairs */
-static void write_outcome(struct node *node, const struct notice *notice, const struct task_view *task,
-                          struct outgoing *out)
+static void write_outcome(struct node *node, const struct notice *notice,
+                          const struct task_view *task, struct outgoing *out)
 {
     struct text *head = &out->head;
     msgpack_write_cstr(head, "worker");
@@ -221,13 +223,15 @@ void task_stream_add(struct task_stream *stream, const struct notice *notice)
 static uint32_t find_collection(const struct task_stream *stream, struct span name)
 {
     uint32_t at = 0;
-    while (at < stream->collections.count && !span_equal(stream->collections.items[at]->name, name)) {
+    while (at < stream->collections.count &&
+           !span_equal(stream->collections.items[at]->name, name)) {
         at++;
     }
     return at;
 }
 
-void rpc_start_task_metadata(struct node *node, struct request *request, const struct message *message)
+void rpc_start_task_metadata(struct node *node, struct request *request,
+                             const struct message *message)
 {
     struct task_stream *stream = node->task_stream;
     struct span name = message->body.start_task_metadata.name;
@@ -242,7 +246,8 @@ void rpc_start_task_metadata(struct node *node, struct request *request, const s
     request_reply_nil(request);
 }
 
-void rpc_stop_task_metadata(struct node *node, struct request *request, const struct message *message)
+void rpc_stop_task_metadata(struct node *node, struct request *request,
+                            const struct message *message)
 {
     struct task_stream *stream = node->task_stream;
     struct span name = message->body.stop_task_metadata.name;
@@ -250,9 +255,10 @@ void rpc_stop_task_metadata(struct node *node, struct request *request, const st
     if (at == stream->collections.count) {
         struct text text = {0};
         key_print(&text, name);
-        request_raise_builtin(request, "ValueError",
-                              "Expected to find exactly one CollectTaskMetaDataPlugin with name %s but found 0.",
-                              text_cstr(&text));
+        request_raise_builtin(
+            request, "ValueError",
+            "Expected to find exactly one CollectTaskMetaDataPlugin with name %s but found 0.",
+            text_cstr(&text));
         text_fini(&text);
         return;
     }
@@ -316,7 +322,8 @@ static bool read_bound(const struct task_stream *stream, struct span raw, int64_
     return true;
 }
 
-static void reply_range(struct task_stream *stream, struct request *request, int64_t start, int64_t stop)
+static void reply_range(struct task_stream *stream, struct request *request, int64_t start,
+                        int64_t stop)
 {
     struct outgoing answer;
     outgoing_init(&answer);
@@ -337,11 +344,13 @@ void rpc_get_task_stream(struct node *node, struct request *request, const struc
     int64_t start, stop;
     stream->is_on = true;
     if (m->start_index >= 0) {
-        reply_range(stream, request, m->start_index - (int64_t)(stream->index - stream->count), stream->count);
+        reply_range(stream, request, m->start_index - (int64_t)(stream->index - stream->count),
+                    stream->count);
         return;
     }
     if (!read_bound(stream, m->start, &start) || !read_bound(stream, m->stop, &stop)) {
-        request_raise_builtin(request, "ValueError", "start and stop must be times, or durations such as '5s'");
+        request_raise_builtin(request, "ValueError",
+                              "start and stop must be times, or durations such as '5s'");
         return;
     }
     if (m->count >= 0 && start < 0) {
@@ -353,7 +362,8 @@ void rpc_get_task_stream(struct node *node, struct request *request, const struc
     reply_range(stream, request, start, stop < 0 ? stream->count : stop);
 }
 
-void rpc_get_task_stream_index(struct node *node, struct request *request, const struct message *message)
+void rpc_get_task_stream_index(struct node *node, struct request *request,
+                               const struct message *message)
 {
     (void)message;
     node->task_stream->is_on = true;

@@ -8,9 +8,12 @@
 #include "node/planner_view_values.h"
 
 struct topic {
-    struct span name;            /* the map's own */
-    struct VEC(struct topic_event { double time; struct blob *event; }) ring;
-    uint32_t oldest;             /* where the ring begins, once it is full */
+    struct span name; /* the map's own */
+    struct VEC(struct topic_event {
+        double time;
+        struct blob *event;
+    }) ring;
+    uint32_t oldest; /* where the ring begins, once it is full */
     struct VEC(client_id) subscribers;
 };
 
@@ -123,7 +126,8 @@ static void keep(struct topics *topics, struct topic *topic, double time, struct
 }
 
 /* {"op": "event", "topic": name, "event": [time, event]} */
-static void tell(struct topics *topics, const struct topic *topic, double time, const struct blob *event)
+static void tell(struct topics *topics, const struct topic *topic, double time,
+                 const struct blob *event)
 {
     for (uint32_t i = 0; i < topic->subscribers.count; i++) {
         struct stream *stream = stream_of_client(topics->node, topic->subscribers.items[i]);
@@ -188,7 +192,8 @@ static struct blob *with_worker(struct blob *event, struct span address)
     return blob;
 }
 
-static int log_one(struct topics *topics, struct stream *stream, struct span raw_topic, struct blob *event)
+static int log_one(struct topics *topics, struct stream *stream, struct span raw_topic,
+                   struct blob *event)
 {
     struct span name, text = {0};
     int code = key_canonical(raw_topic, &topics->node->scratch, &name);
@@ -211,12 +216,13 @@ static int log_one(struct topics *topics, struct stream *stream, struct span raw
     return OK;
 }
 
-bool topics_log_from_peer(struct topics *topics, struct stream *stream, const struct frames *message,
-                          struct span topic, struct span value)
+bool topics_log_from_peer(struct topics *topics, struct stream *stream,
+                          const struct frames *message, struct span topic, struct span value)
 {
     struct blob *event;
     struct span list;
-    if (value.data == NULL ? (event = payload_nil()) == NULL : payload_take(message, value, &event) != OK) {
+    if (value.data == NULL ? (event = payload_nil()) == NULL
+                           : payload_take(message, value, &event) != OK) {
         return false;
     }
     if (msgpack_find(topic, "as-list", &list) == OK) {
@@ -229,7 +235,8 @@ bool topics_log_from_peer(struct topics *topics, struct stream *stream, const st
         is_fine = msgpack_read_array(&reader, &count) == OK;
         for (uint32_t i = 0; is_fine && i < count; i++) {
             struct span item;
-            is_fine = msgpack_read_value(&reader, &item) == OK && log_one(topics, stream, item, event) == OK;
+            is_fine = msgpack_read_value(&reader, &item) == OK &&
+                      log_one(topics, stream, item, event) == OK;
         }
     } else {
         is_fine = log_one(topics, stream, topic, event) == OK;

@@ -26,8 +26,8 @@ void topics_log(struct topics *topics, struct span topic, struct blob *event);
 void topics_log_value(struct topics *topics, const char *topic, struct span value);
 /* log-event of a stream: topic is a str or a list of them; a worker's map gets its address under "worker".
  * False: malformed. `stream` NULL: from an RPC. */
-bool topics_log_from_peer(struct topics *topics, struct stream *stream, const struct frames *message,
-                          struct span topic, struct span value);
+bool topics_log_from_peer(struct topics *topics, struct stream *stream,
+                          const struct frames *message, struct span topic, struct span value);
 /* The node it belongs to. */
 struct node *topics_node(struct topics *topics);
 /* What the core noticed, in stock's words, to stock's topics. */

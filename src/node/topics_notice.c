@@ -67,7 +67,8 @@ static void put_key_set(struct text *out, struct span_list keys)
 
 static struct span address_of(struct topics *topics, worker_id worker)
 {
-    return worker == WORKER_NONE ? (struct span){0} : view_worker_address(topics_node(topics)->core, worker);
+    return worker == WORKER_NONE ? (struct span){0}
+                                 : view_worker_address(topics_node(topics)->core, worker);
 }
 
 static struct span client_name(struct topics *topics, client_id client)
@@ -114,7 +115,8 @@ static void worker_status(struct topics *topics, const struct notice *notice)
     text_fini(&draft.pairs);
 }
 
-static void client_came_or_went(struct topics *topics, const struct notice *notice, const char *action)
+static void client_came_or_went(struct topics *topics, const struct notice *notice,
+                                const char *action)
 {
     struct draft draft = draft_of(action);
     struct span name = client_name(topics, notice->client);
@@ -252,23 +254,54 @@ static void shuffle(struct topics *topics, const struct notice *notice)
 void topics_notice(struct topics *topics, const struct notice *notice)
 {
     switch (notice->kind) {
-    case NOTICE_WORKER_ADDED: worker_added(topics, notice); break;
-    case NOTICE_WORKER_REMOVED: worker_removed(topics, notice); break;
-    case NOTICE_WORKER_STATUS: worker_status(topics, notice); break;
-    case NOTICE_CLIENT_ADDED: client_came_or_went(topics, notice, "add-client"); break;
-    case NOTICE_CLIENT_REMOVED: client_came_or_went(topics, notice, "remove-client"); break;
-    case NOTICE_GRAPH_ADDED: graph(topics, notice, "OK"); break;
-    case NOTICE_GRAPH_CANCELLED: graph(topics, notice, "cancelled"); break;
-    case NOTICE_GRAPH_FAILED: graph(topics, notice, "error"); break;
-    case NOTICE_CANCELLED: counted(topics, notice, "cancel"); break;
-    case NOTICE_RETRIED: counted(topics, notice, "retry"); break;
-    case NOTICE_STEAL: steal(topics, notice); break;
-    case NOTICE_TTL: ttl(topics, notice); break;
-    case NOTICE_NO_WORKERS_TIMEOUT: no_workers(topics, notice); break;
-    case NOTICE_RETIRED: retired(topics, notice); break;
-    case NOTICE_SHUFFLE: shuffle(topics, notice); break;
-    case NOTICE_REPLICATE:   /* stock logs nothing of the memory manager's single moves */
-    case NOTICE_TRANSITION:  /* plugins' business */
-    case NOTICE_TASK_DONE: break; /* the task stream's */
+    case NOTICE_WORKER_ADDED:
+        worker_added(topics, notice);
+        break;
+    case NOTICE_WORKER_REMOVED:
+        worker_removed(topics, notice);
+        break;
+    case NOTICE_WORKER_STATUS:
+        worker_status(topics, notice);
+        break;
+    case NOTICE_CLIENT_ADDED:
+        client_came_or_went(topics, notice, "add-client");
+        break;
+    case NOTICE_CLIENT_REMOVED:
+        client_came_or_went(topics, notice, "remove-client");
+        break;
+    case NOTICE_GRAPH_ADDED:
+        graph(topics, notice, "OK");
+        break;
+    case NOTICE_GRAPH_CANCELLED:
+        graph(topics, notice, "cancelled");
+        break;
+    case NOTICE_GRAPH_FAILED:
+        graph(topics, notice, "error");
+        break;
+    case NOTICE_CANCELLED:
+        counted(topics, notice, "cancel");
+        break;
+    case NOTICE_RETRIED:
+        counted(topics, notice, "retry");
+        break;
+    case NOTICE_STEAL:
+        steal(topics, notice);
+        break;
+    case NOTICE_TTL:
+        ttl(topics, notice);
+        break;
+    case NOTICE_NO_WORKERS_TIMEOUT:
+        no_workers(topics, notice);
+        break;
+    case NOTICE_RETIRED:
+        retired(topics, notice);
+        break;
+    case NOTICE_SHUFFLE:
+        shuffle(topics, notice);
+        break;
+    case NOTICE_REPLICATE:  /* stock logs nothing of the memory manager's single moves */
+    case NOTICE_TRANSITION: /* plugins' business */
+    case NOTICE_TASK_DONE:
+        break; /* the task stream's */
     }
 }

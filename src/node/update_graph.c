@@ -27,7 +27,7 @@ struct intake {
     struct arena arena;
     struct flat_graph graph;
     struct text annotations, span_metadata, code; /* msgpack, as far as C could read them */
-    struct span actors;             /* raw msgpack: bool, list or nil */
+    struct span actors;                           /* raw msgpack: bool, list or nil */
     double started;
 };
 
@@ -122,7 +122,8 @@ static int cut(struct intake *intake)
         code = read_plain(&intake->message, intake->fields.annotations.raw, &intake->annotations);
     }
     if (code == OK) {
-        code = read_plain(&intake->message, intake->fields.span_metadata.raw, &intake->span_metadata);
+        code =
+            read_plain(&intake->message, intake->fields.span_metadata.raw, &intake->span_metadata);
     }
     if (code == OK) {
         code = read_plain(&intake->message, intake->fields.code.raw, &intake->code);
@@ -152,7 +153,8 @@ static int read_priorities(struct intake *intake, int64_t **out_priorities)
     for (uint32_t i = 0; i < count; i++) {
         struct span key;
         int64_t priority;
-        if (key_read(&reader, &intake->arena, &key) != OK || msgpack_read_int(&reader, &priority) != OK) {
+        if (key_read(&reader, &intake->arena, &key) != OK ||
+            msgpack_read_int(&reader, &priority) != OK) {
             map_fini(&places);
             return ERR_TYPE;
         }
@@ -212,7 +214,8 @@ static int read_annotations(struct intake *intake, struct graph_info *info, stru
 static void read_shuffles(struct intake *intake, struct graph_info *info)
 {
     const struct flat_graph *graph = &intake->graph;
-    struct shuffle_info *shuffles = arena_array(&intake->arena, struct shuffle_info, graph->shuffle_count);
+    struct shuffle_info *shuffles =
+        arena_array(&intake->arena, struct shuffle_info, graph->shuffle_count);
     for (uint32_t i = 0; i < graph->shuffle_count; i++) {
         const struct flat_shuffle *from = &graph->shuffles[i];
         shuffles[i] = (struct shuffle_info){
@@ -379,7 +382,8 @@ static void planned(void *user, struct planner_graph *result)
 static void plan(struct intake *intake)
 {
     const struct msg_update_graph *fields = &intake->fields;
-    flat_graph_fini(&intake->graph); /* it may have been cut, but not proven, or with odd annotations */
+    flat_graph_fini(
+        &intake->graph); /* it may have been cut, but not proven, or with odd annotations */
     text_clear(&intake->annotations);
     text_clear(&intake->span_metadata);
     text_clear(&intake->code);

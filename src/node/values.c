@@ -101,7 +101,8 @@ static bool open_list(struct span raw, struct msgpack_reader *out_reader, uint32
     return msgpack_read_array(out_reader, out_count) == OK;
 }
 
-bool values_data_placed(struct node *node, client_id client, struct span who_has, struct span nbytes)
+bool values_data_placed(struct node *node, client_id client, struct span who_has,
+                        struct span nbytes)
 {
     struct msgpack_reader reader = msgpack_reader(who_has);
     uint32_t count, size_count;
@@ -114,8 +115,10 @@ bool values_data_placed(struct node *node, client_id client, struct span who_has
     for (uint32_t i = 0; is_fine && i < count; i++) {
         struct span key, list;
         bool given;
-        is_fine = key_read(&reader, &node->scratch, &key) == OK && msgpack_read_value(&reader, &list) == OK;
-        struct worker_list workers = is_fine ? values_workers(node, list, &given) : (struct worker_list){0};
+        is_fine = key_read(&reader, &node->scratch, &key) == OK &&
+                  msgpack_read_value(&reader, &list) == OK;
+        struct worker_list workers =
+            is_fine ? values_workers(node, list, &given) : (struct worker_list){0};
         for (uint32_t j = 0; j < workers.count; j++) {
             vec_push(&keys, key);
             vec_push(&holders, workers.items[j]);
@@ -129,8 +132,10 @@ bool values_data_placed(struct node *node, client_id client, struct span who_has
     for (uint32_t i = 0; is_fine && i < size_count; i++) {
         struct span key;
         int64_t size;
-        is_fine = key_read(&reader, &node->scratch, &key) == OK && msgpack_read_int(&reader, &size) == OK;
-        for (uint32_t tried = 0; is_fine && tried < keys.count; tried++, at = (at + 1) % keys.count) {
+        is_fine =
+            key_read(&reader, &node->scratch, &key) == OK && msgpack_read_int(&reader, &size) == OK;
+        for (uint32_t tried = 0; is_fine && tried < keys.count;
+             tried++, at = (at + 1) % keys.count) {
             if (span_equal(keys.items[at], key)) {
                 for (; at < keys.count && span_equal(keys.items[at], key); at++) {
                     sizes[at] = size;
@@ -180,7 +185,8 @@ static bool read_bandwidth(struct node *node, struct span raw, struct metrics_in
     struct prefix_number *items = arena_array(&node->scratch, struct prefix_number, count);
     for (uint32_t i = 0; i < count; i++) {
         struct span pair;
-        if (msgpack_read_str(&reader, &items[i].name) != OK || msgpack_read_value(&reader, &pair) != OK) {
+        if (msgpack_read_str(&reader, &items[i].name) != OK ||
+            msgpack_read_value(&reader, &pair) != OK) {
             return false;
         }
         struct msgpack_reader inner = msgpack_reader(pair);

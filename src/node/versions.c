@@ -2,8 +2,8 @@
 #include "node/versions.h"
 
 /* Packages whose version on the scheduler counts. */
-static const char *const scheduler_relevant[] = {"dask", "distributed", "cloudpickle", "tornado", "toolz",
-                                                 "lz4",  "python"};
+static const char *const scheduler_relevant[] = {"dask",  "distributed", "cloudpickle", "tornado",
+                                                 "toolz", "lz4",         "python"};
 
 /* Versions of one peer: its "packages" map, or data NULL: it did not say. */
 static struct span packages_of(struct span versions)
@@ -50,9 +50,11 @@ static void collect_workers(struct comparison *comparison)
     struct span last = {0};
     for (uint32_t i = 0; i < view_worker_count(node->core); i++) {
         struct worker_view view;
-        bool is_known = view_worker(node->core, view_worker_at(node->core, i), &view), is_new = true;
+        bool is_known = view_worker(node->core, view_worker_at(node->core, i), &view),
+             is_new = true;
         ASSERT(is_known);
-        struct span versions = view.versions == NULL ? SPAN("\xc0") : slice_span(view.versions->value);
+        struct span versions =
+            view.versions == NULL ? SPAN("\xc0") : slice_span(view.versions->value);
         if (last.data != NULL && span_equal(versions, last)) {
             continue;
         }
@@ -72,9 +74,9 @@ static void collect_names(struct comparison *comparison, struct maps *names)
 {
     struct map seen = {0};
     for (uint32_t i = 0; i < comparison->workers.count + 2; i++) {
-        struct span packages = i == 0 ? comparison->newcomer
-                             : i == 1 ? comparison->scheduler
-                                      : comparison->workers.items[i - 2];
+        struct span packages = i == 0   ? comparison->newcomer
+                               : i == 1 ? comparison->scheduler
+                                        : comparison->workers.items[i - 2];
         struct msgpack_reader reader = msgpack_reader(packages);
         uint32_t count = 0;
         struct span name;
@@ -163,7 +165,8 @@ static void compare_package(struct comparison *comparison, struct span name, str
         differs = differs || !span_equal(version, newcomer);
     }
     if (differs) {
-        vec_push(rows, (struct row){{name, newcomer, scheduler, workers_cell(comparison, &versions)}});
+        vec_push(rows,
+                 (struct row){{name, newcomer, scheduler, workers_cell(comparison, &versions)}});
     }
     vec_fini(&versions);
     text_fini(&text);
@@ -173,7 +176,8 @@ static void write_row(struct text *out, const struct row *row, const size_t widt
 {
     text_add_char(out, '|');
     for (int i = 0; i < COLUMN_COUNT; i++) {
-        text_printf(out, " %-*.*s |", (int)widths[i], (int)row->cells[i].size, (const char *)row->cells[i].data);
+        text_printf(out, " %-*.*s |", (int)widths[i], (int)row->cells[i].size,
+                    (const char *)row->cells[i].data);
     }
     text_add_char(out, '\n');
 }
@@ -259,7 +263,8 @@ void versions_compare_client(struct node *node, struct span versions, struct tex
     compare(node, versions, SPAN("Client"), warning);
 }
 
-void versions_compare_worker(struct node *node, struct span versions, struct span address, struct text *warning)
+void versions_compare_worker(struct node *node, struct span versions, struct span address,
+                             struct text *warning)
 {
     compare(node, versions, address, warning);
 }
@@ -270,7 +275,8 @@ void versions_compare_worker(struct node *node, struct span versions, struct spa
 static struct span part_of(struct node *node, const char *name)
 {
     struct span part;
-    if (node->versions == NULL || msgpack_find(slice_span(node->versions->value), name, &part) != OK) {
+    if (node->versions == NULL ||
+        msgpack_find(slice_span(node->versions->value), name, &part) != OK) {
         return SPAN("\x80");
     }
     return part;

@@ -19,13 +19,14 @@ enum {
 
 /* What the shuffle extension must know of one P2PBarrierTask; protocol.md 8.5. */
 struct flat_shuffle {
-    uint32_t task;      /* the barrier task's number */
-    struct span id;     /* UTF-8 shuffle id */
-    struct span spec;   /* pickle of the ShuffleSpec, no out-of-band buffers */
-    bool is_array;      /* ArrayRechunkSpec; else DataFrameShuffleSpec */
+    uint32_t task;    /* the barrier task's number */
+    struct span id;   /* UTF-8 shuffle id */
+    struct span spec; /* pickle of the ShuffleSpec, no out-of-band buffers */
+    bool is_array;    /* ArrayRechunkSpec; else DataFrameShuffleSpec */
     uint32_t part_count;
-    const struct span *parts; /* canonical msgpack of each output partition, in order (int or [int…]) */
-    uint32_t axis_count;      /* array: number of axes of `new` */
+    const struct span
+        *parts; /* canonical msgpack of each output partition, in order (int or [int…]) */
+    uint32_t axis_count;          /* array: number of axes of `new` */
     const uint32_t *axis_lengths; /* array: chunks along each axis of `new` */
     uint32_t npartitions;         /* dataframe: its npartitions */
 };
@@ -33,15 +34,17 @@ struct flat_shuffle {
 struct flat_graph {
     struct arena arena;
     uint32_t task_count;
-    uint32_t key_count;        /* ≥ task_count */
-    struct span *keys;         /* key_count: canonical msgpack (tuples as arrays, ints minimal) */
-    uint32_t *dep_start;       /* task_count + 1: task i's dependencies are deps[dep_start[i]..dep_start[i+1]) */
-    uint32_t *deps;            /* key numbers, each at most once a task */
-    struct blob **run_specs;   /* task_count: {"__Pickled__": 1} with sub-header and buffers; owned */
-    uint8_t *flags;            /* task_count: FLAT_… */
+    uint32_t key_count; /* ≥ task_count */
+    struct span *keys;  /* key_count: canonical msgpack (tuples as arrays, ints minimal) */
+    uint32_t *
+        dep_start; /* task_count + 1: task i's dependencies are deps[dep_start[i]..dep_start[i+1]) */
+    uint32_t *deps;          /* key numbers, each at most once a task */
+    struct blob **run_specs; /* task_count: {"__Pickled__": 1} with sub-header and buffers; owned */
+    uint8_t *flags;          /* task_count: FLAT_… */
     uint32_t annotation_set_count;
     struct blob **annotation_sets; /* msgpack maps of per-task annotations; owned */
-    uint32_t *annotation_of;             /* task_count: 0 none, else 1 + index of its set; NULL: no task has any */
+    uint32_t
+        *annotation_of; /* task_count: 0 none, else 1 + index of its set; NULL: no task has any */
     uint32_t shuffle_count;
     struct flat_shuffle *shuffles;
     int64_t *priorities; /* task_count: internal priorities, or NULL: order them */

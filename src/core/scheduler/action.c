@@ -69,7 +69,8 @@ static struct input input_of(const struct task *task, struct arena *arena)
     for (uint32_t i = 0; i < count; i++) {
         holders[i] = links[i].other;
     }
-    return (struct input){.key = task->key, .nbytes = task->nbytes, .holders = holders, .holder_count = count};
+    return (struct input){
+        .key = task->key, .nbytes = task->nbytes, .holders = holders, .holder_count = count};
 }
 
 void action_compute(struct scheduler *s, struct task *task, struct step *step)
@@ -113,8 +114,8 @@ void action_worker_key(struct step *step, enum action_kind kind, worker_id worke
     }
 }
 
-void action_worker_inputs(struct scheduler *s, struct step *step, enum action_kind kind, worker_id worker,
-                          const task_id *tasks, uint32_t count)
+void action_worker_inputs(struct scheduler *s, struct step *step, enum action_kind kind,
+                          worker_id worker, const task_id *tasks, uint32_t count)
 {
     struct input *inputs = arena_array(&step->arena, struct input, count);
     for (uint32_t i = 0; i < count; i++) {
@@ -123,7 +124,8 @@ void action_worker_inputs(struct scheduler *s, struct step *step, enum action_ki
     struct input_list list = {inputs, count};
     struct action *action = action_add(step, kind);
     if (kind == ACTION_ACQUIRE_REPLICAS) {
-        action->of.acquire_replicas = (struct action_acquire_replicas){worker, list, step->stimulus};
+        action->of.acquire_replicas =
+            (struct action_acquire_replicas){worker, list, step->stimulus};
     } else {
         ASSERT(kind == ACTION_REFRESH_WHO_HAS);
         action->of.refresh_who_has = (struct action_refresh_who_has){worker, list, step->stimulus};
@@ -142,7 +144,8 @@ void action_lost_data(struct scheduler *s, const struct task *task, struct step 
     for (uint32_t i = 0; i < task->who_wants.count; i++) {
         client_id client = listener_at(s, task, i);
         if (client != CLIENT_NONE) {
-            action_add(step, ACTION_LOST_DATA)->of.lost_data = (struct action_lost_data){client, task->key};
+            action_add(step, ACTION_LOST_DATA)->of.lost_data =
+                (struct action_lost_data){client, task->key};
         }
     }
 }
@@ -158,7 +161,8 @@ void action_key_retried(struct scheduler *s, const struct task *task, struct ste
     }
 }
 
-void action_key_in_memory(struct scheduler *s, const struct task *task, struct span type, struct step *step)
+void action_key_in_memory(struct scheduler *s, const struct task *task, struct span type,
+                          struct step *step)
 {
     for (uint32_t i = 0; i < task->who_wants.count; i++) {
         client_id client = listener_at(s, task, i);
@@ -182,8 +186,8 @@ void action_key_erred(struct scheduler *s, const struct task *task, struct failu
     }
 }
 
-void action_cancelled(struct step *step, client_id client, struct span_list keys, struct span reason,
-                      struct span msg)
+void action_cancelled(struct step *step, client_id client, struct span_list keys,
+                      struct span reason, struct span msg)
 {
     action_add(step, ACTION_KEYS_CANCELLED)->of.keys_cancelled =
         (struct action_keys_cancelled){client, keys, reason, msg};
@@ -211,9 +215,11 @@ void action_reply_int(struct step *step, uint64_t request, int64_t value)
     action_reply(step, request, &(struct answer){.kind = ANSWER_INT, .number = value});
 }
 
-void action_reply_error(struct step *step, uint64_t request, enum answer_kind kind, struct span text)
+void action_reply_error(struct step *step, uint64_t request, enum answer_kind kind,
+                        struct span text)
 {
-    action_reply(step, request, &(struct answer){.kind = kind, .text = arena_copy(&step->arena, text)});
+    action_reply(step, request,
+                 &(struct answer){.kind = kind, .text = arena_copy(&step->arena, text)});
 }
 
 struct notice *action_notice(struct step *step, enum notice_kind kind)

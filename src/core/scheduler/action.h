@@ -14,23 +14,26 @@ void action_compute(struct scheduler *s, struct task *task, struct step *step);
 /* FREE_KEYS or REMOVE_REPLICAS of one key, stimulus of the step. */
 void action_worker_key(struct step *step, enum action_kind kind, worker_id worker, struct span key);
 /* ACQUIRE_REPLICAS or REFRESH_WHO_HAS: the tasks' keys, sizes and holders as they are now. */
-void action_worker_inputs(struct scheduler *s, struct step *step, enum action_kind kind, worker_id worker,
-                          const task_id *tasks, uint32_t count);
+void action_worker_inputs(struct scheduler *s, struct step *step, enum action_kind kind,
+                          worker_id worker, const task_id *tasks, uint32_t count);
 /* To every real client that wants `task`. */
 void action_lost_data(struct scheduler *s, const struct task *task, struct step *step);
 void action_key_retried(struct scheduler *s, const struct task *task, struct step *step);
-void action_key_in_memory(struct scheduler *s, const struct task *task, struct span type, struct step *step);
+void action_key_in_memory(struct scheduler *s, const struct task *task, struct span type,
+                          struct step *step);
 void action_key_erred(struct scheduler *s, const struct task *task, struct failure *failure,
                       struct step *step);
-void action_cancelled(struct step *step, client_id client, struct span_list keys, struct span reason,
-                      struct span msg);
+void action_cancelled(struct step *step, client_id client, struct span_list keys,
+                      struct span reason, struct span msg);
 /* RPC answers. */
-void action_reply(struct step *step, uint64_t request, const struct answer *answer); /* copies the struct */
+void action_reply(struct step *step, uint64_t request,
+                  const struct answer *answer); /* copies the struct */
 void action_reply_nil(struct step *step, uint64_t request);
 void action_reply_bool(struct step *step, uint64_t request, bool value);
 void action_reply_int(struct step *step, uint64_t request, int64_t value);
 /* `text` is copied into the step's arena. */
-void action_reply_error(struct step *step, uint64_t request, enum answer_kind kind, struct span text);
+void action_reply_error(struct step *step, uint64_t request, enum answer_kind kind,
+                        struct span text);
 /* An empty notice of `kind` with time and stimulus of the step, to be filled; good until the next step. */
 struct notice *action_notice(struct step *step, enum notice_kind kind);
 /* level: enum log_level's numbers. The text is formatted into the step's arena. */

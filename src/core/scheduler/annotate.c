@@ -45,7 +45,8 @@ static struct span with_scheme(struct span text, struct arena *arena)
 }
 
 /* An item of `workers` (a msgpack scalar): an address (true), or a host to be looked up when it matters. */
-static bool resolve(const struct scheduler *s, struct span item, struct arena *arena, struct span *out)
+static bool resolve(const struct scheduler *s, struct span item, struct arena *arena,
+                    struct span *out)
 {
     struct map_entry *alias = map_find(&s->aliases, item);
     if (alias != NULL) {
@@ -56,7 +57,8 @@ static bool resolve(const struct scheduler *s, struct span item, struct arena *a
     bool scheme = has_scheme(text);
     *out = text;
     if (scheme && !has_port(text)) { /* unix:// and inproc:// have no ports */
-        return !(text.size >= 6 && (memcmp(text.data, "tcp://", 6) == 0 || memcmp(text.data, "tls://", 6) == 0));
+        return !(text.size >= 6 &&
+                 (memcmp(text.data, "tcp://", 6) == 0 || memcmp(text.data, "tls://", 6) == 0));
     }
     if (!scheme && has_port(text)) {
         *out = with_scheme(text, arena);
@@ -72,7 +74,8 @@ static bool is_text(struct span item)
     return (first >= 0xa0 && first <= 0xbf) || (first >= 0xd9 && first <= 0xdb);
 }
 
-struct span annotations_refuse(const struct scheduler *s, const struct graph_info *graph, struct arena *arena)
+struct span annotations_refuse(const struct scheduler *s, const struct graph_info *graph,
+                               struct arena *arena)
 {
     for (uint32_t i = 0; i < graph->annotation_count; i++) {
         const struct span_list *workers = &graph->annotations[i].workers;
@@ -100,7 +103,8 @@ static struct span_list copy_spans(struct span_list list)
     return (struct span_list){copies, list.count};
 }
 
-static struct restrictions *make_restrictions(struct scheduler *s, const struct annotation_info *info)
+static struct restrictions *make_restrictions(struct scheduler *s,
+                                              const struct annotation_info *info)
 {
     struct arena *arena = &s->step->arena;
     struct span *workers = arena_array(arena, struct span, info->workers.count);
@@ -140,15 +144,16 @@ static struct annotations *make_annotations(const struct annotation_info *info)
 
 struct annotation_use *annotations_begin(const struct graph_info *graph, struct arena *arena)
 {
-    struct annotation_use *uses = arena_array(arena, struct annotation_use, graph->annotation_count);
+    struct annotation_use *uses =
+        arena_array(arena, struct annotation_use, graph->annotation_count);
     for (uint32_t i = 0; i < graph->annotation_count; i++) {
         uses[i] = (struct annotation_use){0};
     }
     return uses;
 }
 
-void annotations_apply(struct scheduler *s, const struct graph_info *graph, struct annotation_use *uses,
-                       uint32_t index, struct task *task)
+void annotations_apply(struct scheduler *s, const struct graph_info *graph,
+                       struct annotation_use *uses, uint32_t index, struct task *task)
 {
     ASSERT(index < graph->annotation_count);
     const struct annotation_info *info = &graph->annotations[index];

@@ -14,8 +14,8 @@
 /* waiting, queued, no-worker, processing: it needs its inputs. */
 static bool is_in_play(const struct task *task)
 {
-    return task->state == TASK_WAITING || task->state == TASK_QUEUED || task->state == TASK_NO_WORKER ||
-           task->state == TASK_PROCESSING;
+    return task->state == TASK_WAITING || task->state == TASK_QUEUED ||
+           task->state == TASK_NO_WORKER || task->state == TASK_PROCESSING;
 }
 
 /* ---- edges ---- */

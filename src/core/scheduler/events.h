@@ -13,24 +13,24 @@ struct resource {
 /* One set of annotations, shared by the tasks that carry it. The node parses it; `wire` is the whole
  * map as it goes to workers, without "span". Order of precedence: per-task over global. */
 struct annotation_info {
-    struct blob *wire;             /* msgpack map; NULL: empty */
-    double priority;               /* greater is sooner … */
-    bool has_priority;             /* … false: the graph's user_priority holds */
-    uint32_t retries;              /* 0 if none */
-    struct span_list workers;      /* names (canonical msgpack scalars), addresses or hosts; restricts */
-    bool has_workers;              /* an empty list restricts to nothing */
+    struct blob *wire;        /* msgpack map; NULL: empty */
+    double priority;          /* greater is sooner … */
+    bool has_priority;        /* … false: the graph's user_priority holds */
+    uint32_t retries;         /* 0 if none */
+    struct span_list workers; /* names (canonical msgpack scalars), addresses or hosts; restricts */
+    bool has_workers;         /* an empty list restricts to nothing */
     bool allow_other_workers;
     const struct resource *resources;
     uint32_t resource_count;
-    struct span_list span_name;    /* of a dask span: its name parts … */
-    struct span_list span_ids;     /* … and ids (uuid strings); both empty: the default span */
+    struct span_list span_name; /* of a dask span: its name parts … */
+    struct span_list span_ids;  /* … and ids (uuid strings); both empty: the default span */
 };
 
 struct shuffle_info {
-    uint32_t task;                 /* number of the barrier task */
-    struct span id, spec;          /* shuffle id (UTF-8); pickle of the ShuffleSpec */
+    uint32_t task;        /* number of the barrier task */
+    struct span id, spec; /* shuffle id (UTF-8); pickle of the ShuffleSpec */
     bool is_array;
-    struct span_list parts;        /* canonical msgpack of each output partition */
+    struct span_list parts; /* canonical msgpack of each output partition */
     const uint32_t *axis_lengths;
     uint32_t axis_count;
     uint32_t npartitions;
@@ -41,26 +41,28 @@ struct graph_info {
     client_id client;
     uint32_t task_count, key_count;
     const struct span *keys;
-    const uint32_t *dep_start, *deps;  /* as in wire/flat_graph.h */
+    const uint32_t *dep_start, *deps; /* as in wire/flat_graph.h */
     struct blob *const *run_specs;
-    const uint8_t *flags;              /* FLAT_… of wire/flat_graph.h, same bits: see GRAPH_… below */
-    const int64_t *priorities;         /* internal priorities by task (GRAPH_NO_PRIORITY: none), or NULL: the
+    const uint8_t *flags; /* FLAT_… of wire/flat_graph.h, same bits: see GRAPH_… below */
+    const int64_t
+        *priorities; /* internal priorities by task (GRAPH_NO_PRIORITY: none), or NULL: the
                                         * core orders */
-    const struct annotation_info *annotations; /* [0] is the global set; task i has annotations[annotation_of[i]] */
+    const struct annotation_info
+        *annotations; /* [0] is the global set; task i has annotations[annotation_of[i]] */
     uint32_t annotation_count;
-    const uint32_t *annotation_of;     /* already merged with the global set; NULL: all 0 */
+    const uint32_t *annotation_of; /* already merged with the global set; NULL: all 0 */
     const struct shuffle_info *shuffles;
     uint32_t shuffle_count;
-    bool cull;                         /* keep only what `wanted` reaches */
-    struct span_list wanted;           /* keys the client wants */
-    struct span submitting_task;       /* key, or empty */
-    double fifo_timeout;               /* seconds */
+    bool cull;                   /* keep only what `wanted` reaches */
+    struct span_list wanted;     /* keys the client wants */
+    struct span submitting_task; /* key, or empty */
+    double fifo_timeout;         /* seconds */
     double user_priority;
-    bool all_actors;                   /* every wanted key is an actor */
-    struct span_list actors;           /* or these are */
-    struct blob *code;                 /* msgpack list of source code, may be NULL */
-    struct blob *span_metadata;        /* msgpack map, may be NULL */
-    double started;                    /* when the message arrived; names the stimulus */
+    bool all_actors;            /* every wanted key is an actor */
+    struct span_list actors;    /* or these are */
+    struct blob *code;          /* msgpack list of source code, may be NULL */
+    struct blob *span_metadata; /* msgpack map, may be NULL */
+    double started;             /* when the message arrived; names the stimulus */
 };
 
 #define GRAPH_NO_PRIORITY INT64_MIN
@@ -68,11 +70,11 @@ struct graph_info {
 enum { GRAPH_DATA_PRODUCER = 1 << 0, GRAPH_NOT_A_TASK = 1 << 1, GRAPH_P2P_BARRIER = 1 << 2 };
 
 struct worker_info {
-    struct span address, name;      /* name: canonical msgpack scalar */
-    struct span host;               /* host part of the address */
+    struct span address, name;                             /* name: canonical msgpack scalar */
+    struct span host;                                      /* host part of the address */
     struct span nanny, server_id, local_directory, status; /* nanny empty: none */
     uint32_t nthreads;
-    int64_t memory_limit;           /* bytes; 0 none */
+    int64_t memory_limit; /* bytes; 0 none */
     int64_t pid;
     const struct resource *resources;
     uint32_t resource_count;
@@ -86,26 +88,27 @@ struct prefix_number {
 };
 
 struct metrics_info {
-    struct blob *raw;               /* the whole metrics map, for identity and the dashboard */
-    int64_t memory;                 /* process RSS, bytes */
+    struct blob *raw; /* the whole metrics map, for identity and the dashboard */
+    int64_t memory;   /* process RSS, bytes */
     int64_t spilled_memory, spilled_disk;
-    double bandwidth;               /* NaN: none */
-    struct prefix_number const *bandwidth_workers; /* sums weighted as stock: number is MB/s of that peer */
+    double bandwidth; /* NaN: none */
+    struct prefix_number const
+        *bandwidth_workers; /* sums weighted as stock: number is MB/s of that peer */
     uint32_t bandwidth_worker_count;
     const struct span *executing_keys; /* running tasks … */
     const double *executing_seconds;   /* … and how long each already runs */
     uint32_t executing_count;
-    double worker_time;             /* "now" as the worker sees it */
+    double worker_time; /* "now" as the worker sees it */
 };
 
 enum failure_kind {
-    FAILURE_USER,            /* exception and traceback come from the worker or the planner */
-    FAILURE_KILLED_WORKER,   /* took down allowed-failures + 1 workers */
-    FAILURE_MEMORY,          /* inputs larger than the worker's memory limit */
+    FAILURE_USER,          /* exception and traceback come from the worker or the planner */
+    FAILURE_KILLED_WORKER, /* took down allowed-failures + 1 workers */
+    FAILURE_MEMORY,        /* inputs larger than the worker's memory limit */
     FAILURE_ACTOR_LOST,
-    FAILURE_NO_WORKER,       /* no-workers-timeout */
+    FAILURE_NO_WORKER, /* no-workers-timeout */
     FAILURE_NO_VALID_WORKER,
-    FAILURE_TEXT,            /* RuntimeError(text) made here */
+    FAILURE_TEXT, /* RuntimeError(text) made here */
 };
 
 /* How a failure comes in with an event; the core keeps it as struct failure. */
@@ -158,16 +161,17 @@ struct resource_list {
 };
 
 #define EVENT_FIELD(type, name) EVENT_TYPE_##type name;
-#define EVENT(ID, name, FIELDS)                                                                                        \
-    struct event_##name {                                                                                              \
-        FIELDS(EVENT_FIELD)                                                                                            \
+#define EVENT(ID, name, FIELDS)                                                                    \
+    struct event_##name {                                                                          \
+        FIELDS(EVENT_FIELD)                                                                        \
     };
 #include "core/scheduler/events.def"
 
 struct event {
     enum event_kind kind;
-    double time;          /* seconds since the epoch, wall clock, never decreasing */
-    struct span stimulus; /* the stimulus id for stories and outgoing messages; empty: the core makes one */
+    double time; /* seconds since the epoch, wall clock, never decreasing */
+    struct span
+        stimulus; /* the stimulus id for stories and outgoing messages; empty: the core makes one */
     union {
 #define EVENT(ID, name, FIELDS) struct event_##name name;
 #include "core/scheduler/events.def"

@@ -33,7 +33,8 @@ static void describe_worker(struct failure *failure, const struct worker *worker
     failure->worker_status = worker->status;
 }
 
-struct failure *failure_from_info(const struct failure_info *info, struct span key, const struct worker *worker)
+struct failure *failure_from_info(const struct failure_info *info, struct span key,
+                                  const struct worker *worker)
 {
     struct failure *failure = failure_create(info->kind, key);
     failure->exception = info->exception == NULL ? NULL : blob_ref(info->exception);
@@ -70,8 +71,9 @@ void failure_unref(struct failure *failure)
     }
     blob_unref(failure->exception);
     blob_unref(failure->traceback);
-    struct span *owned[] = {&failure->exception_text, &failure->traceback_text, &failure->text,
-                            &failure->key,            &failure->worker,         &failure->worker_name,
+    struct span *owned[] = {&failure->exception_text, &failure->traceback_text,
+                            &failure->text,           &failure->key,
+                            &failure->worker,         &failure->worker_name,
                             &failure->worker_host,    &failure->attempts};
     for (uint32_t i = 0; i < sizeof owned / sizeof *owned; i++) {
         span_disown(owned[i]);
@@ -117,12 +119,13 @@ static void add_utc(struct text *text, double time)
     int64_t month = month_shifted < 10 ? month_shifted + 3 : month_shifted - 9;
     int64_t year = year_of_era + era * 400 + (month <= 2);
     int64_t of_day = seconds % 86400;
-    text_printf(text, "%04lld-%02lld-%02lld %02lld:%02lld:%02lld UTC", (long long)year, (long long)month,
-                (long long)day, (long long)(of_day / 3600), (long long)(of_day / 60 % 60),
-                (long long)(of_day % 60));
+    text_printf(text, "%04lld-%02lld-%02lld %02lld:%02lld:%02lld UTC", (long long)year,
+                (long long)month, (long long)day, (long long)(of_day / 3600),
+                (long long)(of_day / 60 % 60), (long long)(of_day % 60));
 }
 
-bool failure_count_death(struct scheduler *s, struct task *task, const struct worker *worker, struct span cause)
+bool failure_count_death(struct scheduler *s, struct task *task, const struct worker *worker,
+                         struct span cause)
 {
     struct task_extra *extra = task_extra_make(task);
     extra->suspicious++;
@@ -147,7 +150,8 @@ bool failure_count_death(struct scheduler *s, struct task *task, const struct wo
     return extra->suspicious > s->config.allowed_failures;
 }
 
-struct failure *failure_killed_worker(struct scheduler *s, const struct task *task, const struct worker *worker)
+struct failure *failure_killed_worker(struct scheduler *s, const struct task *task,
+                                      const struct worker *worker)
 {
     struct failure *failure = failure_create(FAILURE_KILLED_WORKER, task->key);
     describe_worker(failure, worker);
@@ -157,8 +161,8 @@ struct failure *failure_killed_worker(struct scheduler *s, const struct task *ta
     return failure;
 }
 
-struct failure *failure_memory(struct scheduler *s, const struct task *task, const struct worker *worker,
-                               int64_t input_bytes)
+struct failure *failure_memory(struct scheduler *s, const struct task *task,
+                               const struct worker *worker, int64_t input_bytes)
 {
     struct text text = {0};
     text_add_cstr(&text, "Task ");
@@ -192,7 +196,8 @@ void failure_refresh_no_workers(struct scheduler *s)
     }
 }
 
-static void fail_waiting(struct scheduler *s, struct task *task, enum failure_kind kind, struct step *step)
+static void fail_waiting(struct scheduler *s, struct task *task, enum failure_kind kind,
+                         struct step *step)
 {
     struct failure *failure = failure_create(kind, task->key);
     failure->timeout = s->config.no_workers_timeout;
@@ -250,7 +255,8 @@ void failure_tick_no_workers(struct scheduler *s, struct step *step)
     for (uint32_t i = 0; i < count; i++) {
         struct task *task = task_at(s, expired[i]);
         keys[i] = task->key;
-        fail_waiting(s, task, i < no_worker_from ? FAILURE_NO_VALID_WORKER : FAILURE_NO_WORKER, step);
+        fail_waiting(s, task, i < no_worker_from ? FAILURE_NO_VALID_WORKER : FAILURE_NO_WORKER,
+                     step);
     }
     transitions_run(s, step);
     if (count > 0) {

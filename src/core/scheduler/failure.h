@@ -10,24 +10,25 @@ struct failure {
     enum failure_kind kind;
     struct blob *exception, *traceback;
     struct span exception_text, traceback_text; /* owned, as all spans here */
-    struct span text;        /* message, for kinds made here */
-    struct span key;         /* the task it happened in */
-    struct span worker;      /* address of the (last) worker */
-    struct span worker_name; /* msgpack scalar */
+    struct span text;                           /* message, for kinds made here */
+    struct span key;                            /* the task it happened in */
+    struct span worker;                         /* address of the (last) worker */
+    struct span worker_name;                    /* msgpack scalar */
     struct span worker_host;
     int64_t worker_pid, worker_memory_limit;
     uint32_t worker_nthreads;
     uint32_t worker_status;
     uint32_t allowed_failures;
-    double timeout;       /* NO_WORKER, NO_VALID_WORKER: seconds waited */
-    struct span attempts; /* KILLED_WORKER: one line a lost worker */
+    double timeout;                    /* NO_WORKER, NO_VALID_WORKER: seconds waited */
+    struct span attempts;              /* KILLED_WORKER: one line a lost worker */
     struct restrictions *restrictions; /* NO_VALID_WORKER; NULL none */
 };
 
 /* A failure of `task`; one reference. */
 struct failure *failure_create(enum failure_kind kind, struct span key);
 /* As it came in with an event; `worker` may be NULL. */
-struct failure *failure_from_info(const struct failure_info *info, struct span key, const struct worker *worker);
+struct failure *failure_from_info(const struct failure_info *info, struct span key,
+                                  const struct worker *worker);
 /* RuntimeError(text) and its like. */
 struct failure *failure_from_text(enum failure_kind kind, struct span key, struct span text);
 struct failure *failure_ref(struct failure *failure);
@@ -39,12 +40,14 @@ void failure_unref(struct failure *failure);
 void task_blame(struct scheduler *s, struct task *task, struct failure *failure);
 
 /* `worker` was lost with `task` in processing: one death more. True: it has had too many. */
-bool failure_count_death(struct scheduler *s, struct task *task, const struct worker *worker, struct span cause);
+bool failure_count_death(struct scheduler *s, struct task *task, const struct worker *worker,
+                         struct span cause);
 /* KilledWorker of a task that has had too many deaths, the last one with `worker`. */
-struct failure *failure_killed_worker(struct scheduler *s, const struct task *task, const struct worker *worker);
+struct failure *failure_killed_worker(struct scheduler *s, const struct task *task,
+                                      const struct worker *worker);
 /* The inputs of `task` are larger than the memory of `worker`. */
-struct failure *failure_memory(struct scheduler *s, const struct task *task, const struct worker *worker,
-                               int64_t input_bytes);
+struct failure *failure_memory(struct scheduler *s, const struct task *task,
+                               const struct worker *worker, int64_t input_bytes);
 
 /* no-workers-timeout: fail what has waited too long. */
 void failure_tick_no_workers(struct scheduler *s, struct step *step);

@@ -10,13 +10,13 @@ struct graph_work {
     const struct graph_info *graph;
     struct client *client;
     uint32_t number_count;
-    const uint8_t *kept;       /* task_count: not culled; NULL: all */
+    const uint8_t *kept; /* task_count: not culled; NULL: all */
     uint32_t kept_count;
-    uint32_t *wanted;          /* numbers of graph->wanted */
-    uint64_t *hashes;          /* by number */
-    task_id *ids;              /* by number; TASK_NONE: not known yet */
-    uint8_t *is_new;           /* by number: made (or given its run_spec) now */
-    uint32_t *touched;         /* numbers reached from the wanted ones, in Dask's order of discovery */
+    uint32_t *wanted;  /* numbers of graph->wanted */
+    uint64_t *hashes;  /* by number */
+    task_id *ids;      /* by number; TASK_NONE: not known yet */
+    uint8_t *is_new;   /* by number: made (or given its run_spec) now */
+    uint32_t *touched; /* numbers reached from the wanted ones, in Dask's order of discovery */
     uint32_t touched_count;
     const int64_t *priorities; /* by task number; GRAPH_NO_PRIORITY: none */
     uint32_t new_count, collision_count;
@@ -42,11 +42,12 @@ struct annotation_use {
 /* graph->annotation_count of them, in the arena. */
 struct annotation_use *annotations_begin(const struct graph_info *graph, struct arena *arena);
 /* Give set `index` to a new task. */
-void annotations_apply(struct scheduler *s, const struct graph_info *graph, struct annotation_use *uses,
-                       uint32_t index, struct task *task);
+void annotations_apply(struct scheduler *s, const struct graph_info *graph,
+                       struct annotation_use *uses, uint32_t index, struct task *task);
 void annotations_end(const struct graph_info *graph, struct annotation_use *uses);
 /* A set whose `workers` cannot be told to be a worker or a host (an integer that is no worker's name); its
  * text for people. Empty: all sets are fine. */
-struct span annotations_refuse(const struct scheduler *s, const struct graph_info *graph, struct arena *arena);
+struct span annotations_refuse(const struct scheduler *s, const struct graph_info *graph,
+                               struct arena *arena);
 
 #endif

@@ -28,7 +28,8 @@ static void give_run_spec(const struct graph_info *graph, uint32_t number, struc
 }
 
 /* Does the known task have other dependencies than the graph says? */
-static bool collides(struct scheduler *s, const struct graph_work *work, uint32_t number, const struct task *task)
+static bool collides(struct scheduler *s, const struct graph_work *work, uint32_t number,
+                     const struct task *task)
 {
     const struct graph_info *graph = work->graph;
     uint32_t count = graph->dep_start[number + 1] - graph->dep_start[number];
@@ -55,9 +56,12 @@ static void warn_collision(struct graph_work *work, const struct task *task, str
     }
     struct span key = key_as_repr(task->key, &step->arena);
     action_log(step, LEVEL_WARNING,
-               "Detected different `run_spec` for key %.*s between two consecutive calls to `update_graph`. "
-               "This can cause failures and deadlocks down the line. Please ensure unique key names. If you "
-               "are using a standard dask collections, consider releasing all the data before resubmitting "
+               "Detected different `run_spec` for key %.*s between two consecutive calls to "
+               "`update_graph`. "
+               "This can cause failures and deadlocks down the line. Please ensure unique key "
+               "names. If you "
+               "are using a standard dask collections, consider releasing all the data before "
+               "resubmitting "
                "another computation. More details and help can be found at "
                "https://github.com/dask/dask/issues/9888.",
                (int)key.size, (const char *)key.data);
@@ -73,7 +77,8 @@ static void make_tasks(struct scheduler *s, struct graph_work *work, struct step
         bool in_graph = graph_has(work, number);
         if (work->ids[number] == TASK_NONE) {
             ASSERT(in_graph);
-            struct task *task = task_create(s, graph_key(work, number), work->hashes[number], TASK_RELEASED);
+            struct task *task =
+                task_create(s, graph_key(work, number), work->hashes[number], TASK_RELEASED);
             work->ids[number] = task->id;
             work->is_new[number] = 1;
             work->new_count++;
@@ -87,7 +92,8 @@ static void make_tasks(struct scheduler *s, struct graph_work *work, struct step
         }
         struct task *task = task_at(s, work->ids[number]);
         if (in_graph && (task->flags & TASK_HAS_RUN_SPEC) == 0) {
-            give_run_spec(graph, number, task); /* it was known by its data, or by somebody's wish */
+            give_run_spec(graph, number,
+                          task); /* it was known by its data, or by somebody's wish */
             work->is_new[number] = 1;
         } else if (in_graph && collides(s, work, number, task)) {
             warn_collision(work, task, step);

@@ -9,7 +9,7 @@
 #include "core/scheduler/pool.h"
 #include "core/scheduler/spans.h"
 
-#define INDEX_FROM 8u       /* dependencies of a group from which on they are found through an index */
+#define INDEX_FROM 8u /* dependencies of a group from which on they are found through an index */
 #define ACTION_KINDS_MAX 32 /* kinds of actions kept apart; Dask knows five */
 
 /* ---- prefixes ---- */
@@ -218,7 +218,8 @@ void group_add_duration(struct scheduler *s, struct group *group, struct span ac
     }
     double seconds = (double)microseconds / 1e6;
     double old = prefix->duration_average;
-    prefix_set_duration(s, prefix, old < 0 ? seconds : 0.5 * seconds + 0.5 * old, prefix->max_exec_time);
+    prefix_set_duration(s, prefix, old < 0 ? seconds : 0.5 * seconds + 0.5 * old,
+                        prefix->max_exec_time);
 }
 
 void group_add_type(struct group *group, uint32_t type)
@@ -274,7 +275,9 @@ bool group_done(const struct group *group)
 bool groups_all_done(const struct scheduler *s)
 {
     const uint64_t *counts = s->state_counts;
-    return counts[TASK_WAITING] + counts[TASK_NO_WORKER] + counts[TASK_QUEUED] + counts[TASK_PROCESSING] == 0;
+    return counts[TASK_WAITING] + counts[TASK_NO_WORKER] + counts[TASK_QUEUED] +
+               counts[TASK_PROCESSING] ==
+           0;
 }
 
 void groups_fini(struct scheduler *s)

@@ -7,7 +7,8 @@
 #include "core/scheduler/pool.h"
 
 /* First place in `items` whose worker does not rank before `rank`. */
-static uint32_t lower_bound(const struct scheduler *s, const worker_id *items, uint32_t count, uint32_t rank)
+static uint32_t lower_bound(const struct scheduler *s, const worker_id *items, uint32_t count,
+                            uint32_t rank)
 {
     uint32_t low = 0;
     while (low < count) {
@@ -187,7 +188,8 @@ void place_add_worker(struct scheduler *s, struct worker *worker)
     uint32_t end = s->workers_sorted.count;
     while (at < end) {
         uint32_t middle = at + (end - at) / 2;
-        if (span_compare(worker_at(s, s->workers_sorted.items[middle])->address, worker->address) < 0) {
+        if (span_compare(worker_at(s, s->workers_sorted.items[middle])->address, worker->address) <
+            0) {
             at = middle + 1;
         } else {
             end = middle;
@@ -233,8 +235,8 @@ void place_check(const struct scheduler *s)
     for (uint32_t i = 0; i < s->workers_sorted.count; i++) {
         const struct worker *worker = worker_at(s, s->workers_sorted.items[i]);
         ASSERT(worker->known && worker->rank == i);
-        ASSERT(i == 0 ||
-               span_compare(worker_at(s, s->workers_sorted.items[i - 1])->address, worker->address) < 0);
+        ASSERT(i == 0 || span_compare(worker_at(s, s->workers_sorted.items[i - 1])->address,
+                                      worker->address) < 0);
         bool is_running = worker->status == WORKER_RUNNING;
         ASSERT(is_running || (!worker->is_idle && !worker->is_saturated));
         ASSERT(!(worker->is_idle && worker->is_saturated));
@@ -247,7 +249,8 @@ void place_check(const struct scheduler *s)
             ASSERT(s->free_slots.ids[worker->slot_place] == worker->id);
             slots += worker->slots_free;
         } else {
-            ASSERT(!is_running || isinf(s->config.worker_saturation) || worker_slots(s, worker) <= 0);
+            ASSERT(!is_running || isinf(s->config.worker_saturation) ||
+                   worker_slots(s, worker) <= 0);
         }
     }
     ASSERT(running == s->running.count && idle == s->idle.count && saturated == s->saturated.count);

@@ -62,7 +62,8 @@ struct annotations {
 struct task_extra {
     struct annotations *annotations;   /* NULL: none */
     struct restrictions *restrictions; /* NULL: none */
-    struct failure *failure; /* set: exception_blame; its own failure or an input's: failure->key says whose */
+    struct failure
+        *failure; /* set: exception_blame; its own failure or an input's: failure->key says whose */
     struct VEC(struct span) erred_on; /* addresses, owned */
     struct blob *metadata;            /* of its last run, NULL none */
     struct text *deaths;              /* one line a worker lost with this task on it; NULL none */
@@ -74,33 +75,35 @@ struct task_extra {
 
 struct task {
     task_id id;
-    uint8_t state;           /* enum task_state */
-    uint8_t steal_level;     /* 1 + level in which stealing lists it; 0: not stealable */
-    uint16_t flags;          /* TASK_… */
-    uint32_t missing_count;  /* |waiting_on| */
-    uint32_t waiter_count;   /* |waiters| */
+    uint8_t state;             /* enum task_state */
+    uint8_t steal_level;       /* 1 + level in which stealing lists it; 0: not stealable */
+    uint16_t flags;            /* TASK_… */
+    uint32_t missing_count;    /* |waiting_on| */
+    uint32_t waiter_count;     /* |waiters| */
     struct links dependencies; /* to tasks; EDGE_… flags */
     struct links dependents;   /* to tasks */
     struct links who_has;      /* to workers (their has_what) */
     /* second line */
     struct links who_wants; /* to clients */
     struct group *group;
-    struct span key;        /* canonical msgpack; owned */
-    int64_t nbytes;         /* −1 unknown */
-    int64_t run_id;         /* of the last compute message; 0 never */
+    struct span key;          /* canonical msgpack; owned */
+    int64_t nbytes;           /* −1 unknown */
+    int64_t run_id;           /* of the last compute message; 0 never */
     worker_id processing_on;  /* WORKER_NONE */
     uint32_t processing_slot; /* in the worker's processing */
     /* third line */
-    double priority_user, priority_generation; /* smaller is sooner; wire: [user, generation, order] */
+    double priority_user,
+        priority_generation; /* smaller is sooner; wire: [user, generation, order] */
     int64_t priority_order;
     struct blob *run_spec;
     struct task_extra *extra; /* NULL for most */
     uint32_t serial;          /* order of creation (wraps) */
-    uint32_t ready_place;     /* queued: queue.h; no-worker: in s->unrunnable; memory: in s->replicated */
-    uint32_t steal_slot;      /* in the steal list of its worker and level */
-    uint32_t mark;            /* scratch of a traversal: equals s->traversal when visited */
-    uint32_t want_place;      /* 1 + its place in s->wants; 0 none */
-    uint32_t type;            /* index in s->types; 0 unknown */
+    uint32_t
+        ready_place; /* queued: queue.h; no-worker: in s->unrunnable; memory: in s->replicated */
+    uint32_t steal_slot; /* in the steal list of its worker and level */
+    uint32_t mark;       /* scratch of a traversal: equals s->traversal when visited */
+    uint32_t want_place; /* 1 + its place in s->wants; 0 none */
+    uint32_t type;       /* index in s->types; 0 unknown */
 };
 static_assert(sizeof(struct task) == 192, "three cache lines");
 
@@ -125,7 +128,6 @@ static inline struct restrictions *task_restrictions(const struct task *task)
     return task->extra == NULL ? NULL : task->extra->restrictions;
 }
 
-
 /* get_nbytes: the size, or a guess while unknown. */
 static inline int64_t task_nbytes(const struct scheduler *s, const struct task *task);
 
@@ -149,7 +151,7 @@ struct prefix {
     int64_t duration_us; /* all actions of its listed groups */
     struct duration_list durations;
     struct VEC(struct group *) groups; /* listed ones */
-    bool fast;                         /* stealing never moves it: default-task-durations ≤ 1 ms */
+    bool fast; /* stealing never moves it: default-task-durations ≤ 1 ms */
     /* occupancy.h */
     int64_t duration_ns;       /* what one of its tasks is expected to take */
     uint32_t processing_count; /* not long-running, over all workers */
@@ -170,11 +172,12 @@ struct type_count {
 struct group {
     struct span name; /* as text; owned */
     struct prefix *prefix;
-    uint32_t id;   /* never reused */
-    uint32_t refs; /* tasks, edges of other groups, spans and computations that hold it: group_ref */
-    uint32_t size; /* tasks it ever had: len(group) */
+    uint32_t id; /* never reused */
+    uint32_t
+        refs; /* tasks, edges of other groups, spans and computations that hold it: group_ref */
+    uint32_t size;        /* tasks it ever had: len(group) */
     uint32_t prefix_slot; /* in its prefix's groups */
-    bool listed;   /* in s->groups; false once all its tasks are forgotten */
+    bool listed;          /* in s->groups; false once all its tasks are forgotten */
     uint32_t state_counts[TASK_STATE_COUNT];
     struct VEC(struct group_edge) dependencies;
     struct id_map dependency_index; /* group id → place in dependencies, once there are many */
@@ -207,22 +210,23 @@ struct worker {
     int32_t slots_free;  /* counted in s->slots_free_total while in the heap */
     /* processing */
     struct VEC(task_id) processing;
-    struct VEC(task_id) long_running; /* members of processing that seceded */
+    struct VEC(task_id) long_running;      /* members of processing that seceded */
     struct VEC(struct prefix_count) tally; /* the wide prefixes first: occupancy.h */
     uint32_t tally_wide_count;
-    struct id_map tally_index;     /* prefix id → place in tally, once there are many */
-    int64_t narrow_ns;             /* expected run time of its tasks with narrow prefixes */
-    int64_t network_occupancy;     /* bytes of needs_what */
-    struct id_map needs_what;      /* task → how many processing tasks need it from elsewhere */
-    struct links has_what;         /* to tasks (their who_has) */
-    int64_t nbytes;                /* of the replicas it holds */
+    struct id_map tally_index; /* prefix id → place in tally, once there are many */
+    int64_t narrow_ns;         /* expected run time of its tasks with narrow prefixes */
+    int64_t network_occupancy; /* bytes of needs_what */
+    struct id_map needs_what;  /* task → how many processing tasks need it from elsewhere */
+    struct links has_what;     /* to tasks (their who_has) */
+    int64_t nbytes;            /* of the replicas it holds */
     struct VEC(struct resource) resources, used_resources; /* same order; names interned */
     struct VEC(task_id) actors;
     struct VEC(task_id) stealable[STEAL_LEVELS];
     double steal_in_flight_occupancy; /* seconds moving to (+) or from (−) it, unconfirmed */
     int32_t steal_in_flight_tasks;    /* the tasks behind that */
     /* what it told about itself */
-    struct span address, host, name, nanny, server_id, local_directory; /* owned; name: msgpack scalar */
+    struct span address, host, name, nanny, server_id,
+        local_directory; /* owned; name: msgpack scalar */
     int64_t memory_limit, pid;
     int64_t memory, spilled_memory, spilled_disk; /* from its metrics */
     int64_t memory_unmanaged_old;
@@ -297,11 +301,11 @@ struct unrunnable {
 struct scheduler {
     struct scheduler_config config;
     struct prng prng;
-    double now;          /* time of the last event */
-    struct step *step;   /* the one being filled; NULL between steps */
+    double now;        /* time of the last event */
+    struct step *step; /* the one being filled; NULL between steps */
 
     /* tasks */
-    struct task **task_chunks;  /* on cache lines, inside task_memory */
+    struct task **task_chunks; /* on cache lines, inside task_memory */
     void **task_memory;
     uint32_t task_chunk_count, task_high; /* ids below task_high were ever used */
     struct VEC(task_id) task_free;
@@ -315,13 +319,14 @@ struct scheduler {
     uint64_t transition_counter;
 
     /* workers */
-    struct VEC(struct worker *) workers;          /* by worker_id; NULL: gone; [0] NULL */
-    struct VEC(struct worker *) worker_graveyard; /* removed in this step */
-    struct VEC(worker_id) workers_sorted;         /* known ones by address */
+    struct VEC(struct worker *) workers;            /* by worker_id; NULL: gone; [0] NULL */
+    struct VEC(struct worker *) worker_graveyard;   /* removed in this step */
+    struct VEC(worker_id) workers_sorted;           /* known ones by address */
     struct VEC(worker_id) running, idle, saturated; /* each sorted by address */
-    struct map worker_by_address, aliases;        /* aliases: name (msgpack) → worker */
-    struct map hosts;                             /* text → struct host */
-    struct heap free_slots; /* idle_task_count: by processing/nthreads, then address; unused without queuing */
+    struct map worker_by_address, aliases;          /* aliases: name (msgpack) → worker */
+    struct map hosts;                               /* text → struct host */
+    struct heap
+        free_slots; /* idle_task_count: by processing/nthreads, then address; unused without queuing */
     int64_t slots_free_total;
     uint64_t total_nthreads;
     int64_t total_memory;
@@ -344,9 +349,9 @@ struct scheduler {
     struct VEC(struct prefix *) prefixes;
     struct VEC(struct prefix *) prefixes_retired; /* of before a restart */
     uint32_t group_serial;
-    struct group *group_recent;      /* of the last task created */
-    struct map names;                /* interned short strings: resources, actions */
-    struct VEC(struct span) types;   /* names of result types, interned; [0] unknown */
+    struct group *group_recent;    /* of the last task created */
+    struct map names;              /* interned short strings: resources, actions */
+    struct VEC(struct span) types; /* names of result types, interned; [0] unknown */
     struct map type_by_name;
 
     /* ready, but not sent */
@@ -356,17 +361,19 @@ struct scheduler {
     struct VEC(task_id) replicated; /* tasks with more than one holder */
 
     /* moves */
-    struct VEC(struct want) wants;      /* the pending ones; drained by transitions_run() */
-    struct want recommended[STORY_WISHES_MAX]; /* by the move being made, the first ones: for the story */
+    struct VEC(struct want) wants; /* the pending ones; drained by transitions_run() */
+    struct want
+        recommended[STORY_WISHES_MAX]; /* by the move being made, the first ones: for the story */
     uint32_t recommended_total;
-    struct VEC(task_id) doubtful;       /* went to waiting with an erred input: see transitions_run() */
-    task_id moving;                     /* the task being moved */
-    uint8_t moving_wish;                /* what it recommended for itself; TASK_STATE_COUNT nothing */
-    struct VEC(task_id) ready;          /* scratch of move_processing_memory */
-    struct VEC(struct failure *) failures_dropped; /* actions may point to them until the next step */
-    struct VEC(int64_t) scratch_bytes;  /* by worker_id; all zero between uses: place.c */
+    struct VEC(task_id) doubtful; /* went to waiting with an erred input: see transitions_run() */
+    task_id moving;               /* the task being moved */
+    uint8_t moving_wish;          /* what it recommended for itself; TASK_STATE_COUNT nothing */
+    struct VEC(task_id) ready;    /* scratch of move_processing_memory */
+    struct VEC(struct failure *)
+        failures_dropped;              /* actions may point to them until the next step */
+    struct VEC(int64_t) scratch_bytes; /* by worker_id; all zero between uses: place.c */
     struct VEC(worker_id) scratch_workers;
-    struct arena place_arena;           /* of one placement: place.c */
+    struct arena place_arena; /* of one placement: place.c */
     struct story *story;
 
     double generation, last_graph_time; /* FIFO priorities */

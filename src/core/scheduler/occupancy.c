@@ -163,12 +163,14 @@ static double expected_duration(const struct scheduler *s, const struct prefix *
     return prefix->max_exec_time > 0 ? 2 * prefix->max_exec_time : s->config.unknown_task_duration;
 }
 
-void prefix_set_duration(struct scheduler *s, struct prefix *prefix, double average, double max_exec_time)
+void prefix_set_duration(struct scheduler *s, struct prefix *prefix, double average,
+                         double max_exec_time)
 {
     prefix->duration_average = average;
     prefix->max_exec_time = max_exec_time;
     int64_t old = prefix->duration_ns;
-    prefix->duration_ns = (int64_t)rint(fmin(expected_duration(s, prefix), DURATION_MAX) * NANOSECONDS);
+    prefix->duration_ns =
+        (int64_t)rint(fmin(expected_duration(s, prefix), DURATION_MAX) * NANOSECONDS);
     int64_t difference = prefix->duration_ns - old;
     if (difference == 0 || prefix->processing_count == 0) {
         return;

@@ -21,7 +21,8 @@ double prefix_duration(const struct scheduler *s, const struct prefix *prefix);
 void occupancy_add(struct scheduler *s, struct worker *worker, struct prefix *prefix);
 void occupancy_remove(struct scheduler *s, struct worker *worker, struct prefix *prefix);
 /* The prefix's average or longest run was measured anew. */
-void prefix_set_duration(struct scheduler *s, struct prefix *prefix, double average, double max_exec_time);
+void prefix_set_duration(struct scheduler *s, struct prefix *prefix, double average,
+                         double max_exec_time);
 void occupancy_check(const struct scheduler *s);
 
 #endif

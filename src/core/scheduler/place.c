@@ -9,7 +9,8 @@
 #include "core/scheduler/pool.h"
 #include "core/scheduler/replicas.h"
 
-#define POOL_SMALL 20u /* up to here the least occupied worker is looked for, beyond it turns are taken */
+#define POOL_SMALL                                                                                 \
+    20u /* up to here the least occupied worker is looked for, beyond it turns are taken */
 
 bool is_rootish(const struct scheduler *s, const struct task *task)
 {
@@ -21,7 +22,8 @@ bool is_rootish(const struct scheduler *s, const struct task *task)
         return true;
     }
     const struct group *group = task->group;
-    if (group->size <= s->total_nthreads * 2 || group->dependencies.count >= s->config.rootish_taskgroup) {
+    if (group->size <= s->total_nthreads * 2 ||
+        group->dependencies.count >= s->config.rootish_taskgroup) {
         return false;
     }
     uint64_t inputs = 0;
@@ -53,7 +55,8 @@ static bool offers(const struct worker *worker, const struct restrictions *rules
         for (uint32_t j = 0; j < worker->resources.count && !has; j++) {
             has = span_equal(worker->resources.items[j].name, rules->resources[i].name);
         }
-        if (!has || worker_resource(worker, rules->resources[i].name, &unused) < rules->resources[i].amount) {
+        if (!has || worker_resource(worker, rules->resources[i].name, &unused) <
+                        rules->resources[i].amount) {
             return false;
         }
     }
@@ -116,7 +119,8 @@ static void mark_named(const struct scheduler *s, const struct restrictions *rul
     }
 }
 
-struct worker_set valid_workers(const struct scheduler *s, const struct task *task, struct arena *arena)
+struct worker_set valid_workers(const struct scheduler *s, const struct task *task,
+                                struct arena *arena)
 {
     const struct restrictions *rules = task_restrictions(task);
     if (rules == NULL || rules->worker_count + rules->host_count + rules->resource_count == 0) {
@@ -140,7 +144,8 @@ struct worker_set valid_workers(const struct scheduler *s, const struct task *ta
     return set;
 }
 
-static bool is_named(const struct scheduler *s, const struct restrictions *rules, const struct worker *worker)
+static bool is_named(const struct scheduler *s, const struct restrictions *rules,
+                     const struct worker *worker)
 {
     for (uint32_t i = 0; i < rules->worker_count; i++) {
         if (span_equal(rules->workers[i], worker->address)) {
@@ -156,14 +161,16 @@ static bool is_named(const struct scheduler *s, const struct restrictions *rules
     return false;
 }
 
-bool worker_is_valid(const struct scheduler *s, const struct task *task, const struct worker *worker)
+bool worker_is_valid(const struct scheduler *s, const struct task *task,
+                     const struct worker *worker)
 {
     const struct restrictions *rules = task_restrictions(task);
     if (rules == NULL) {
         return true;
     }
     bool named = rules->worker_count + rules->host_count > 0;
-    return worker->status == WORKER_RUNNING && (!named || is_named(s, rules, worker)) && offers(worker, rules);
+    return worker->status == WORKER_RUNNING && (!named || is_named(s, rules, worker)) &&
+           offers(worker, rules);
 }
 
 bool worker_set_has(const struct worker_set *set, const struct scheduler *s, worker_id worker)
@@ -186,8 +193,8 @@ bool worker_set_has(const struct worker_set *set, const struct scheduler *s, wor
 }
 
 /* Dask looks at what workers offer in all. Better: among those prefer the ones that have it free now. */
-static struct worker_set prefer_free(const struct scheduler *s, const struct task *task, struct worker_set valid,
-                                     struct arena *arena)
+static struct worker_set prefer_free(const struct scheduler *s, const struct task *task,
+                                     struct worker_set valid, struct arena *arena)
 {
     const struct restrictions *rules = task_restrictions(task);
     if (valid.all || rules->resource_count == 0) {
@@ -283,8 +290,8 @@ static int64_t weigh_holders(struct scheduler *s, const struct task *task)
 }
 
 /* The best of `items`; s->scratch_bytes says what they hold already. Ties: the first by address. */
-static struct worker *best_of(const struct scheduler *s, const struct task *task, const worker_id *items,
-                              uint32_t count, int64_t total)
+static struct worker *best_of(const struct scheduler *s, const struct task *task,
+                              const worker_id *items, uint32_t count, int64_t total)
 {
     if (count == 1) {
         return worker_at(s, items[0]);
@@ -306,7 +313,8 @@ static struct worker *best_of(const struct scheduler *s, const struct task *task
 }
 
 /* decide_worker: a holder of an input if one is allowed, else any that is allowed. */
-static struct worker *decide_worker(struct scheduler *s, const struct task *task, struct worker_set valid)
+static struct worker *decide_worker(struct scheduler *s, const struct task *task,
+                                    struct worker_set valid)
 {
     int64_t total = weigh_holders(s, task);
     uint32_t kept = 0;

@@ -19,16 +19,19 @@ struct worker *decide_worker_rootish_queuing_disabled(struct scheduler *s, struc
 struct worker *decide_worker_rootish_queuing_enabled(struct scheduler *s);
 struct worker *decide_worker_non_rootish(struct scheduler *s, struct task *task);
 /* Running workers that the task's rules allow; O(workers) for a restricted task. */
-struct worker_set valid_workers(const struct scheduler *s, const struct task *task, struct arena *arena);
+struct worker_set valid_workers(const struct scheduler *s, const struct task *task,
+                                struct arena *arena);
 /* Whether the task's rules allow this running worker: O(rules). */
-bool worker_is_valid(const struct scheduler *s, const struct task *task, const struct worker *worker);
+bool worker_is_valid(const struct scheduler *s, const struct task *task,
+                     const struct worker *worker);
 bool worker_set_has(const struct worker_set *set, const struct scheduler *s, worker_id worker);
 /* Amounts of a resource: offered in all, and free now. 0 if unknown. */
 double worker_resource(const struct worker *worker, struct span name, double *out_free);
 
 /* Seconds to bring the inputs that `worker` lacks. */
 double comm_cost(const struct scheduler *s, const struct task *task, const struct worker *worker);
-int64_t task_inputs_nbytes(const struct scheduler *s, const struct task *task); /* get_nbytes_deps */
+int64_t task_inputs_nbytes(const struct scheduler *s,
+                           const struct task *task); /* get_nbytes_deps */
 /* Expected start time there (seconds), then bytes held; smaller is better. Actors: number of actors first. */
 struct objective {
     double actors, start, nbytes;

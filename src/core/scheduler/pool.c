@@ -12,7 +12,8 @@
 #define CHUNK_TASKS (1u << TASK_CHUNK_BITS)
 #define CACHE_LINE 64u
 #define SWEEP_TASKS_MAX 8192u /* about 2 ms */
-#define TYPES_MAX 65536u      /* names of result types kept; a worker that makes up more gets "unknown" */
+#define TYPES_MAX                                                                                  \
+    65536u /* names of result types kept; a worker that makes up more gets "unknown" */
 
 /* ---- the key table ---- */
 
@@ -61,7 +62,8 @@ struct task *task_find_hashed(const struct scheduler *s, struct span key, uint64
     }
     uint32_t tag = tag_of(hash);
     uint32_t mask = table->capacity - 1;
-    for (uint32_t place = tag & mask; table->slots[place].task != TASK_NONE; place = (place + 1) & mask) {
+    for (uint32_t place = tag & mask; table->slots[place].task != TASK_NONE;
+         place = (place + 1) & mask) {
         if (table->slots[place].tag == tag) {
             struct task *task = task_at(s, table->slots[place].task);
             if (span_equal(task->key, key)) {
@@ -121,7 +123,8 @@ static void table_remove(struct scheduler *s, const struct task *task)
         ASSERT(table->slots[hole].task != TASK_NONE);
         hole = (hole + 1) & mask;
     }
-    for (uint32_t next = (hole + 1) & mask; table->slots[next].task != TASK_NONE; next = (next + 1) & mask) {
+    for (uint32_t next = (hole + 1) & mask; table->slots[next].task != TASK_NONE;
+         next = (next + 1) & mask) {
         uint32_t home = table->slots[next].tag & mask;
         if (((next - home) & mask) >= ((next - hole) & mask)) {
             table->slots[hole] = table->slots[next];
@@ -148,7 +151,8 @@ static void chunk_add(struct scheduler *s)
     char *memory = mem_alloc(CHUNK_TASKS * sizeof(struct task) + CACHE_LINE);
     size_t past = (uintptr_t)memory % CACHE_LINE;
     s->task_memory[count - 1] = memory;
-    s->task_chunks[count - 1] = (struct task *)(void *)(memory + (past == 0 ? 0 : CACHE_LINE - past));
+    s->task_chunks[count - 1] =
+        (struct task *)(void *)(memory + (past == 0 ? 0 : CACHE_LINE - past));
     s->task_chunk_count = count;
 }
 
@@ -277,8 +281,8 @@ static int sort_compare(const struct sort_item *a, const struct sort_item *b)
 
 static struct sort_item sort_item_of(const struct task *task)
 {
-    return (struct sort_item){task->priority_user, task->priority_generation, task->priority_order, task->id,
-                              (task->flags & TASK_HAS_PRIORITY) == 0};
+    return (struct sort_item){task->priority_user, task->priority_generation, task->priority_order,
+                              task->id, (task->flags & TASK_HAS_PRIORITY) == 0};
 }
 
 int priority_compare(const struct task *a, const struct task *b)
@@ -461,7 +465,8 @@ static void client_free(struct client *client)
 
 struct span span_own(struct span bytes)
 {
-    return bytes.size == 0 ? (struct span){0} : (struct span){mem_copy(bytes.data, bytes.size), bytes.size};
+    return bytes.size == 0 ? (struct span){0}
+                           : (struct span){mem_copy(bytes.data, bytes.size), bytes.size};
 }
 
 void span_disown(struct span *bytes)
@@ -511,8 +516,9 @@ static void spans_disown(const struct span *items, uint32_t count)
     mem_free(owned);
 }
 
-struct restrictions *restrictions_create(struct scheduler *s, struct span_list workers, struct span_list hosts,
-                                         const struct resource *resources, uint32_t resource_count)
+struct restrictions *restrictions_create(struct scheduler *s, struct span_list workers,
+                                         struct span_list hosts, const struct resource *resources,
+                                         uint32_t resource_count)
 {
     struct restrictions *made = mem_zalloc(1, sizeof *made);
     made->refs = 1;
@@ -520,7 +526,8 @@ struct restrictions *restrictions_create(struct scheduler *s, struct span_list w
     made->worker_count = workers.count;
     made->hosts = spans_own(hosts);
     made->host_count = hosts.count;
-    made->resources = resource_count == 0 ? NULL : mem_zalloc(resource_count, sizeof *made->resources);
+    made->resources =
+        resource_count == 0 ? NULL : mem_zalloc(resource_count, sizeof *made->resources);
     made->resource_count = resource_count;
     for (uint32_t i = 0; i < resource_count; i++) {
         made->resources[i].name = name_intern(s, resources[i].name);

@@ -17,7 +17,8 @@ void task_prefetch_found(const struct scheduler *s, uint64_t hash);
 /* The task of that id if it is known, else NULL: for walking over all (id < s->task_high). */
 struct task *task_live_at(const struct scheduler *s, task_id id);
 /* A new task in state `state`, in the group its key names (groups.h); the key is copied and must be unknown. */
-struct task *task_create(struct scheduler *s, struct span key, uint64_t hash, enum task_state state);
+struct task *task_create(struct scheduler *s, struct span key, uint64_t hash,
+                         enum task_state state);
 /* Off the key table, into the graveyard. All links must be gone. */
 void task_bury(struct scheduler *s, struct task *task);
 /* Recycle what the last step buried: tasks, workers, clients, failures. */
@@ -65,8 +66,9 @@ struct span name_intern(struct scheduler *s, struct span name);
 /* Index of a result type's name in s->types; 0 for an empty one. */
 uint32_t type_intern(struct scheduler *s, struct span name);
 
-struct restrictions *restrictions_create(struct scheduler *s, struct span_list workers, struct span_list hosts,
-                                         const struct resource *resources, uint32_t resource_count);
+struct restrictions *restrictions_create(struct scheduler *s, struct span_list workers,
+                                         struct span_list hosts, const struct resource *resources,
+                                         uint32_t resource_count);
 struct restrictions *restrictions_ref(struct restrictions *restrictions);
 void restrictions_unref(struct restrictions *restrictions);
 /* Restrict a task to worker addresses; an empty list lifts it. Hosts and resources stay. */

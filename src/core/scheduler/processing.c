@@ -157,7 +157,8 @@ static int64_t inputs_bytes(const struct scheduler *s, const struct task *task)
     return sum;
 }
 
-void processing_start(struct scheduler *s, struct task *task, struct worker *worker, struct step *step)
+void processing_start(struct scheduler *s, struct task *task, struct worker *worker,
+                      struct step *step)
 {
     ASSERT(task->missing_count == 0 && task->who_has.count == 0);
     ASSERT(worker->status == WORKER_RUNNING);
@@ -171,7 +172,8 @@ void processing_start(struct scheduler *s, struct task *task, struct worker *wor
     int64_t bytes = inputs_bytes(s, task);
     if (worker->memory_limit > 0 && bytes > worker->memory_limit && s->config.memory_terminate) {
         struct failure *failure = failure_memory(s, task, worker, bytes);
-        transition(s, task, TASK_ERRED, &(struct move){.failure = failure, .worker = worker->address}, step);
+        transition(s, task, TASK_ERRED,
+                   &(struct move){.failure = failure, .worker = worker->address}, step);
         failure_drop(s, failure);
         return;
     }
@@ -191,7 +193,8 @@ struct worker *processing_exit(struct scheduler *s, struct task *task, enum task
     return worker;
 }
 
-void processing_move(struct scheduler *s, struct task *task, struct worker *thief, struct step *step)
+void processing_move(struct scheduler *s, struct task *task, struct worker *thief,
+                     struct step *step)
 {
     ASSERT(task->state == TASK_PROCESSING);
     struct worker *victim = worker_at(s, task->processing_on);

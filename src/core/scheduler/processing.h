@@ -11,12 +11,14 @@ void processing_add(struct scheduler *s, struct task *task, struct worker *worke
 /* Undo that. */
 void processing_remove(struct scheduler *s, struct task *task);
 /* _add_to_processing: book it, set its state, send it (or fail it if its inputs cannot fit). */
-void processing_start(struct scheduler *s, struct task *task, struct worker *worker, struct step *step);
+void processing_start(struct scheduler *s, struct task *task, struct worker *worker,
+                      struct step *step);
 /* _exit_processing_common. The worker it was on, or NULL if that is gone. `finish`: where it goes. */
 struct worker *processing_exit(struct scheduler *s, struct task *task, enum task_state finish);
 /* A stolen task: from where it is to `thief`, with a new compute message. It stays in processing; both
  * workers are looked at for being idle or saturated. Not listed as stealable: that is the caller's. */
-void processing_move(struct scheduler *s, struct task *task, struct worker *thief, struct step *step);
+void processing_move(struct scheduler *s, struct task *task, struct worker *thief,
+                     struct step *step);
 /* It seceded: no longer counted in occupancy and slots. */
 void processing_secede(struct scheduler *s, struct task *task);
 /* A worker's used resources from what it has in processing. */

@@ -88,14 +88,16 @@ static void heap_take(struct scheduler *s, uint32_t place)
 /* Spent entries at its front, and an empty run, go. */
 static void run_trim(struct queue *queue)
 {
-    while (queue->run_head < queue->run.count && queue->run.items[queue->run_head].task == TASK_NONE) {
+    while (queue->run_head < queue->run.count &&
+           queue->run.items[queue->run_head].task == TASK_NONE) {
         queue->run_head++;
     }
     uint32_t spent = queue->run_head;
     if (spent < queue->run.count && (spent < FRONT_MIN || spent < queue->run.count / 2)) {
         return;
     }
-    memmove(queue->run.items, queue->run.items + spent, (queue->run.count - spent) * sizeof *queue->run.items);
+    memmove(queue->run.items, queue->run.items + spent,
+            (queue->run.count - spent) * sizeof *queue->run.items);
     queue->run.count -= spent;
     queue->run_head = 0;
     queue->run_base = (queue->run_base + spent) & ~HEAP_BIT;
@@ -113,8 +115,8 @@ void queue_add(struct scheduler *s, struct task *task)
 {
     ASSERT(task->state == TASK_QUEUED);
     struct queue *queue = &s->queue;
-    struct queue_entry entry = {task->priority_user, task->priority_generation, task->priority_order, task->id,
-                                task->serial};
+    struct queue_entry entry = {task->priority_user, task->priority_generation,
+                                task->priority_order, task->id, task->serial};
     if (queue->run.count == 0 || !entry_before(&entry, &queue->run.items[queue->run.count - 1])) {
         task->ready_place = (queue->run.count + queue->run_base) & ~HEAP_BIT;
         vec_push(&queue->run, entry);

@@ -78,8 +78,8 @@ void task_set_nbytes(struct scheduler *s, struct task *task, int64_t nbytes)
     task->nbytes = nbytes;
 }
 
-void replicas_request_remove(struct scheduler *s, struct worker *worker, const task_id *tasks, uint32_t count,
-                             struct step *step)
+void replicas_request_remove(struct scheduler *s, struct worker *worker, const task_id *tasks,
+                             uint32_t count, struct step *step)
 {
     struct span *keys = arena_array(&step->arena, struct span, count);
     for (uint32_t i = 0; i < count; i++) {

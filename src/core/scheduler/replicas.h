@@ -14,8 +14,8 @@ bool replica_has(const struct task *task, worker_id worker);
 void task_set_nbytes(struct scheduler *s, struct task *task, int64_t nbytes);
 
 /* request_remove_replicas: forget the replicas at once and tell the worker; never the last one. */
-void replicas_request_remove(struct scheduler *s, struct worker *worker, const task_id *tasks, uint32_t count,
-                             struct step *step);
+void replicas_request_remove(struct scheduler *s, struct worker *worker, const task_id *tasks,
+                             uint32_t count, struct step *step);
 /* request_acquire_replicas */
 void replicas_request_acquire(struct scheduler *s, struct worker *worker, const task_id *tasks,
                               uint32_t count, struct step *step);

@@ -12,34 +12,34 @@ struct scheduler;
 
 /* Settings; names and defaults as in Dask's configuration (distributed.yaml). Times in seconds. */
 struct scheduler_config {
-    uint64_t seed;                     /* of the core's own generator */
-    double bandwidth;                  /* distributed.scheduler.bandwidth, bytes/s; 100e6 */
-    double default_data_size;          /* 1024 bytes */
-    double unknown_task_duration;      /* 0.5 */
-    double worker_saturation;          /* 1.1; infinity: no queuing */
-    uint32_t rootish_taskgroup;        /* 5 */
+    uint64_t seed;                           /* of the core's own generator */
+    double bandwidth;                        /* distributed.scheduler.bandwidth, bytes/s; 100e6 */
+    double default_data_size;                /* 1024 bytes */
+    double unknown_task_duration;            /* 0.5 */
+    double worker_saturation;                /* 1.1; infinity: no queuing */
+    uint32_t rootish_taskgroup;              /* 5 */
     uint32_t rootish_taskgroup_dependencies; /* 5 */
-    uint32_t allowed_failures;         /* 3 */
-    double no_workers_timeout;         /* infinity */
-    double worker_ttl;                 /* 300; infinity: off */
-    double idle_timeout;               /* infinity: off; view scheduler_idle_since */
-    bool work_stealing;                /* true */
-    double work_stealing_interval;     /* 1.0 */
-    bool amm_start;                    /* true */
-    double amm_interval;               /* 2 */
-    bool amm_reduce_replicas;          /* default policy present */
-    double lease_validation_interval;  /* 10 */
-    double memory_recent_to_old;       /* worker.memory.recent-to-old-time, 30 */
+    uint32_t allowed_failures;               /* 3 */
+    double no_workers_timeout;               /* infinity */
+    double worker_ttl;                       /* 300; infinity: off */
+    double idle_timeout;                     /* infinity: off; view scheduler_idle_since */
+    bool work_stealing;                      /* true */
+    double work_stealing_interval;           /* 1.0 */
+    bool amm_start;                          /* true */
+    double amm_interval;                     /* 2 */
+    bool amm_reduce_replicas;                /* default policy present */
+    double lease_validation_interval;        /* 10 */
+    double memory_recent_to_old;             /* worker.memory.recent-to-old-time, 30 */
     double rebalance_sender_min, rebalance_recipient_max, rebalance_half_gap; /* .30 .60 .10/2 */
     int rebalance_measure, amm_measure; /* enum memory_measure of view.h; optimistic */
-    bool memory_terminate;             /* worker.memory.terminate is not false */
-    uint32_t transition_log_length;    /* 1000 by Dask; admin.low-level-log-length */
-    uint32_t computations_max;         /* 100 */
+    bool memory_terminate;              /* worker.memory.terminate is not false */
+    uint32_t transition_log_length;     /* 1000 by Dask; admin.low-level-log-length */
+    uint32_t computations_max;          /* 100 */
     const struct prefix_number *default_task_durations; /* names → seconds */
     uint32_t default_task_duration_count;
-    bool transition_notices;           /* NOTICE_TRANSITION wanted (a plugin listens) */
-    bool task_notices;                 /* NOTICE_TASK_DONE wanted (task stream, history); true */
-    bool check;                        /* scheduler_check() after each step */
+    bool transition_notices; /* NOTICE_TRANSITION wanted (a plugin listens) */
+    bool task_notices;       /* NOTICE_TASK_DONE wanted (task stream, history); true */
+    bool check;              /* scheduler_check() after each step */
 };
 
 /* Dask's defaults. */

@@ -15,12 +15,9 @@ const char *task_state_name(unsigned state)
 }
 
 static const char *const status_names[WORKER_STATUS_COUNT] = {
-    [WORKER_INIT] = "init",
-    [WORKER_RUNNING] = "running",
-    [WORKER_PAUSED] = "paused",
-    [WORKER_CLOSING_GRACEFULLY] = "closing_gracefully",
-    [WORKER_CLOSING] = "closing",
-    [WORKER_CLOSED] = "closed",
+    [WORKER_INIT] = "init",       [WORKER_RUNNING] = "running",
+    [WORKER_PAUSED] = "paused",   [WORKER_CLOSING_GRACEFULLY] = "closing_gracefully",
+    [WORKER_CLOSING] = "closing", [WORKER_CLOSED] = "closed",
 };
 
 const char *worker_status_name(unsigned status)

@@ -104,8 +104,8 @@ void step_graph_failed(struct scheduler *s, const struct event *event, struct st
 }
 
 /* Tell the client, and all that want the key already, that its graph failed. The task stays as it is. */
-void graph_key_failed(struct scheduler *s, client_id client, struct span key, const struct failure_info *info,
-                      struct step *step)
+void graph_key_failed(struct scheduler *s, client_id client, struct span key,
+                      const struct failure_info *info, struct step *step)
 {
     struct failure *failure = failure_from_info(info, key, NULL);
     const struct task *task = task_find(s, key);
@@ -114,7 +114,8 @@ void graph_key_failed(struct scheduler *s, client_id client, struct span key, co
     }
     struct client *asked = client_find(s, client);
     if (asked != NULL && !asked->is_pseudo && (task == NULL || !client_wants(asked, task))) {
-        action_add(step, ACTION_KEY_ERRED)->of.key_erred = (struct action_key_erred){client, key, failure};
+        action_add(step, ACTION_KEY_ERRED)->of.key_erred =
+            (struct action_key_erred){client, key, failure};
     }
     failure_drop(s, failure);
 }
@@ -184,8 +185,9 @@ static void cancel_collect(struct scheduler *s, struct cancellation *cancel, str
 void step_cancel(struct scheduler *s, const struct event *event, struct step *step)
 {
     const struct event_cancel *request = &event->of.cancel;
-    struct cancellation cancel = {
-        .client = client_find(s, request->client), .force = request->force, .mark = traversal_begin(s)};
+    struct cancellation cancel = {.client = client_find(s, request->client),
+                                  .force = request->force,
+                                  .mark = traversal_begin(s)};
     if (cancel.client == NULL) {
         return;
     }
@@ -208,8 +210,8 @@ void step_cancel(struct scheduler *s, const struct event *event, struct step *st
         struct client *client = client_at(s, cancel.clients.items[i]);
         client_releases(s, client, keys, cancel.cancelled.count, step);
     }
-    action_cancelled(step, CLIENT_NONE, (struct span_list){keys, cancel.cancelled.count}, request->reason,
-                     request->msg);
+    action_cancelled(step, CLIENT_NONE, (struct span_list){keys, cancel.cancelled.count},
+                     request->reason, request->msg);
     vec_fini(&cancel.path);
     vec_fini(&cancel.cancelled);
     vec_fini(&cancel.clients);
@@ -305,7 +307,8 @@ static void place_value(struct scheduler *s, struct span key, struct worker *wor
 void step_data_placed(struct scheduler *s, const struct event *event, struct step *step)
 {
     const struct event_data_placed *placed = &event->of.data_placed;
-    ASSERT(placed->holders.count == placed->keys.count && placed->sizes.count == placed->keys.count);
+    ASSERT(placed->holders.count == placed->keys.count &&
+           placed->sizes.count == placed->keys.count);
     for (uint32_t i = 0; i < placed->keys.count; i++) {
         struct worker *worker = worker_find(s, placed->holders.items[i]);
         if (worker != NULL) {
@@ -350,5 +353,6 @@ void step_restart(struct scheduler *s, const struct event *event, struct step *s
     ASSERT(s->task_count == 0 && s->occupancy_ns == 0);
     steal_restart(s);
     prefixes_retire(s);
-    action_add(step, ACTION_CLIENT_RESTART)->of.client_restart = (struct action_client_restart){CLIENT_NONE};
+    action_add(step, ACTION_CLIENT_RESTART)->of.client_restart =
+        (struct action_client_restart){CLIENT_NONE};
 }

@@ -18,7 +18,8 @@
 struct span graph_key(const struct graph_work *work, uint32_t number)
 {
     const struct graph_info *graph = work->graph;
-    return number < graph->key_count ? graph->keys[number] : graph->wanted.items[number - graph->key_count];
+    return number < graph->key_count ? graph->keys[number]
+                                     : graph->wanted.items[number - graph->key_count];
 }
 
 /* ---- numbers of the wanted keys ---- */
@@ -77,7 +78,8 @@ static void look_up(const struct scheduler *s, struct graph_work *work)
         if (number + AHEAD < work->number_count) {
             task_prefetch_hashed(s, work->hashes[number + AHEAD]);
         }
-        const struct task *task = task_find_hashed(s, graph_key(work, number), work->hashes[number]);
+        const struct task *task =
+            task_find_hashed(s, graph_key(work, number), work->hashes[number]);
         work->ids[number] = task == NULL ? TASK_NONE : task->id;
     }
 }
@@ -100,7 +102,8 @@ static void cull(struct graph_work *work, struct arena *arena)
 }
 
 /* The kept part of the graph as dask.order wants it; numbers[i] is the graph's number of its task i. */
-static struct order_graph order_graph_of(const struct graph_work *work, uint32_t *numbers, struct arena *arena)
+static struct order_graph order_graph_of(const struct graph_work *work, uint32_t *numbers,
+                                         struct arena *arena)
 {
     const struct graph_info *graph = work->graph;
     uint32_t *local = arena_array(arena, uint32_t, graph->key_count);
@@ -217,7 +220,8 @@ static bool discover(struct graph_work *work, struct arena *arena)
 
 /* ---- the event ---- */
 
-static void refuse(struct scheduler *s, const struct graph_work *work, struct span why, struct step *step)
+static void refuse(struct scheduler *s, const struct graph_work *work, struct span why,
+                   struct step *step)
 {
     struct failure_info info = {.kind = FAILURE_TEXT, .exception_text = why};
     for (uint32_t i = 0; i < work->graph->wanted.count; i++) {

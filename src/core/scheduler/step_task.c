@@ -27,8 +27,8 @@ static void prefetch_neighbours(const struct scheduler *s, const struct links *l
     }
 }
 
-static void finish(struct scheduler *s, struct task *task, const struct event_task_finished *finished,
-                   struct step *step)
+static void finish(struct scheduler *s, struct task *task,
+                   const struct event_task_finished *finished, struct step *step)
 {
     prefetch_neighbours(s, &task->dependents);
     prefetch_neighbours(s, &task->dependencies);
@@ -101,7 +101,8 @@ void step_task_erred(struct scheduler *s, const struct event *event, struct step
 }
 
 /* The worker has no replica of the task any more. */
-static void replica_gone(struct scheduler *s, struct span key, struct worker *worker, struct step *step)
+static void replica_gone(struct scheduler *s, struct span key, struct worker *worker,
+                         struct step *step)
 {
     struct task *task = task_find(s, key);
     if (task == NULL || !replica_has(task, worker->id)) {
@@ -157,8 +158,9 @@ void step_add_keys(struct scheduler *s, const struct event *event, struct step *
         }
     }
     if (count > 0) {
-        action_add(step, ACTION_REMOVE_REPLICAS)->of.remove_replicas = (struct action_remove_replicas){
-            .worker = worker->id, .keys = {redundant, count}, .stimulus = step->stimulus};
+        action_add(step, ACTION_REMOVE_REPLICAS)->of.remove_replicas =
+            (struct action_remove_replicas){
+                .worker = worker->id, .keys = {redundant, count}, .stimulus = step->stimulus};
     }
 }
 
@@ -176,7 +178,8 @@ void step_long_running(struct scheduler *s, const struct event *event, struct st
         struct prefix *prefix = task->group->prefix;
         double old = prefix->duration_average;
         double seconds = fmax(seceded->compute_duration, 0);
-        prefix_set_duration(s, prefix, old < 0 ? seconds : (old + seconds) / 2, prefix->max_exec_time);
+        prefix_set_duration(s, prefix, old < 0 ? seconds : (old + seconds) / 2,
+                            prefix->max_exec_time);
     }
     processing_secede(s, task);
     check_idle_saturated(s, worker, -1);

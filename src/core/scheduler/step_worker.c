@@ -63,10 +63,12 @@ static void note_memory(struct scheduler *s, struct worker *worker)
     }
     int64_t unmanaged = worker->memory - worker->nbytes + worker->spilled_memory;
     unmanaged = unmanaged > 0 ? unmanaged : 0;
-    if (worker->memory_history.count == SAMPLES_MAX) { /* it sends far more heartbeats than asked for */
+    if (worker->memory_history.count ==
+        SAMPLES_MAX) { /* it sends far more heartbeats than asked for */
         worker->memory_history.count--;
     }
-    vec_push(&worker->memory_history, (struct memory_sample){.time = s->now, .unmanaged = unmanaged});
+    vec_push(&worker->memory_history,
+             (struct memory_sample){.time = s->now, .unmanaged = unmanaged});
     if (lowest == 0) {
         lowest = unmanaged;
         for (uint32_t i = 0; i < worker->memory_history.count; i++) {
@@ -79,7 +81,8 @@ static void note_memory(struct scheduler *s, struct worker *worker)
     }
 }
 
-static void note_executing(struct scheduler *s, struct worker *worker, const struct metrics_info *metrics)
+static void note_executing(struct scheduler *s, struct worker *worker,
+                           const struct metrics_info *metrics)
 {
     worker->executing.count = 0;
     for (uint32_t i = 0; i < metrics->executing_count; i++) {
@@ -104,7 +107,8 @@ static struct host *host_get(struct scheduler *s, struct span name)
     return entry->value.pointer;
 }
 
-static void note_metrics(struct scheduler *s, struct worker *worker, const struct metrics_info *metrics)
+static void note_metrics(struct scheduler *s, struct worker *worker,
+                         const struct metrics_info *metrics)
 {
     host_get(s, worker->host)->last_seen = s->now;
     worker->last_seen = s->now;
@@ -157,7 +161,8 @@ static struct span refusal(struct step *step, const char *text, struct span obje
     return span_of(made, size + object.size);
 }
 
-static struct span why_refused(struct scheduler *s, const struct worker_info *info, struct step *step)
+static struct span why_refused(struct scheduler *s, const struct worker_info *info,
+                               struct step *step)
 {
     if (worker_find_address(s, info->address) != NULL) {
         return refusal(step, "Worker already exists ", info->address);
@@ -263,7 +268,8 @@ void step_worker_add(struct scheduler *s, const struct event *event, struct step
 
 /* ---- status ---- */
 
-void worker_set_status(struct scheduler *s, struct worker *worker, enum worker_status status, struct step *step)
+void worker_set_status(struct scheduler *s, struct worker *worker, enum worker_status status,
+                       struct step *step)
 {
     enum worker_status former = worker->status;
     if (status == former) {
@@ -339,8 +345,8 @@ static void worker_delist(struct scheduler *s, struct worker *worker)
 }
 
 /* What it was processing is released; a task that was there when too many workers died errs. */
-static struct span_list release_processing(struct scheduler *s, struct worker *worker, bool expected,
-                                           struct span cause, struct step *step)
+static struct span_list release_processing(struct scheduler *s, struct worker *worker,
+                                           bool expected, struct span cause, struct step *step)
 {
     uint32_t count = worker->processing.count;
     task_id *tasks = arena_array(&step->arena, task_id, count);
@@ -361,7 +367,8 @@ static struct span_list release_processing(struct scheduler *s, struct worker *w
         transition(s, task, TASK_ERRED, &move, step);
         failure_drop(s, failure);
         struct span text = key_as_text(task->key, &step->arena);
-        action_log(step, LEVEL_ERROR, "Task %.*s marked as failed because %u workers died while trying to run it",
+        action_log(step, LEVEL_ERROR,
+                   "Task %.*s marked as failed because %u workers died while trying to run it",
                    (int)text.size, (const char *)text.data, task_suspicious(task));
     }
     return (struct span_list){keys, count};
@@ -383,7 +390,8 @@ struct lost_keys {
 };
 
 /* What only it held is computed again, or lost for good if it was scattered. */
-static struct lost_keys release_replicas(struct scheduler *s, struct worker *worker, struct step *step)
+static struct lost_keys release_replicas(struct scheduler *s, struct worker *worker,
+                                         struct step *step)
 {
     uint32_t count = worker->has_what.count;
     struct lost_keys lost = {.computed = arena_array(&step->arena, struct span, count),
@@ -427,34 +435,39 @@ static struct span keys_shown(struct step *step, const struct span *keys, uint32
     return shown;
 }
 
-static void report_lost(const struct worker *worker, const struct lost_keys *lost, struct step *step)
+static void report_lost(const struct worker *worker, const struct lost_keys *lost,
+                        struct step *step)
 {
     if (lost->computed_count > 0) {
         struct span keys = keys_shown(step, lost->computed, lost->computed_count);
         action_log(step, LEVEL_WARNING,
-                   "Removing worker '%.*s' caused the cluster to lose already computed task(s), which will be "
+                   "Removing worker '%.*s' caused the cluster to lose already computed task(s), "
+                   "which will be "
                    "recomputed elsewhere: {%.*s} (stimulus_id='%.*s')",
                    (int)worker->address.size, (const char *)worker->address.data, (int)keys.size,
-                   (const char *)keys.data, (int)step->stimulus.size, (const char *)step->stimulus.data);
+                   (const char *)keys.data, (int)step->stimulus.size,
+                   (const char *)step->stimulus.data);
     }
     if (lost->scattered_count > 0) {
         struct span keys = keys_shown(step, lost->scattered, lost->scattered_count);
-        action_log(step, LEVEL_ERROR,
-                   "Removing worker '%.*s' caused the cluster to lose scattered data, which can't be "
-                   "recovered: {%.*s} (stimulus_id='%.*s')",
-                   (int)worker->address.size, (const char *)worker->address.data, (int)keys.size,
-                   (const char *)keys.data, (int)step->stimulus.size, (const char *)step->stimulus.data);
+        action_log(
+            step, LEVEL_ERROR,
+            "Removing worker '%.*s' caused the cluster to lose scattered data, which can't be "
+            "recovered: {%.*s} (stimulus_id='%.*s')",
+            (int)worker->address.size, (const char *)worker->address.data, (int)keys.size,
+            (const char *)keys.data, (int)step->stimulus.size, (const char *)step->stimulus.data);
     }
 }
 
-void worker_remove(struct scheduler *s, struct worker *worker, bool expected, bool close, struct span cause,
-                   struct step *step)
+void worker_remove(struct scheduler *s, struct worker *worker, bool expected, bool close,
+                   struct span cause, struct step *step)
 {
     ASSERT(worker->known);
     struct span name = key_as_text(worker->name, &step->arena);
     action_log(step, LEVEL_INFO, "Remove worker addr: %.*s name: %.*s (stimulus_id='%.*s')",
                (int)worker->address.size, (const char *)worker->address.data, (int)name.size,
-               (const char *)name.data, (int)step->stimulus.size, (const char *)step->stimulus.data);
+               (const char *)name.data, (int)step->stimulus.size,
+               (const char *)step->stimulus.data);
     if (close) {
         action_add(step, ACTION_CLOSE_WORKER)->of.close_worker =
             (struct action_close_worker){worker->id, SPAN("scheduler-remove-worker")};

@@ -58,7 +58,8 @@ static uint8_t *take_bytes(struct story *story, uint64_t size)
         at = 0;
     }
     while (story->first < story->next &&
-           story->moves[story->first % story->capacity].begin + story->byte_capacity < story->byte_next + size) {
+           story->moves[story->first % story->capacity].begin + story->byte_capacity <
+               story->byte_next + size) {
         story->first++;
     }
     return story->bytes + at;
@@ -77,7 +78,8 @@ static uint32_t wish_count(const struct scheduler *s)
     return s->recommended_total < STORY_WISHES_MAX ? s->recommended_total : STORY_WISHES_MAX;
 }
 
-void story_add(struct scheduler *s, const struct task *task, enum task_state start, enum task_state finish)
+void story_add(struct scheduler *s, const struct task *task, enum task_state start,
+               enum task_state finish)
 {
     struct story *story = s->story;
     if (story == NULL) {
@@ -164,8 +166,9 @@ static bool touches(const struct story_move *move, struct span_list keys, struct
     return keys.count + stimuli.count == 0;
 }
 
-const struct story_move *view_story(const struct scheduler *s, struct span_list keys, struct span_list stimuli,
-                                    struct arena *arena, uint32_t *out_count)
+const struct story_move *view_story(const struct scheduler *s, struct span_list keys,
+                                    struct span_list stimuli, struct arena *arena,
+                                    uint32_t *out_count)
 {
     const struct story *story = s->story;
     *out_count = 0;

@@ -9,6 +9,7 @@
 struct story *story_create(uint32_t move_count);
 void story_destroy(struct story *story);
 /* One move just made; its recommendations are in s->recommended. */
-void story_add(struct scheduler *s, const struct task *task, enum task_state start, enum task_state finish);
+void story_add(struct scheduler *s, const struct task *task, enum task_state start,
+               enum task_state finish);
 
 #endif

@@ -53,7 +53,8 @@ void want_not(struct scheduler *s, struct task *task)
 /* ---- one move ---- */
 
 /* What follows every move, whatever it was. */
-static void after_move(struct scheduler *s, struct task *task, enum task_state start, struct step *step)
+static void after_move(struct scheduler *s, struct task *task, enum task_state start,
+                       struct step *step)
 {
     enum task_state finish = task->state;
     story_add(s, task, start, finish);
@@ -103,7 +104,8 @@ void transition(struct scheduler *s, struct task *task, enum task_state to, cons
     function(s, task, move, step);
     after_move(s, task, start, step);
     struct group *group = task->group;
-    if (task->state == TASK_FORGOTTEN && group->listed && group->state_counts[TASK_FORGOTTEN] == group->size) {
+    if (task->state == TASK_FORGOTTEN && group->listed &&
+        group->state_counts[TASK_FORGOTTEN] == group->size) {
         group_unlist(s, group);
     }
 }

@@ -11,11 +11,12 @@
 
 /* What some moves carry along (Dask's kwargs); all zero for the others. */
 struct move {
-    const struct event_task_finished *finished; /* processing → memory, by the worker it was sent to */
-    struct failure *failure;                    /* → erred: why; the task's blame becomes this */
-    struct span worker;                         /* → erred: address it erred on; empty: none */
-    struct startstop_list startstops;           /* → erred: of that run */
-    uint64_t thread;                            /* → erred: of that run */
+    const struct event_task_finished
+        *finished;                    /* processing → memory, by the worker it was sent to */
+    struct failure *failure;          /* → erred: why; the task's blame becomes this */
+    struct span worker;               /* → erred: address it erred on; empty: none */
+    struct startstop_list startstops; /* → erred: of that run */
+    uint64_t thread;                  /* → erred: of that run */
 };
 
 /* Recommend that `task` moves to `to`. */
@@ -43,7 +44,8 @@ void task_set_state(struct scheduler *s, struct task *task, enum task_state to);
 
 /* Parts shared by several moves. */
 void propagate_released(struct scheduler *s, struct task *task);
-void propagate_erred(struct scheduler *s, struct task *task, const struct move *move, struct step *step);
+void propagate_erred(struct scheduler *s, struct task *task, const struct move *move,
+                     struct step *step);
 void propagate_forgotten(struct scheduler *s, struct task *task, struct step *step);
 
 /* The task has a value now: dependents that waited for it alone are recommended PROCESSING, the first in

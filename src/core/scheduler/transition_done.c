@@ -71,7 +71,8 @@ static void note_erred_on(struct task *task, struct span address)
     vec_push(&extra->erred_on, span_own(address));
 }
 
-void propagate_erred(struct scheduler *s, struct task *task, const struct move *move, struct step *step)
+void propagate_erred(struct scheduler *s, struct task *task, const struct move *move,
+                     struct step *step)
 {
     task_set_state(s, task, TASK_ERRED);
     if (move->worker.size > 0) {
@@ -111,7 +112,8 @@ static void note_type(struct scheduler *s, struct task *task, struct span name)
 {
     const struct group *group = task->group;
     if (group->types.count > 0 && span_equal(s->types.items[group->types.items[0].type], name)) {
-        task->type = group->types.items[0].type; /* all results of a group are of one type, mostly */
+        task->type =
+            group->types.items[0].type; /* all results of a group are of one type, mostly */
     } else {
         task->type = type_intern(s, name);
     }
@@ -192,7 +194,8 @@ void move_memory_released(struct scheduler *s, struct task *task, const struct m
     if ((task->flags & TASK_HAS_RUN_SPEC) == 0 || (task->flags & TASK_LOST_DEPENDENCIES) != 0) {
         want(s, task, TASK_FORGOTTEN);
     } else if (!task_is_unneeded(task)) {
-        want(s, task, TASK_WAITING); /* with an erred input it will err, where Dask leaves it released */
+        want(s, task,
+             TASK_WAITING); /* with an erred input it will err, where Dask leaves it released */
     }
     const struct link *users = links_items(&task->dependents);
     for (uint32_t i = 0; i < task->dependents.count && task->waiter_count > 0; i++) {
@@ -287,7 +290,8 @@ static void forget_dependents(struct scheduler *s, struct task *task)
         }
     }
     while (task->dependents.count > 0) {
-        links_remove(&task->dependents, task->dependents.count - 1, dependencies_of, dependents_of, s);
+        links_remove(&task->dependents, task->dependents.count - 1, dependencies_of, dependents_of,
+                     s);
     }
     ASSERT(task->waiter_count == 0);
 }
@@ -304,7 +308,8 @@ static void forget_inputs(struct scheduler *s, struct task *task)
         }
     }
     while (task->dependencies.count > 0) {
-        links_remove(&task->dependencies, task->dependencies.count - 1, dependents_of, dependencies_of, s);
+        links_remove(&task->dependencies, task->dependencies.count - 1, dependents_of,
+                     dependencies_of, s);
     }
     ASSERT(task->missing_count == 0);
 }

@@ -154,8 +154,8 @@ const struct task *view_worker_executes(const struct scheduler *s, worker_id id,
     return task != NULL && task->serial == worker->executing.items[index].serial ? task : NULL;
 }
 
-bool view_worker_prefix(const struct scheduler *s, worker_id id, uint32_t index, struct span *out_name,
-                        uint32_t *out_count)
+bool view_worker_prefix(const struct scheduler *s, worker_id id, uint32_t index,
+                        struct span *out_name, uint32_t *out_count)
 {
     const struct worker *worker = worker_at(s, id);
     if (index >= worker->tally.count) {
@@ -189,7 +189,8 @@ client_id view_client_find(const struct scheduler *s, struct span name)
 bool view_client(const struct scheduler *s, client_id id, struct client_view *out)
 {
     /* A client removed in the last step is still shown. */
-    const struct client *client = id == CLIENT_NONE || id >= s->clients.count ? NULL : s->clients.items[id];
+    const struct client *client =
+        id == CLIENT_NONE || id >= s->clients.count ? NULL : s->clients.items[id];
     if (client == NULL) {
         return false;
     }
@@ -243,10 +244,12 @@ bool view_prefix(const struct scheduler *s, uint32_t index, struct prefix_view *
 static struct action_duration duration_at(const struct duration_list *list, uint32_t which)
 {
     ASSERT(which < list->count);
-    return (struct action_duration){list->items[which].action, (double)list->items[which].microseconds / 1e6};
+    return (struct action_duration){list->items[which].action,
+                                    (double)list->items[which].microseconds / 1e6};
 }
 
-struct action_duration view_prefix_duration(const struct scheduler *s, uint32_t index, uint32_t which)
+struct action_duration view_prefix_duration(const struct scheduler *s, uint32_t index,
+                                            uint32_t which)
 {
     ASSERT(index < s->prefixes.count);
     return duration_at(&s->prefixes.items[index]->durations, which);
@@ -303,14 +306,16 @@ bool view_group_find(const struct scheduler *s, struct span name, struct group_v
     return group != NULL;
 }
 
-struct action_duration view_group_duration(const struct scheduler *s, struct span name, uint32_t which)
+struct action_duration view_group_duration(const struct scheduler *s, struct span name,
+                                           uint32_t which)
 {
     const struct group *group = group_find(s, name);
     ASSERT(group != NULL);
     return duration_at(&group->durations, which);
 }
 
-struct span view_group_type(const struct scheduler *s, struct span name, uint32_t which, uint32_t *out_count)
+struct span view_group_type(const struct scheduler *s, struct span name, uint32_t which,
+                            uint32_t *out_count)
 {
     const struct group *group = group_find(s, name);
     ASSERT(group != NULL && which < group->types.count);
@@ -396,7 +401,8 @@ uint32_t view_saturated_workers(const struct scheduler *s, const worker_id **out
     return s->saturated.count;
 }
 
-const struct task *view_unrunnable_next(const struct scheduler *s, uint32_t *cursor, double *out_since)
+const struct task *view_unrunnable_next(const struct scheduler *s, uint32_t *cursor,
+                                        double *out_since)
 {
     while (*cursor < s->unrunnable.count) {
         const struct unrunnable *entry = &s->unrunnable.items[(*cursor)++];

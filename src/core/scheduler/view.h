@@ -32,10 +32,10 @@ struct task_view {
     struct span span_id; /* of the group; empty: none */
     bool actor, data_producer, loose_restrictions, lost_dependencies, queueable, long_running;
     uint32_t retries, suspicious;
-    int64_t run_id;           /* 0: never sent */
-    worker_id processing_on;  /* WORKER_NONE unless processing */
-    const struct failure *failure; /* why it erred: its own or that of an input; NULL */
-    struct span group, prefix;     /* names, as text */
+    int64_t run_id;                       /* 0: never sent */
+    worker_id processing_on;              /* WORKER_NONE unless processing */
+    const struct failure *failure;        /* why it erred: its own or that of an input; NULL */
+    struct span group, prefix;            /* names, as text */
     struct span_list worker_restrictions; /* addresses */
     struct span_list host_restrictions;
     struct resource_list resources;
@@ -55,8 +55,10 @@ struct span view_task_key(const struct task *task);
 enum task_state view_task_state(const struct task *task);
 /* The size, or default-data-size while unknown. */
 int64_t view_task_nbytes(const struct scheduler *s, const struct task *task);
-const struct task *view_task_dependency(const struct scheduler *s, const struct task *task, uint32_t index);
-const struct task *view_task_dependent(const struct scheduler *s, const struct task *task, uint32_t index);
+const struct task *view_task_dependency(const struct scheduler *s, const struct task *task,
+                                        uint32_t index);
+const struct task *view_task_dependent(const struct scheduler *s, const struct task *task,
+                                       uint32_t index);
 /* Whether dependency `index` is in waiting_on (its data is missing). */
 bool view_task_waits_on(const struct task *task, uint32_t index);
 /* Whether dependent `index` is in waiters (it still needs this task). */
@@ -68,7 +70,8 @@ struct span view_task_deaths(const struct task *task);
 
 uint32_t view_task_count(const struct scheduler *s);
 /* All tasks in order of creation. O(n log n), in the arena; out_count of them. */
-const struct task *const *view_tasks(const struct scheduler *s, struct arena *arena, uint32_t *out_count);
+const struct task *const *view_tasks(const struct scheduler *s, struct arena *arena,
+                                     uint32_t *out_count);
 
 /* Why a task failed. The node turns it into the exception that clients see. */
 struct failure_view {
@@ -118,7 +121,8 @@ struct worker_view {
     uint32_t nthreads;
     int64_t memory_limit, pid, nbytes;
     struct resource_list resources, used_resources;
-    struct blob *services, *extra, *versions, *metrics; /* msgpack maps; metrics: the last heartbeat's */
+    struct blob *services, *extra, *versions,
+        *metrics; /* msgpack maps; metrics: the last heartbeat's */
     double last_seen, time_delay, bandwidth, occupancy;
     struct memory_view memory;
     uint32_t has_what_count, processing_count, long_running_count, executing_count, actor_count;
@@ -137,14 +141,16 @@ uint32_t view_worker_count(const struct scheduler *s);
 /* The `index`th worker by address. */
 worker_id view_worker_at(const struct scheduler *s, uint32_t index);
 const struct task *view_worker_has(const struct scheduler *s, worker_id worker, uint32_t index);
-const struct task *view_worker_processes(const struct scheduler *s, worker_id worker, uint32_t index);
-const struct task *view_worker_long_runs(const struct scheduler *s, worker_id worker, uint32_t index);
+const struct task *view_worker_processes(const struct scheduler *s, worker_id worker,
+                                         uint32_t index);
+const struct task *view_worker_long_runs(const struct scheduler *s, worker_id worker,
+                                         uint32_t index);
 /* What it said at its last heartbeat to be running, and for how long; NULL: gone since. */
 const struct task *view_worker_executes(const struct scheduler *s, worker_id worker, uint32_t index,
                                         double *out_seconds);
 /* Running tasks of one prefix on a worker (task_prefix_count), by index; false past the end. */
-bool view_worker_prefix(const struct scheduler *s, worker_id worker, uint32_t index, struct span *out_name,
-                        uint32_t *out_count);
+bool view_worker_prefix(const struct scheduler *s, worker_id worker, uint32_t index,
+                        struct span *out_name, uint32_t *out_count);
 
 struct host_view {
     struct span name;
@@ -179,8 +185,8 @@ struct action_duration {
 struct prefix_view {
     struct span name;
     uint32_t size;
-    const uint32_t *state_counts;       /* TASK_STATE_COUNT: now */
-    const uint64_t *state_counts_total; /* TASK_STATE_COUNT: arrivals, ever */
+    const uint32_t *state_counts;           /* TASK_STATE_COUNT: now */
+    const uint64_t *state_counts_total;     /* TASK_STATE_COUNT: arrivals, ever */
     double duration_average, max_exec_time; /* −1 unknown */
     double duration;                        /* seconds, all actions */
     uint64_t suspicious;
@@ -199,7 +205,8 @@ struct group_view {
 /* Prefixes in order of creation. */
 uint32_t view_prefix_count(const struct scheduler *s);
 bool view_prefix(const struct scheduler *s, uint32_t index, struct prefix_view *out);
-struct action_duration view_prefix_duration(const struct scheduler *s, uint32_t index, uint32_t which);
+struct action_duration view_prefix_duration(const struct scheduler *s, uint32_t index,
+                                            uint32_t which);
 struct span view_prefix_group(const struct scheduler *s, uint32_t index, uint32_t which);
 /* A group that a computation names; it may be unlisted. */
 void view_group(const struct group *group, struct group_view *out);
@@ -207,16 +214,19 @@ void view_group(const struct group *group, struct group_view *out);
 bool view_group_next(const struct scheduler *s, uint32_t *cursor, struct group_view *out);
 /* false: no such group. */
 bool view_group_find(const struct scheduler *s, struct span name, struct group_view *out);
-struct action_duration view_group_duration(const struct scheduler *s, struct span name, uint32_t which);
+struct action_duration view_group_duration(const struct scheduler *s, struct span name,
+                                           uint32_t which);
 /* Name of a result type of the group, and how many results had it. */
-struct span view_group_type(const struct scheduler *s, struct span name, uint32_t which, uint32_t *out_count);
+struct span view_group_type(const struct scheduler *s, struct span name, uint32_t which,
+                            uint32_t *out_count);
 /* Name of a group it depends on. */
 struct span view_group_dependency(const struct scheduler *s, struct span name, uint32_t which);
 
 /* ---- totals ---- */
 
 struct totals_view {
-    uint32_t worker_count, running_count, idle_count, saturated_count, client_count; /* clients: real ones */
+    uint32_t worker_count, running_count, idle_count, saturated_count,
+        client_count; /* clients: real ones */
     uint32_t task_count, group_count, prefix_count;
     uint64_t state_counts[TASK_STATE_COUNT]; /* tasks known now, by state */
     uint64_t nthreads;
@@ -226,7 +236,7 @@ struct totals_view {
     uint32_t queued_count, unrunnable_count, replicated_count;
     uint64_t processing_count;
     uint64_t transition_count;
-    double idle_since; /* 0: busy */
+    double idle_since;         /* 0: busy */
     struct memory_view memory; /* O(workers) */
 };
 void view_totals(const struct scheduler *s, struct totals_view *out);
@@ -238,7 +248,8 @@ const struct scheduler_config *view_config(const struct scheduler *s);
 uint32_t view_idle_workers(const struct scheduler *s, const worker_id **out);
 uint32_t view_saturated_workers(const struct scheduler *s, const worker_id **out);
 /* Tasks without a worker in order of arrival, and since when; cursor starts at 0. */
-const struct task *view_unrunnable_next(const struct scheduler *s, uint32_t *cursor, double *out_since);
+const struct task *view_unrunnable_next(const struct scheduler *s, uint32_t *cursor,
+                                        double *out_since);
 
 /* ---- the story: the last moves, for people ---- */
 
@@ -250,13 +261,14 @@ struct story_move {
     const struct story_wish {
         struct span key;
         enum task_state to;
-    } *recommendations;
+    } * recommendations;
     uint32_t recommendation_count; /* shown */
     uint32_t recommendation_total; /* made; a long list is cut */
 };
 /* Moves that touch one of `keys` (itself or by recommendation; canonical msgpack) or were caused by one of
  * `stimuli` (text), oldest first, in the arena; both empty: all. O(ring). */
-const struct story_move *view_story(const struct scheduler *s, struct span_list keys, struct span_list stimuli,
-                                    struct arena *arena, uint32_t *out_count);
+const struct story_move *view_story(const struct scheduler *s, struct span_list keys,
+                                    struct span_list stimuli, struct arena *arena,
+                                    uint32_t *out_count);
 
 #endif

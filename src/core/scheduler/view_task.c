@@ -90,13 +90,15 @@ int64_t view_task_nbytes(const struct scheduler *s, const struct task *task)
     return task_nbytes(s, task);
 }
 
-const struct task *view_task_dependency(const struct scheduler *s, const struct task *task, uint32_t index)
+const struct task *view_task_dependency(const struct scheduler *s, const struct task *task,
+                                        uint32_t index)
 {
     ASSERT(index < task->dependencies.count);
     return task_at(s, links_items(&task->dependencies)[index].other);
 }
 
-const struct task *view_task_dependent(const struct scheduler *s, const struct task *task, uint32_t index)
+const struct task *view_task_dependent(const struct scheduler *s, const struct task *task,
+                                       uint32_t index)
 {
     ASSERT(index < task->dependents.count);
     return task_at(s, links_items(&task->dependents)[index].other);
@@ -149,8 +151,9 @@ static void sort_by_age(const struct task **items, const struct task **scratch, 
             uint64_t left = low;
             uint64_t right = middle;
             for (uint64_t at = low; at < high; at++) {
-                bool take_left = right == high || (left < middle && (int32_t)(items[left]->serial -
-                                                                             items[right]->serial) <= 0);
+                bool take_left =
+                    right == high ||
+                    (left < middle && (int32_t)(items[left]->serial - items[right]->serial) <= 0);
                 scratch[at] = items[take_left ? left++ : right++];
             }
         }
@@ -158,7 +161,8 @@ static void sort_by_age(const struct task **items, const struct task **scratch, 
     }
 }
 
-const struct task *const *view_tasks(const struct scheduler *s, struct arena *arena, uint32_t *out_count)
+const struct task *const *view_tasks(const struct scheduler *s, struct arena *arena,
+                                     uint32_t *out_count)
 {
     const struct task **tasks = arena_array(arena, const struct task *, s->task_count);
     uint32_t count = 0;
@@ -166,7 +170,8 @@ const struct task *const *view_tasks(const struct scheduler *s, struct arena *ar
     for (task_id id = 0; id < s->task_high; id++) {
         const struct task *task = task_live_at(s, id);
         if (task != NULL) {
-            sorted = sorted && (count == 0 || (int32_t)(tasks[count - 1]->serial - task->serial) < 0);
+            sorted =
+                sorted && (count == 0 || (int32_t)(tasks[count - 1]->serial - task->serial) < 0);
             tasks[count++] = task;
         }
     }

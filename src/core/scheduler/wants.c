@@ -32,7 +32,8 @@ static void report_to(const struct task *task, client_id client, struct step *st
     }
 }
 
-void report_on_task(struct scheduler *s, const struct task *task, client_id client, struct step *step)
+void report_on_task(struct scheduler *s, const struct task *task, client_id client,
+                    struct step *step)
 {
     if (task->state != TASK_MEMORY && task->state != TASK_ERRED) {
         return;
@@ -51,7 +52,8 @@ void report_on_task(struct scheduler *s, const struct task *task, client_id clie
 
 /* ---- desires, releases ---- */
 
-void client_desires_task(struct scheduler *s, struct client *client, struct task *task, struct step *step)
+void client_desires_task(struct scheduler *s, struct client *client, struct task *task,
+                         struct step *step)
 {
     if (!client_wants(client, task)) {
         links_add(&task->who_wants, task->id, &client->wants_what, client->id, 0);
@@ -59,8 +61,8 @@ void client_desires_task(struct scheduler *s, struct client *client, struct task
     report_on_task(s, task, client->id, step);
 }
 
-void client_desires(struct scheduler *s, struct client *client, const struct span *keys, uint32_t count,
-                    struct step *step)
+void client_desires(struct scheduler *s, struct client *client, const struct span *keys,
+                    uint32_t count, struct step *step)
 {
     for (uint32_t i = 0; i < count; i++) {
         struct task *task = task_find(s, keys[i]);
@@ -90,8 +92,8 @@ void client_releases_task(struct scheduler *s, struct client *client, struct tas
     }
 }
 
-void client_releases(struct scheduler *s, struct client *client, const struct span *keys, uint32_t count,
-                     struct step *step)
+void client_releases(struct scheduler *s, struct client *client, const struct span *keys,
+                     uint32_t count, struct step *step)
 {
     for (uint32_t i = 0; i < count; i++) {
         struct task *task = task_find(s, keys[i]);
