@@ -63,7 +63,8 @@ static void shape_begin(struct shape *shape, uint32_t tasks, uint64_t deps)
 }
 
 /* "<prefix>-<hex of the number>": one group a prefix. */
-static void add_task(struct shape *shape, const char *prefix, const uint32_t *inputs, uint32_t count)
+static void add_task(struct shape *shape, const char *prefix, const uint32_t *inputs,
+                     uint32_t count)
 {
     uint32_t number = shape->graph.task_count++;
     uint8_t *key = shape->key_bytes + (size_t)number * KEY_BYTES;
@@ -132,7 +133,8 @@ static void make_random(struct shape *shape, uint32_t tasks)
             uint32_t inputs[3];
             uint32_t count = layer == 0 ? 0 : 2 + prng_below(&prng, 2);
             for (uint32_t j = 0; j < count; j++) {
-                inputs[j] = (layer - 1) * width + (i + j * (1 + prng_below(&prng, 4)) * (j > 0)) % width;
+                inputs[j] =
+                    (layer - 1) * width + (i + j * (1 + prng_below(&prng, 4)) * (j > 0)) % width;
             }
             count -= count == 3 && (inputs[2] == inputs[1] || inputs[2] == inputs[0]);
             count -= count >= 2 && inputs[1] == inputs[0];
@@ -166,8 +168,8 @@ static void apply(struct run *run, struct event *event)
     for (uint32_t i = 0; i < run->step.action_count; i++) {
         const struct action *action = &run->step.actions[i];
         if (action->kind == ACTION_COMPUTE) {
-            run->queue[run->next++ % run->capacity] =
-                (struct sent){action->of.compute.task, action->of.compute.run_id, action->of.compute.worker};
+            run->queue[run->next++ % run->capacity] = (struct sent){
+                action->of.compute.task, action->of.compute.run_id, action->of.compute.worker};
             run->computes++;
         }
     }
@@ -198,10 +200,12 @@ static void add_workers(struct run *run, uint32_t count)
 static void look_ahead(const struct run *run)
 {
     if (run->first + 4 < run->next) {
-        view_task_prefetch(run->s, view_task_key(run->queue[(run->first + 4) % run->capacity].task));
+        view_task_prefetch(run->s,
+                           view_task_key(run->queue[(run->first + 4) % run->capacity].task));
     }
     if (run->first + 2 < run->next) {
-        view_task_prefetch_more(run->s, view_task_key(run->queue[(run->first + 2) % run->capacity].task));
+        view_task_prefetch_more(run->s,
+                                view_task_key(run->queue[(run->first + 2) % run->capacity].task));
     }
 }
 
@@ -253,7 +257,8 @@ static void measure(const char *kind, uint32_t tasks, uint32_t workers)
     struct event tick = {.kind = EVENT_TICK};
     apply(&run, &tick); /* the step's arena of the graph is given back */
     struct mallinfo2 after = mallinfo2();
-    double bytes = (double)(after.uordblks + after.hblkhd) - (double)(before.uordblks + before.hblkhd);
+    double bytes =
+        (double)(after.uordblks + after.hblkhd) - (double)(before.uordblks + before.hblkhd);
     double start = seconds_now();
     run_all(&run);
     double stop = seconds_now();
@@ -265,7 +270,8 @@ static void measure(const char *kind, uint32_t tasks, uint32_t workers)
                             .of.client_releases = {SPAN("Client-1"), {&shape.wanted, 1}}};
     apply(&run, &release);
     double released = seconds_now();
-    printf("%-6s %8u tasks %5u workers: graph %6.0f ns, run %6.0f ns, release %6.0f ns, %4.0f bytes a task\n",
+    printf("%-6s %8u tasks %5u workers: graph %6.0f ns, run %6.0f ns, release %6.0f ns, %4.0f "
+           "bytes a task\n",
            kind, tasks, workers, (built - begin) / tasks * 1e9, (stop - start) / tasks * 1e9,
            (released - stop) / tasks * 1e9, bytes / tasks);
     step_fini(&run.step);
@@ -280,7 +286,8 @@ int main(int argc, char **argv)
     static const uint32_t sizes[] = {10000, 100000, 1000000};
     static const uint32_t worker_counts[] = {1, 64, 1000};
     if (argc == 4) {
-        measure(argv[1], (uint32_t)strtoul(argv[2], NULL, 10), (uint32_t)strtoul(argv[3], NULL, 10));
+        measure(argv[1], (uint32_t)strtoul(argv[2], NULL, 10),
+                (uint32_t)strtoul(argv[3], NULL, 10));
         return 0;
     }
     for (uint32_t kind = 0; kind < 3; kind++) {

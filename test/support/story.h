@@ -129,7 +129,8 @@ STAGE_FUNCTION void stage_print_inputs(struct stage *stage, struct input_list in
         const struct input *input = &inputs.items[i];
         text_add_cstr(&stage->transcript, i == 0 ? " <- " : " ");
         stage_print_key(stage, input->key);
-        text_printf(&stage->transcript, input->nbytes < 0 ? "(?)@" : "(%lld)@", (long long)input->nbytes);
+        text_printf(&stage->transcript, input->nbytes < 0 ? "(?)@" : "(%lld)@",
+                    (long long)input->nbytes);
         for (uint32_t j = 0; j < input->holder_count; j++) {
             text_add_cstr(&stage->transcript, j == 0 ? "" : ",");
             stage_print_worker(stage, input->holders[j]);
@@ -139,7 +140,7 @@ STAGE_FUNCTION void stage_print_inputs(struct stage *stage, struct input_list in
 
 STAGE_FUNCTION const char *stage_failure_name(enum failure_kind kind)
 {
-    static const char *const names[] = {"user",        "killed-worker",   "memory", "actor-lost",
+    static const char *const names[] = {"user",      "killed-worker",   "memory", "actor-lost",
                                         "no-worker", "no-valid-worker", "text"};
     return names[kind];
 }
@@ -212,22 +213,26 @@ STAGE_FUNCTION bool stage_print_client_action(struct stage *stage, const struct 
     struct text *out = &stage->transcript;
     switch (action->kind) {
     case ACTION_KEY_IN_MEMORY:
-        stage_print_client_key(stage, "memory ", action->of.key_in_memory.client, action->of.key_in_memory.key);
+        stage_print_client_key(stage, "memory ", action->of.key_in_memory.client,
+                               action->of.key_in_memory.key);
         break;
     case ACTION_KEY_ERRED: {
         struct failure_view failure;
         view_failure(action->of.key_erred.failure, &failure);
-        stage_print_client_key(stage, "erred ", action->of.key_erred.client, action->of.key_erred.key);
+        stage_print_client_key(stage, "erred ", action->of.key_erred.client,
+                               action->of.key_erred.key);
         text_printf(out, " (%s of ", stage_failure_name(failure.kind));
         stage_print_key(stage, failure.key);
         text_add_char(out, ')');
         break;
     }
     case ACTION_LOST_DATA:
-        stage_print_client_key(stage, "lost ", action->of.lost_data.client, action->of.lost_data.key);
+        stage_print_client_key(stage, "lost ", action->of.lost_data.client,
+                               action->of.lost_data.key);
         break;
     case ACTION_KEY_RETRIED:
-        stage_print_client_key(stage, "retried ", action->of.key_retried.client, action->of.key_retried.key);
+        stage_print_client_key(stage, "retried ", action->of.key_retried.client,
+                               action->of.key_retried.key);
         break;
     case ACTION_KEYS_CANCELLED:
         text_add_cstr(out, "cancelled ");
@@ -254,7 +259,8 @@ STAGE_FUNCTION void stage_print_action(struct stage *stage, const struct action 
         stage->notices[action->of.notice.notice->kind]++;
         return;
     }
-    if (action->kind == ACTION_LOG || action->kind == ACTION_REPLY || action->kind == ACTION_RETIRED) {
+    if (action->kind == ACTION_LOG || action->kind == ACTION_REPLY ||
+        action->kind == ACTION_RETIRED) {
         return;
     }
     if (!stage_print_client_action(stage, action)) {
@@ -327,7 +333,8 @@ STAGE_FUNCTION client_id stage_client(struct stage *stage, const char *name)
 }
 
 /* A worker tcp://<name>:1 on host <host>, in state `status`. */
-STAGE_FUNCTION worker_id stage_worker_with(struct stage *stage, const char *name, struct worker_info info)
+STAGE_FUNCTION worker_id stage_worker_with(struct stage *stage, const char *name,
+                                           struct worker_info info)
 {
     struct text address = {0};
     text_printf(&address, "tcp://%s:1", name);
@@ -362,8 +369,8 @@ STAGE_FUNCTION void stage_worker_lost(struct stage *stage, worker_id worker, con
 }
 
 /* A graph in words: "x y:x z:x,y"; further fields of `graph` may be set by the caller. */
-STAGE_FUNCTION void stage_graph_with(struct stage *stage, client_id client, const char *words, const char *wanted,
-                                     struct graph_info graph)
+STAGE_FUNCTION void stage_graph_with(struct stage *stage, client_id client, const char *words,
+                                     const char *wanted, struct graph_info graph)
 {
     struct span *keys = arena_array(&stage->arena, struct span, STAGE_WORDS_MAX);
     struct span_list *inputs = arena_array(&stage->arena, struct span_list, STAGE_WORDS_MAX);
@@ -418,7 +425,8 @@ STAGE_FUNCTION void stage_graph_with(struct stage *stage, client_id client, cons
     blob_unref(run_spec);
 }
 
-STAGE_FUNCTION void stage_graph(struct stage *stage, client_id client, const char *words, const char *wanted)
+STAGE_FUNCTION void stage_graph(struct stage *stage, client_id client, const char *words,
+                                const char *wanted)
 {
     stage_graph_with(stage, client, words, wanted, (struct graph_info){0});
 }
@@ -444,8 +452,8 @@ STAGE_FUNCTION const char *stage_state(struct stage *stage, const char *key)
     return task == NULL ? "gone" : task_state_name(view_task_state(task));
 }
 
-STAGE_FUNCTION void stage_finish_run(struct stage *stage, worker_id worker, const char *key, int64_t run_id,
-                                     double seconds, int64_t nbytes)
+STAGE_FUNCTION void stage_finish_run(struct stage *stage, worker_id worker, const char *key,
+                                     int64_t run_id, double seconds, int64_t nbytes)
 {
     struct startstop run = {SPAN("compute"), stage->time - seconds, stage->time, {0}};
     struct event event = {
@@ -472,7 +480,8 @@ STAGE_FUNCTION void stage_finish(struct stage *stage, worker_id worker, const ch
     stage_finish_run(stage, worker, key, view.run_id, 0.5, 8);
 }
 
-STAGE_FUNCTION void stage_erred_run(struct stage *stage, worker_id worker, const char *key, int64_t run_id)
+STAGE_FUNCTION void stage_erred_run(struct stage *stage, worker_id worker, const char *key,
+                                    int64_t run_id)
 {
     struct blob *exception = stage_blob("\xa4oops");
     struct event event = {.kind = EVENT_TASK_ERRED,
@@ -492,15 +501,17 @@ STAGE_FUNCTION void stage_erred(struct stage *stage, worker_id worker, const cha
 
 STAGE_FUNCTION void stage_release(struct stage *stage, const char *client, const char *keys)
 {
-    struct event event = {.kind = EVENT_CLIENT_RELEASES,
-                          .of.client_releases = {span_of_text(client), stage_keys(stage, keys, ' ')}};
+    struct event event = {
+        .kind = EVENT_CLIENT_RELEASES,
+        .of.client_releases = {span_of_text(client), stage_keys(stage, keys, ' ')}};
     stage_step(stage, &event);
 }
 
 STAGE_FUNCTION void stage_desire(struct stage *stage, const char *client, const char *keys)
 {
-    struct event event = {.kind = EVENT_CLIENT_DESIRES,
-                          .of.client_desires = {span_of_text(client), stage_keys(stage, keys, ' ')}};
+    struct event event = {
+        .kind = EVENT_CLIENT_DESIRES,
+        .of.client_desires = {span_of_text(client), stage_keys(stage, keys, ' ')}};
     stage_step(stage, &event);
 }
 

@@ -43,7 +43,8 @@ static void check(struct world *world)
             struct link back = links_items(&world->right[j])[link.slot & LINK_SLOT_MASK];
             assert_int_equal(back.other, i);
             assert_int_equal(back.slot & LINK_SLOT_MASK, slot);
-            assert_int_equal((link.slot & LINK_FLAG_A) != 0, j % 2 == 1); /* flags move with their link */
+            assert_int_equal((link.slot & LINK_FLAG_A) != 0,
+                             j % 2 == 1); /* flags move with their link */
             assert_int_equal(back.slot & LINK_FLAG_A, 0);
         }
         assert_int_equal(world->left[i].count, count);
@@ -65,7 +66,8 @@ static void test_links(void **state)
         } else if (prng_below(&prng, 2) == 0) {
             links_remove(&world.left[i], links_find(&world.left[i], j), right_of, left_of, &world);
         } else {
-            links_remove(&world.right[j], links_find(&world.right[j], i), left_of, right_of, &world);
+            links_remove(&world.right[j], links_find(&world.right[j], i), left_of, right_of,
+                         &world);
         }
         world.linked[i][j] = !world.linked[i][j];
         if (turn % 100 == 0) {

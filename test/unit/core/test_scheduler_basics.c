@@ -55,7 +55,8 @@ static void test_priority_order(void **state)
     worker_id a = stage_worker(&stage, "a", 8);
     client_id c = stage_client(&stage, "c");
     int64_t priorities[] = {3, 1, 2, 0};
-    stage_graph_with(&stage, c, "x:r y:r z:r r", "x y z", (struct graph_info){.priorities = priorities});
+    stage_graph_with(&stage, c, "x:r y:r z:r r", "x y z",
+                     (struct graph_info){.priorities = priorities});
     stage_finish(&stage, a, "r");
     stage_expect(&stage, "compute r@a\ncompute y@a <- r(8)@a\ncompute z@a <- r(8)@a\n"
                          "compute x@a <- r(8)@a\n");
@@ -97,12 +98,14 @@ static void test_submitting_task(void **state)
     client_id c = stage_client(&stage, "c");
     int64_t zero[] = {0};
     stage_graph_with(&stage, c, "parent", "parent", (struct graph_info){.priorities = zero});
-    stage_graph_with(&stage, c, "child", "child",
-                     (struct graph_info){.priorities = zero, .submitting_task = stage_key(&stage, "parent")});
+    stage_graph_with(
+        &stage, c, "child", "child",
+        (struct graph_info){.priorities = zero, .submitting_task = stage_key(&stage, "parent")});
     assert_true(stage_view(&stage, "child").priority_user == 0);
     assert_true(stage_view(&stage, "child").priority_generation == -0.01);
-    stage_graph_with(&stage, c, "orphan", "orphan",
-                     (struct graph_info){.priorities = zero, .submitting_task = stage_key(&stage, "nobody")});
+    stage_graph_with(
+        &stage, c, "orphan", "orphan",
+        (struct graph_info){.priorities = zero, .submitting_task = stage_key(&stage, "nobody")});
     assert_true(stage_view(&stage, "orphan").priority_generation == 1);
     stage_close(&stage);
 }
@@ -276,8 +279,8 @@ static void test_story(void **state)
     stage_finish(&stage, a, "x");
     uint32_t count;
     struct span key = stage_key(&stage, "x");
-    const struct story_move *moves =
-        view_story(stage.s, (struct span_list){&key, 1}, (struct span_list){0}, &stage.arena, &count);
+    const struct story_move *moves = view_story(stage.s, (struct span_list){&key, 1},
+                                                (struct span_list){0}, &stage.arena, &count);
     assert_int_equal(count, 4); /* y's move to waiting recommends x */
     assert_int_equal(moves[0].start, TASK_RELEASED);
     assert_int_equal(moves[1].finish, TASK_WAITING);
@@ -285,9 +288,11 @@ static void test_story(void **state)
     assert_int_equal(moves[3].finish, TASK_MEMORY);
     assert_int_equal(moves[3].recommendation_count, 1);
     assert_int_equal(moves[3].recommendations[0].to, TASK_PROCESSING);
-    assert_true(moves[3].stimulus.size > 14 && memcmp(moves[3].stimulus.data, "task-finished-", 14) == 0);
+    assert_true(moves[3].stimulus.size > 14 &&
+                memcmp(moves[3].stimulus.data, "task-finished-", 14) == 0);
     struct span stimulus = moves[3].stimulus;
-    view_story(stage.s, (struct span_list){0}, (struct span_list){&stimulus, 1}, &stage.arena, &count);
+    view_story(stage.s, (struct span_list){0}, (struct span_list){&stimulus, 1}, &stage.arena,
+               &count);
     assert_int_equal(count, 2);
     stage_close(&stage);
 }

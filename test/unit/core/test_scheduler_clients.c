@@ -4,8 +4,8 @@
 static void cancel(struct stage *stage, client_id client, const char *keys, bool force)
 {
     struct event event = {.kind = EVENT_CANCEL,
-                          .of.cancel = {client, stage_keys(stage, keys, ' '), force, SPAN("scheduler says"),
-                                        SPAN("message")}};
+                          .of.cancel = {client, stage_keys(stage, keys, ' '), force,
+                                        SPAN("scheduler says"), SPAN("message")}};
     stage_step(stage, &event);
 }
 
@@ -143,7 +143,8 @@ static void test_scatter(void **state)
     struct span keys[] = {key, key};
     worker_id holders[] = {a, b};
     int64_t sizes[] = {100, 100};
-    struct event event = {.kind = EVENT_DATA_PLACED, .of.data_placed = {me, {keys, 2}, {holders, 2}, {sizes, 2}}};
+    struct event event = {.kind = EVENT_DATA_PLACED,
+                          .of.data_placed = {me, {keys, 2}, {holders, 2}, {sizes, 2}}};
     stage_step(&stage, &event);
     struct task_view view = stage_view(&stage, "data");
     assert_int_equal(view.holder_count, 2);
@@ -172,7 +173,8 @@ static void test_scatter_over_task(void **state)
     stage_expect(&stage, "compute w@a\n");
     struct span key = stage_key(&stage, "x");
     int64_t size = 5;
-    struct event event = {.kind = EVENT_DATA_PLACED, .of.data_placed = {me, {&key, 1}, {&a, 1}, {&size, 1}}};
+    struct event event = {.kind = EVENT_DATA_PLACED,
+                          .of.data_placed = {me, {&key, 1}, {&a, 1}, {&size, 1}}};
     stage_step(&stage, &event);
     stage_expect(&stage, "memory me: x\ncompute y@a <- x(5)@a\nfree a: w\n");
     stage_close(&stage);
@@ -189,7 +191,8 @@ static void test_scatter_too_late(void **state)
     struct span key = stage_key(&stage, "data");
     int64_t size = 5;
     struct event leave = {.kind = EVENT_CLIENT_REMOVE, .of.client_remove = {me}};
-    struct event event = {.kind = EVENT_DATA_PLACED, .of.data_placed = {me, {&key, 1}, {&a, 1}, {&size, 1}}};
+    struct event event = {.kind = EVENT_DATA_PLACED,
+                          .of.data_placed = {me, {&key, 1}, {&a, 1}, {&size, 1}}};
     stage_step(&stage, &leave);
     stage_step(&stage, &event);
     stage_expect(&stage, "free a: data\n");
@@ -261,7 +264,8 @@ static void test_worker_status(void **state)
     struct stage stage;
     stage_open(&stage);
     client_id me = stage_client(&stage, "me");
-    worker_id a = stage_worker_with(&stage, "a", (struct worker_info){.status = SPAN("init"), .nthreads = 4});
+    worker_id a =
+        stage_worker_with(&stage, "a", (struct worker_info){.status = SPAN("init"), .nthreads = 4});
     stage_graph(&stage, me, "x", "x");
     stage_expect(&stage, "");
     stage_worker_status(&stage, a, "running");
@@ -274,7 +278,8 @@ static void test_worker_status(void **state)
     view_worker(stage.s, a, &view);
     assert_int_equal(view.status, WORKER_PAUSED);
     assert_int_equal(view.slots_free, 0);
-    struct event event = {.kind = EVENT_WORKER_SET_STATUS, .of.worker_set_status = {a, SPAN("running")}};
+    struct event event = {.kind = EVENT_WORKER_SET_STATUS,
+                          .of.worker_set_status = {a, SPAN("running")}};
     stage_step(&stage, &event);
     stage_expect(&stage, "compute y@a\nstatus a: running\n");
     stage_close(&stage);
@@ -287,11 +292,13 @@ static void test_worker_refused(void **state)
     struct stage stage;
     stage_open(&stage);
     stage_worker(&stage, "a", 1);
-    struct worker_info info = {.address = SPAN("tcp://a:1"), .name = stage_key(&stage, "b"), .nthreads = 1};
+    struct worker_info info = {
+        .address = SPAN("tcp://a:1"), .name = stage_key(&stage, "b"), .nthreads = 1};
     struct event event = {.kind = EVENT_WORKER_ADD, .of.worker_add = {&info}};
     stage_step(&stage, &event);
     assert_true(span_equal(stage.step.refused, SPAN("Worker already exists tcp://a:1")));
-    info = (struct worker_info){.address = SPAN("tcp://b:1"), .name = stage_key(&stage, "a"), .nthreads = 1};
+    info = (struct worker_info){
+        .address = SPAN("tcp://b:1"), .name = stage_key(&stage, "a"), .nthreads = 1};
     stage_step(&stage, &event);
     assert_true(span_equal(stage.step.refused, SPAN("name taken, a")));
     info.name = stage_key(&stage, "b");
@@ -314,7 +321,8 @@ static void test_worker_memory(void **state)
     client_id me = stage_client(&stage, "me");
     stage_graph(&stage, me, "x", "x");
     stage_finish_run(&stage, a, "x", stage_view(&stage, "x").run_id, 0.5, 300);
-    metrics = (struct metrics_info){.memory = 1500, .bandwidth = NAN, .spilled_memory = 100, .spilled_disk = 60};
+    metrics = (struct metrics_info){
+        .memory = 1500, .bandwidth = NAN, .spilled_memory = 100, .spilled_disk = 60};
     struct event event = {.kind = EVENT_WORKER_HEARTBEAT, .of.worker_heartbeat = {a, &metrics}};
     stage_step(&stage, &event);
     struct worker_view view;

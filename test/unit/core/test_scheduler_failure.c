@@ -51,7 +51,9 @@ static void test_retry(void **state)
     stage_finish(&stage, a, "x");
     stage_finish(&stage, a, "y");
     stage_finish(&stage, a, "z");
-    stage_expect(&stage, "compute y@a <- x(8)@a\nfree a: x\ncompute z@a <- y(8)@a\nmemory me: z\nfree a: y\n");
+    stage_expect(
+        &stage,
+        "compute y@a <- x(8)@a\nfree a: x\ncompute z@a <- y(8)@a\nmemory me: z\nfree a: y\n");
     stage_close(&stage);
 }
 
@@ -109,8 +111,9 @@ static void test_graph_on_erred(void **state)
     erred_graph(&stage, &a, &client);
     stage_forget_transcript(&stage);
     stage_graph(&stage, client, "v:x w:v", "w");
-    stage_expect(&stage, "erred me: w (user of x)\nerred me: w (user of x)\nerred me: v (user of x)\n"
-                         "erred me: x (user of x)\n");
+    stage_expect(&stage,
+                 "erred me: w (user of x)\nerred me: w (user of x)\nerred me: v (user of x)\n"
+                 "erred me: x (user of x)\n");
     stage_close(&stage);
 }
 
@@ -123,7 +126,8 @@ static void test_graph_failed(void **state)
     client_id client = stage_client(&stage, "me");
     struct span keys[] = {stage_key(&stage, "x"), stage_key(&stage, "y")};
     struct failure_info failure = {.kind = FAILURE_TEXT, .exception_text = SPAN("no module")};
-    struct event event = {.kind = EVENT_GRAPH_FAILED, .of.graph_failed = {client, {keys, 2}, &failure}};
+    struct event event = {.kind = EVENT_GRAPH_FAILED,
+                          .of.graph_failed = {client, {keys, 2}, &failure}};
     stage_step(&stage, &event);
     stage_expect(&stage, "erred me: x (text of x)\nerred me: y (text of y)\n");
     assert_int_equal(view_task_count(stage.s), 0);
@@ -196,9 +200,10 @@ static void test_killed_worker(void **state)
     view_failure(stage_view(&stage, "y").failure, &failure);
     assert_int_equal(failure.allowed_failures, 2);
     assert_true(span_equal(failure.worker, SPAN("tcp://c:1")));
-    static const char attempts[] = "tcp://a:1 (name: 'a') was lost on 1970-01-01 00:16:44 UTC: exit code -9\n"
-                                   "tcp://b:1 (name: 'b') was lost on 1970-01-01 00:16:46 UTC: exit code -9\n"
-                                   "tcp://c:1 (name: 'c') was lost on 1970-01-01 00:16:48 UTC: exit code -9";
+    static const char attempts[] =
+        "tcp://a:1 (name: 'a') was lost on 1970-01-01 00:16:44 UTC: exit code -9\n"
+        "tcp://b:1 (name: 'b') was lost on 1970-01-01 00:16:46 UTC: exit code -9\n"
+        "tcp://c:1 (name: 'c') was lost on 1970-01-01 00:16:48 UTC: exit code -9";
     assert_int_equal(failure.attempts.size, sizeof attempts - 1);
     assert_memory_equal(failure.attempts.data, attempts, failure.attempts.size);
     stage_close(&stage);
@@ -233,13 +238,16 @@ static void test_scattered_lost(void **state)
     client_id client = stage_client(&stage, "me");
     struct span key = stage_key(&stage, "data");
     int64_t size = 100;
-    struct event event = {.kind = EVENT_DATA_PLACED, .of.data_placed = {client, {&key, 1}, {&a, 1}, {&size, 1}}};
+    struct event event = {.kind = EVENT_DATA_PLACED,
+                          .of.data_placed = {client, {&key, 1}, {&a, 1}, {&size, 1}}};
     stage_step(&stage, &event);
     stage_expect(&stage, "memory me: data\n");
     stage_graph(&stage, client, "x:data", "x");
     stage_expect(&stage, "compute x@a <- data(100)@a\nmemory me: data\n");
     stage_worker_lost(&stage, a, "");
-    stage_expect(&stage, "cancelled me: data (already forgotten)\ncancelled me: x (already forgotten)\ngone a\n");
+    stage_expect(
+        &stage,
+        "cancelled me: data (already forgotten)\ncancelled me: x (already forgotten)\ngone a\n");
     assert_int_equal(view_task_count(stage.s), 0);
     stage_close(&stage);
 }

@@ -59,7 +59,9 @@ static void test_follows_data(void **state)
     stage_finish_run(&stage, b, "large", stage_view(&stage, "large").run_id, 0.5, 100000000);
     stage_forget_transcript(&stage);
     stage_graph(&stage, client, "sum:small,large", "sum");
-    stage_expect(&stage, "compute sum@b <- small(1000)@a large(100000000)@b\nmemory me: large\nmemory me: small\n");
+    stage_expect(
+        &stage,
+        "compute sum@b <- small(1000)@a large(100000000)@b\nmemory me: large\nmemory me: small\n");
     stage_close(&stage);
 }
 
@@ -92,8 +94,8 @@ static void test_queue(void **state)
     worker_id a = stage_worker(&stage, "a", 1);
     client_id client = stage_client(&stage, "me");
     int64_t priorities[] = {0, 1, 2, 3, 4, 5, 6, 7};
-    stage_graph_with(&stage, client, "r-1 s-1:r-1 r-2 s-2:r-2 r-3 s-3:r-3 r-4 s-4:r-4", "s-1 s-2 s-3 s-4",
-                     (struct graph_info){.priorities = priorities});
+    stage_graph_with(&stage, client, "r-1 s-1:r-1 r-2 s-2:r-2 r-3 s-3:r-3 r-4 s-4:r-4",
+                     "s-1 s-2 s-3 s-4", (struct graph_info){.priorities = priorities});
     stage_expect(&stage, "compute r-1@a\n");
     assert_string_equal(stage_state(&stage, "r-2"), "queued");
     struct totals_view totals;
@@ -162,8 +164,9 @@ static void test_co_assignment(void **state)
     int64_t priorities[] = {0, 1, 2, 3, 4, 5};
     stage_graph_with(&stage, client, "r-1 r-2 r-3 r-4 r-5 r-6", "r-1 r-2 r-3 r-4 r-5 r-6",
                      (struct graph_info){.priorities = priorities});
-    stage_expect(&stage, "compute r-1@a\ncompute r-2@a\ncompute r-3@a\ncompute r-4@b\ncompute r-5@b\n"
-                         "compute r-6@b\n");
+    stage_expect(&stage,
+                 "compute r-1@a\ncompute r-2@a\ncompute r-3@a\ncompute r-4@b\ncompute r-5@b\n"
+                 "compute r-6@b\n");
     stage_close(&stage);
 }
 
@@ -185,7 +188,8 @@ static void test_data_producer(void **state)
 
 /* ---- rules ---- */
 
-static void graph_with(struct stage *stage, client_id client, const char *key, struct annotation_info annotation)
+static void graph_with(struct stage *stage, client_id client, const char *key,
+                       struct annotation_info annotation)
 {
     stage_graph_with(stage, client, key, key,
                      (struct graph_info){.annotations = &annotation, .annotation_count = 1});
@@ -201,9 +205,11 @@ static void test_worker_restriction(void **state)
     stage_worker(&stage, "b", 1);
     client_id client = stage_client(&stage, "me");
     struct span by_name = stage_key(&stage, "b");
-    graph_with(&stage, client, "x", (struct annotation_info){.workers = {&by_name, 1}, .has_workers = true});
+    graph_with(&stage, client, "x",
+               (struct annotation_info){.workers = {&by_name, 1}, .has_workers = true});
     struct span by_address = stage_key(&stage, "tcp://c:1");
-    graph_with(&stage, client, "y", (struct annotation_info){.workers = {&by_address, 1}, .has_workers = true});
+    graph_with(&stage, client, "y",
+               (struct annotation_info){.workers = {&by_address, 1}, .has_workers = true});
     stage_expect(&stage, "compute x@b\n");
     assert_string_equal(stage_state(&stage, "y"), "no-worker");
     stage_worker(&stage, "d", 1);
@@ -221,9 +227,11 @@ static void test_host_restriction(void **state)
     stage_open(&stage);
     client_id client = stage_client(&stage, "me");
     struct span host = stage_key(&stage, "10.0.0.2");
-    graph_with(&stage, client, "x", (struct annotation_info){.workers = {&host, 1}, .has_workers = true});
+    graph_with(&stage, client, "x",
+               (struct annotation_info){.workers = {&host, 1}, .has_workers = true});
     struct span later = stage_key(&stage, "late");
-    graph_with(&stage, client, "y", (struct annotation_info){.workers = {&later, 1}, .has_workers = true});
+    graph_with(&stage, client, "y",
+               (struct annotation_info){.workers = {&later, 1}, .has_workers = true});
     stage_worker_with(&stage, "a", (struct worker_info){.host = SPAN("10.0.0.1")});
     stage_expect(&stage, "");
     stage_worker_with(&stage, "b", (struct worker_info){.host = SPAN("10.0.0.2")});
@@ -243,7 +251,8 @@ static void test_loose_restriction(void **state)
     client_id client = stage_client(&stage, "me");
     struct span address = stage_key(&stage, "tcp://c:1");
     graph_with(&stage, client, "x",
-               (struct annotation_info){.workers = {&address, 1}, .has_workers = true, .allow_other_workers = true});
+               (struct annotation_info){
+                   .workers = {&address, 1}, .has_workers = true, .allow_other_workers = true});
     stage_expect(&stage, "compute x@a\n");
     stage_close(&stage);
 }
@@ -256,7 +265,8 @@ static void test_bad_worker_name(void **state)
     stage_open(&stage);
     client_id client = stage_client(&stage, "me");
     struct span number = SPAN("\x07");
-    graph_with(&stage, client, "x", (struct annotation_info){.workers = {&number, 1}, .has_workers = true});
+    graph_with(&stage, client, "x",
+               (struct annotation_info){.workers = {&number, 1}, .has_workers = true});
     stage_expect(&stage, "erred me: x (text of x)\n");
     assert_int_equal(view_task_count(stage.s), 0);
     stage_close(&stage);
@@ -271,12 +281,16 @@ static void test_resources(void **state)
     stage_worker(&stage, "none", 8);
     struct resource one = {SPAN("GPU"), 1};
     struct resource two = {SPAN("GPU"), 2};
-    worker_id a = stage_worker_with(&stage, "a", (struct worker_info){.resources = &one, .resource_count = 1});
+    worker_id a = stage_worker_with(&stage, "a",
+                                    (struct worker_info){.resources = &one, .resource_count = 1});
     stage_worker_with(&stage, "b", (struct worker_info){.resources = &two, .resource_count = 1});
     client_id client = stage_client(&stage, "me");
-    graph_with(&stage, client, "big", (struct annotation_info){.resources = &two, .resource_count = 1});
-    graph_with(&stage, client, "x", (struct annotation_info){.resources = &one, .resource_count = 1});
-    graph_with(&stage, client, "y", (struct annotation_info){.resources = &one, .resource_count = 1});
+    graph_with(&stage, client, "big",
+               (struct annotation_info){.resources = &two, .resource_count = 1});
+    graph_with(&stage, client, "x",
+               (struct annotation_info){.resources = &one, .resource_count = 1});
+    graph_with(&stage, client, "y",
+               (struct annotation_info){.resources = &one, .resource_count = 1});
     stage_expect(&stage, "compute big@b\ncompute x@a\ncompute y@a\n");
     struct worker_view view;
     view_worker(stage.s, a, &view);
@@ -286,7 +300,8 @@ static void test_resources(void **state)
     view_worker(stage.s, a, &view);
     assert_true(view.used_resources.items[0].amount == 0);
     struct resource three = {SPAN("GPU"), 3};
-    graph_with(&stage, client, "z", (struct annotation_info){.resources = &three, .resource_count = 1});
+    graph_with(&stage, client, "z",
+               (struct annotation_info){.resources = &three, .resource_count = 1});
     assert_string_equal(stage_state(&stage, "z"), "no-worker");
     stage_close(&stage);
 }
@@ -333,9 +348,10 @@ static void test_inputs_too_large(void **state)
     stage_expect(&stage, "erred me: y (memory of y)\nerred me: y (memory of y)\nmemory me: x\n");
     struct failure_view failure;
     view_failure(stage_view(&stage, "y").failure, &failure);
-    static const char text[] = "Task 'y' has 2.00 kiB worth of input dependencies, but worker tcp://a:1 has "
-                               "memory_limit set to 0.98 kiB. It seems like you called client.compute() on a huge "
-                               "collection. Consider writing to distributed storage or slicing/reducing first.";
+    static const char text[] =
+        "Task 'y' has 2.00 kiB worth of input dependencies, but worker tcp://a:1 has "
+        "memory_limit set to 0.98 kiB. It seems like you called client.compute() on a huge "
+        "collection. Consider writing to distributed storage or slicing/reducing first.";
     assert_true(failure.text.size == sizeof text - 1);
     assert_memory_equal(failure.text.data, text, failure.text.size);
     stage_close(&stage);
@@ -382,8 +398,10 @@ static void test_executing(void **state)
     stage_finish_run(&stage, a, "inc-1", stage_view(&stage, "inc-1").run_id, 1, 8);
     stage_graph(&stage, client, "inc-2", "inc-2");
     struct span key = stage_key(&stage, "inc-2");
-    struct metrics_info metrics = {
-        .executing_keys = &key, .executing_seconds = &(double){5}, .executing_count = 1, .bandwidth = NAN};
+    struct metrics_info metrics = {.executing_keys = &key,
+                                   .executing_seconds = &(double){5},
+                                   .executing_count = 1,
+                                   .bandwidth = NAN};
     struct event event = {.kind = EVENT_WORKER_HEARTBEAT, .of.worker_heartbeat = {a, &metrics}};
     stage_step(&stage, &event);
     struct prefix_view prefix;
@@ -407,10 +425,12 @@ static void test_long_running(void **state)
     worker_id a = stage_worker(&stage, "a", 1);
     client_id client = stage_client(&stage, "me");
     int64_t priorities[] = {0, 1, 2};
-    stage_graph_with(&stage, client, "r-1 r-2 r-3", "r-1 r-2 r-3", (struct graph_info){.priorities = priorities});
+    stage_graph_with(&stage, client, "r-1 r-2 r-3", "r-1 r-2 r-3",
+                     (struct graph_info){.priorities = priorities});
     stage_expect(&stage, "compute r-1@a\n");
-    struct event event = {.kind = EVENT_LONG_RUNNING,
-                          .of.long_running = {a, stage_key(&stage, "r-1"), stage_view(&stage, "r-1").run_id, 2.0}};
+    struct event event = {
+        .kind = EVENT_LONG_RUNNING,
+        .of.long_running = {a, stage_key(&stage, "r-1"), stage_view(&stage, "r-1").run_id, 2.0}};
     stage_step(&stage, &event);
     stage_expect(&stage, "compute r-2@a\n");
     stage_step(&stage, &event); /* said twice: nothing more */

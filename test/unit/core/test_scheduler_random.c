@@ -117,7 +117,8 @@ static void change_worker(struct play *play)
     } else if (roll(play, 3) == 0) {
         remove_worker(play, slot);
     } else {
-        static const char *const statuses[] = {"running", "running", "paused", "closing_gracefully"};
+        static const char *const statuses[] = {"running", "running", "paused",
+                                               "closing_gracefully"};
         stage_worker_status(&play->stage, play->workers[slot], statuses[roll(play, 4)]);
         note_actions(play);
     }
@@ -181,7 +182,8 @@ static void remove_client(struct play *play)
 {
     uint32_t slot = roll(play, CLIENTS_MAX);
     if (play->clients[slot] != CLIENT_NONE) {
-        struct event event = {.kind = EVENT_CLIENT_REMOVE, .of.client_remove = {play->clients[slot]}};
+        struct event event = {.kind = EVENT_CLIENT_REMOVE,
+                              .of.client_remove = {play->clients[slot]}};
         play_event(play, &event);
         play->clients[slot] = CLIENT_NONE;
     }
@@ -201,11 +203,13 @@ static void client_request(struct play *play)
                           .of.client_releases = {span_of_text(name), {keys, 3}}};
     switch (roll(play, 6)) {
     case 0:
-        event = (struct event){.kind = EVENT_CANCEL,
-                               .of.cancel = {client, {keys, 1}, roll(play, 3) == 0, SPAN("by random"), SPAN("")}};
+        event = (struct event){
+            .kind = EVENT_CANCEL,
+            .of.cancel = {client, {keys, 1}, roll(play, 3) == 0, SPAN("by random"), SPAN("")}};
         break;
     case 1:
-        event = (struct event){.kind = EVENT_RETRY, .of.retry = {client, {keys, 1 + roll(play, 3)}}};
+        event =
+            (struct event){.kind = EVENT_RETRY, .of.retry = {client, {keys, 1 + roll(play, 3)}}};
         break;
     case 2:
         event = (struct event){.kind = EVENT_REPORT_KEY, .of.report_key = {client, keys[0]}};
@@ -261,8 +265,8 @@ static void answer_run(struct play *play)
         play_event(play, &event);
     } else if (fate < 20) {
         event = (struct event){.kind = EVENT_LONG_RUNNING,
-                               .of.long_running = {run.worker, stage_key(&play->stage, run.key), run.run_id,
-                                                   roll(play, 2) == 0 ? 1.0 : NAN}};
+                               .of.long_running = {run.worker, stage_key(&play->stage, run.key),
+                                                   run.run_id, roll(play, 2) == 0 ? 1.0 : NAN}};
         play_event(play, &event);
         play->runs[play->run_count++] = run;
     } else {
@@ -274,8 +278,9 @@ static void stray_message(struct play *play)
 {
     worker_id worker = play->workers[roll(play, WORKERS_MAX)];
     struct span key = stage_key(&play->stage, key_name(play, roll(play, KEYS_MAX)));
-    struct event event = {.kind = EVENT_TASK_FINISHED,
-                          .of.task_finished = {.worker = worker, .key = key, .run_id = roll(play, 500)}};
+    struct event event = {
+        .kind = EVENT_TASK_FINISHED,
+        .of.task_finished = {.worker = worker, .key = key, .run_id = roll(play, 500)}};
     struct metrics_info metrics = {.memory = roll(play, 1000000),
                                    .bandwidth = roll(play, 2) == 0 ? NAN : 5e7,
                                    .executing_keys = &key,
@@ -286,20 +291,25 @@ static void stray_message(struct play *play)
         event = (struct event){.kind = EVENT_ADD_KEYS, .of.add_keys = {worker, {&key, 1}}};
         break;
     case 1:
-        event = (struct event){.kind = EVENT_RELEASE_WORKER_DATA, .of.release_worker_data = {worker, key}};
+        event = (struct event){.kind = EVENT_RELEASE_WORKER_DATA,
+                               .of.release_worker_data = {worker, key}};
         break;
     case 2:
-        event = (struct event){.kind = EVENT_REFRESH_WHO_HAS, .of.refresh_who_has = {worker, {&key, 1}}};
+        event = (struct event){.kind = EVENT_REFRESH_WHO_HAS,
+                               .of.refresh_who_has = {worker, {&key, 1}}};
         break;
     case 3:
-        event = (struct event){.kind = EVENT_REPLICA_MISSING, .of.replica_missing = {worker, {&key, 1}}};
+        event = (struct event){.kind = EVENT_REPLICA_MISSING,
+                               .of.replica_missing = {worker, {&key, 1}}};
         break;
     case 4:
-        event = (struct event){.kind = EVENT_WORKER_HEARTBEAT, .of.worker_heartbeat = {worker, &metrics}};
+        event = (struct event){.kind = EVENT_WORKER_HEARTBEAT,
+                               .of.worker_heartbeat = {worker, &metrics}};
         break;
     case 5:
-        event = (struct event){.kind = EVENT_STEAL_RESPONSE,
-                               .of.steal_response = {worker, key, roll(play, 2) == 0 ? SPAN("ready") : SPAN("")}};
+        event = (struct event){
+            .kind = EVENT_STEAL_RESPONSE,
+            .of.steal_response = {worker, key, roll(play, 2) == 0 ? SPAN("ready") : SPAN("")}};
         break;
     default:
         break;
@@ -359,7 +369,9 @@ static void check_all_done(struct play *play)
     for (uint32_t i = 0; i < count; i++) {
         struct task_view view;
         view_task(play->stage.s, tasks[i], &view);
-        bool restricted = view.host_restrictions.count + view.worker_restrictions.count + view.resources.count > 0;
+        bool restricted =
+            view.host_restrictions.count + view.worker_restrictions.count + view.resources.count >
+            0;
         bool done = view.state == TASK_MEMORY || view.state == TASK_ERRED;
         if (play->loud) {
             fprintf(stderr, "%.*s %s\n", (int)view.key.size, (const char *)view.key.data,
@@ -375,7 +387,8 @@ static void clear_all(struct play *play)
 {
     for (uint32_t slot = 0; slot < CLIENTS_MAX; slot++) {
         if (play->clients[slot] != CLIENT_NONE) {
-            struct event event = {.kind = EVENT_CLIENT_REMOVE, .of.client_remove = {play->clients[slot]}};
+            struct event event = {.kind = EVENT_CLIENT_REMOVE,
+                                  .of.client_remove = {play->clients[slot]}};
             play_event(play, &event);
         }
     }
@@ -433,7 +446,8 @@ static void test_long_plays(void **state)
 int main(int argc, char **argv)
 {
     if (argc >= 3) { /* a seed, a number of events and perhaps "steal": that play alone */
-        play_seed(strtoull(argv[1], NULL, 10), (uint32_t)strtoul(argv[2], NULL, 10), argc > 3, true);
+        play_seed(strtoull(argv[1], NULL, 10), (uint32_t)strtoul(argv[2], NULL, 10), argc > 3,
+                  true);
         return 0;
     }
     const struct CMUnitTest tests[] = {
