@@ -63,7 +63,7 @@ static void check_future(struct sim *sim, const struct sim_client *client, uint3
         return;
     }
     if (task == NULL || !is_wanted_by(sim, task, client_id_now(sim, client->slot))) {
-        if (!sim->keys.items[key].is_data) { /* what was scattered to a worker that died is just gone */
+        if (future != FUTURE_HOPED_FOR) {
             fail(sim, "client %u waits for key %u, which the scheduler does not know it wants", client->slot, key);
         }
         return;

@@ -17,10 +17,12 @@ static void set_future(struct sim_client *client, uint32_t key, enum future_stat
     client->futures.items[key] = (uint8_t)state;
 }
 
-void client_want(struct sim_client *client, uint32_t key)
+void client_want(struct sim_client *client, uint32_t key, enum future_state state)
 {
-    if (client_future(client, key) == FUTURE_NONE || client_future(client, key) == FUTURE_CANCELLED) {
-        set_future(client, key, FUTURE_PENDING);
+    enum future_state now = client_future(client, key);
+    bool is_new = now == FUTURE_NONE || now == FUTURE_CANCELLED;
+    if (is_new || (now == FUTURE_HOPED_FOR && state == FUTURE_PENDING)) {
+        set_future(client, key, state);
     }
 }
 
@@ -67,7 +69,7 @@ void client_submit(struct sim *sim, struct sim_client *client, const struct numb
     letter_add(&letter, wanted->count);
     for (uint32_t i = 0; i < wanted->count; i++) {
         letter_add(&letter, wanted->items[i]);
-        client_want(client, wanted->items[i]);
+        client_want(client, wanted->items[i], FUTURE_PENDING);
     }
     for (uint32_t i = 0; i < tasks->count; i++) {
         letter_add(&letter, tasks->items[i]);
@@ -88,14 +90,14 @@ void client_release(struct sim *sim, struct sim_client *client, const struct num
 static void hear(struct sim_client *client, enum letter_kind kind, uint32_t key)
 {
     enum future_state now = client_future(client, key);
-    if (now == FUTURE_NONE) {
-        return;
+    if (now == FUTURE_NONE || now == FUTURE_CANCELLED) {
+        return; /* stock may still report on a key it has cancelled */
     }
     switch (kind) {
     case LETTER_IN_MEMORY: set_future(client, key, FUTURE_FINISHED); break;
     case LETTER_KEY_ERRED: set_future(client, key, FUTURE_ERRED); break;
     case LETTER_CANCELLED: set_future(client, key, FUTURE_CANCELLED); break;
-    default: set_future(client, key, now == FUTURE_CANCELLED ? now : FUTURE_PENDING); break; /* lost, retried */
+    default: set_future(client, key, FUTURE_PENDING); break; /* lost, retried */
     }
 }
 

@@ -52,7 +52,7 @@ client_id client_id_now(const struct sim *sim, uint32_t slot)
 
 static void plan_tick(struct sim *sim)
 {
-    double due = scheduler_next_tick(sim->s);
+    double due = scheduler_next_tick(sim->s) - EPOCH;
     if (due < sim->tick_at) {
         sim->tick_at = due;
         post(sim, (struct letter){.kind = LETTER_TICK}, due > sim->now ? due - sim->now : 0);
@@ -61,7 +61,7 @@ static void plan_tick(struct sim *sim)
 
 static void step_core(struct sim *sim, struct event *event)
 {
-    event->time = 1e9 + sim->now;
+    event->time = EPOCH + sim->now;
     sim->steps++;
     say_event(sim, event);
     scheduler_step(sim->s, event, &sim->step);
@@ -200,7 +200,7 @@ static void worker_eof(struct sim *sim, const struct letter *letter)
 static void finished(struct sim *sim, worker_id id, const struct letter *letter)
 {
     const struct sim_key *key = &sim->keys.items[letter->key];
-    struct startstop run = {SPAN("compute"), 1e9 + sim->now - key->seconds, 1e9 + sim->now, {0}};
+    struct startstop run = {SPAN("compute"), EPOCH + sim->now - key->seconds, EPOCH + sim->now, {0}};
     struct event event = {.kind = EVENT_TASK_FINISHED,
                           .of.task_finished = {.worker = id,
                                                .key = key->bytes,

@@ -109,7 +109,7 @@ void apply_graph(struct sim *sim, client_id client, const struct letter *letter)
     graph.cull = letter->number == 1;
     graph.fifo_timeout = 0.1;
     graph.user_priority = letter->real;
-    graph.started = 1e9 + sim->now;
+    graph.started = EPOCH + sim->now;
     if (has(sim, FEATURE_RESTRICT) || letter->key == 1) {
         annotate(sim, tasks, count, &graph);
     }

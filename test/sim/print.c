@@ -104,7 +104,7 @@ static void say_graph(struct sim *sim, const struct graph_info *graph)
 static void say_worker_info(struct sim *sim, const struct worker_info *info)
 {
     say_span(sim, info->address);
-    text_printf(&sim->line, " threads=%u ", info->nthreads);
+    text_printf(&sim->line, " threads=%u gpus=%u ", info->nthreads, info->resource_count);
     say_span(sim, info->status);
 }
 

@@ -73,7 +73,7 @@ static struct span object_name(struct sim *sim, char kind)
 
 static double draw_deadline(struct sim *sim)
 {
-    return percent(sim, 20) ? INFINITY : 1e9 + sim->now + 5 * prng_unit(&sim->prng);
+    return percent(sim, 20) ? INFINITY : EPOCH + sim->now + 5 * prng_unit(&sim->prng);
 }
 
 static void flag_call(struct sim *sim, uint32_t slot)

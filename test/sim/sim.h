@@ -19,7 +19,7 @@
 #define WORKERS_MAX 12u
 #define CLIENTS_MAX 4u
 #define LINES_KEPT 60u
-#define KEY_NONE UINT32_MAX
+#define EPOCH 1e9 /* what the scheduler's clock says when a run begins */
 
 /* What may happen in a run; a seed draws a subset, --features names one. */
 enum feature {
@@ -161,7 +161,14 @@ struct incarnation {
 
 /* ---- clients ---- */
 
-enum future_state { FUTURE_NONE, FUTURE_PENDING, FUTURE_FINISHED, FUTURE_ERRED, FUTURE_CANCELLED };
+enum future_state {
+    FUTURE_NONE,
+    FUTURE_PENDING,
+    FUTURE_HOPED_FOR, /* by name only: the scheduler may not know the key, and then nothing ever comes */
+    FUTURE_FINISHED,
+    FUTURE_ERRED,
+    FUTURE_CANCELLED,
+};
 
 struct sim_client {
     uint32_t slot, life;

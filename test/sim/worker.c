@@ -45,7 +45,7 @@ static void start(struct sim *sim, struct sim_worker *worker)
     worker->address = worker->slot * ADDRESSES_A_SLOT + (worker->keeps_address ? 0 : worker->life % ADDRESSES_A_SLOT);
     worker->up = worker->down = (struct channel){0}; /* a new connection */
     machine_start(sim, worker);
-    say(sim, "worker %u starts (life %u)", worker->slot, worker->life);
+    say(sim, "worker %u starts (life %u, threads %u, gpus %u)", worker->slot, worker->life, worker->nthreads, worker->gpus);
     worker_tell(sim, worker, (struct letter){.kind = LETTER_REGISTER});
     post(sim, (struct letter){.kind = LETTER_BEAT, .to = worker->slot, .life = worker->life}, BEAT_SECONDS);
 }

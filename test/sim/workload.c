@@ -73,7 +73,7 @@ enum shape { SHAPE_CHAIN, SHAPE_TREE, SHAPE_LAYERS, SHAPE_MAP_REDUCE, SHAPE_BAG,
 static void link_key(struct sim *sim, enum shape shape, uint32_t first, uint32_t index, uint32_t count)
 {
     struct numbers *inputs = &sim->keys.items[first + index].inputs;
-    uint32_t leaves = (count + 1) / 2, width = 4;
+    uint32_t leaves = count / 2 + 1, width = 4;
     switch (shape) {
     case SHAPE_CHAIN:
         if (index > 0) {
@@ -212,7 +212,7 @@ static void desire_one(struct sim *sim, struct sim_client *client, bool fire_and
     uint32_t key = below(sim, sim->keys.count);
     vec_push(&keys, key);
     if (!fire_and_forget) {
-        client_want(client, key);
+        client_want(client, key, FUTURE_HOPED_FOR);
     } else if (client_future(client, key) == FUTURE_NONE) {
         keys.count = 0;
     }
@@ -245,7 +245,7 @@ static void scatter(struct sim *sim, struct sim_client *client)
         struct sim_key *made = &sim->keys.items[key];
         *made = (struct sim_key){.bytes = made->bytes, .nbytes = made->nbytes, .is_data = true, .only_on = WORKERS_MAX};
         letter_add(&letter, key);
-        client_want(client, key);
+        client_want(client, key, FUTURE_HOPED_FOR); /* the worker may die with it */
     }
     post(sim, letter, delay_draw(sim));
 }
