@@ -169,19 +169,26 @@ def test_persist_then_compute_then_mix(client):
 
 
 def test_many_delayed_calls_into_one_sum(client):
-    """2026.8.0 takes quadratic time for it: over 100 s for 20,000; so fewer there"""
+    """2026.8.0's scheduler takes quadratic time for it (HighLevelGraph.cull); so fewer there.
+
+    They are arguments here, not a list: for a list the client itself culls, quadratically,
+    before anything is sent.
+    """
+
+    def total(*parts):
+        return sum(parts)
+
     n = 20_000 if KIND == "cask" else 1000
-    total = delayed(sum)([delayed(inc)(i) for i in range(n)])
+    calls = delayed(total)(*[delayed(inc)(i) for i in range(n)])
     begin = time.monotonic()
-    future = client.compute(total, optimize_graph=False)
-    submitted = time.monotonic() - begin
+    future = client.compute(calls)
     assert client.scheduler_info(n_workers=0)  # others are answered meanwhile
-    assert future.result(timeout=60) == n * (n + 1) // 2
-    assert time.monotonic() - begin < 20, f"{submitted:.1f} s of it on the client"
+    assert time.monotonic() - begin < 5
+    assert future.result(timeout=80) == n * (n + 1) // 2
 
 
 def test_a_large_graph(client):
-    n = 10_000 if KIND == "cask" else 1000
+    n = 5000 if KIND == "cask" else 1000
     level = {("a", i): (inc, i) for i in range(n)}
     pairs = {("b", i): (sum, [("a", i), ("a", (i + 1) % n)]) for i in range(n)}
     graph = {**level, **pairs, "total": (sum, [("b", i) for i in range(n)])}
