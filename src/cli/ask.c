@@ -9,7 +9,7 @@
 #include "wire/address.h"
 
 #define ADDRESS_DEFAULT "tcp://127.0.0.1:8786"
-#define FILE_BYTES_MAX (16u * 1024 * 1024)
+#define FILE_BYTES_MAX ((size_t)16 * 1024 * 1024)
 
 struct asker {
     struct io_loop *loop;

@@ -15,7 +15,7 @@
 #include "node/trace_proxy.h"
 #include "wire/trace.h"
 
-#define CAPTURE_BYTES_MAX (1024u * 1024 * 1024)
+#define CAPTURE_BYTES_MAX ((size_t)1024 * 1024 * 1024)
 #define TRACE_TO_SERVER (TRACE_TO_SCHEDULER | TRACE_TO_WORKER | TRACE_TO_NANNY)
 
 enum direction { TO_SERVER, FROM_SERVER, EITHER, DIRECTION_COUNT };

@@ -19,7 +19,7 @@
 #include "wire/msgpack.h"
 
 #define LOGGER "distributed.config"
-#define FILE_BYTES_MAX (4u * 1024 * 1024)
+#define FILE_BYTES_MAX ((size_t)4 * 1024 * 1024)
 
 extern char **environ;
 

@@ -78,7 +78,7 @@ void config_node_put(struct config_node *map, struct span name, struct config_no
         map->items[i] = take_child;
         return;
     }
-    map->items = mem_resize(map->items, map->count + 1, sizeof *map->items);
+    map->items = mem_resize(map->items, map->count + 1, sizeof(void *));
     map->keys = mem_resize(map->keys, map->count + 1, sizeof *map->keys);
     map->items[map->count] = take_child;
     map->keys[map->count] = copy_name(name);
@@ -88,7 +88,7 @@ void config_node_put(struct config_node *map, struct span name, struct config_no
 void config_node_add(struct config_node *list, struct config_node *take_item)
 {
     ASSERT(list->kind == CONFIG_LIST);
-    list->items = mem_resize(list->items, list->count + 1, sizeof *list->items);
+    list->items = mem_resize(list->items, list->count + 1, sizeof(void *));
     list->items[list->count++] = take_item;
 }
 

@@ -113,6 +113,7 @@ static void add_value(struct builder *b, struct config_node *take_node)
         return;
     }
     struct config_node *top = b->stack[b->depth - 1];
+    ASSERT(top != NULL);
     char **key = &b->keys[b->depth - 1];
     if (top->kind == CONFIG_LIST) {
         config_node_add(top, take_node);
