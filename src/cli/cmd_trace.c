@@ -286,6 +286,7 @@ static int print_object(struct printer *printer, const json_t *object, struct te
     return code;
 }
 
+/* One object, or a list "messages" of them: one that is bad is passed over, the first such is told of. */
 static int print_value(struct printer *printer, const json_t *value, struct text *why)
 {
     const json_t *messages = json_object_get(value, "messages");
@@ -293,8 +294,14 @@ static int print_value(struct printer *printer, const json_t *value, struct text
         return print_object(printer, value, why);
     }
     int code = OK;
-    for (size_t i = 0; code == OK && i < json_array_size(messages); i++) {
-        code = print_object(printer, json_array_get(messages, i), why);
+    for (size_t i = 0; i < json_array_size(messages); i++) {
+        struct text problem = {0};
+        int each = print_object(printer, json_array_get(messages, i), &problem);
+        if (each != OK && code == OK) {
+            text_printf(why, "message %zu: %s", i, text_cstr(&problem));
+            code = each;
+        }
+        text_fini(&problem);
     }
     return code;
 }
