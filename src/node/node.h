@@ -20,6 +20,7 @@
 #include "wire/pickle_trust.h"
 
 struct connection;
+struct feed;
 struct lifecycle;
 struct metadata;
 struct planner;
@@ -77,6 +78,7 @@ struct node {
     struct blob *versions;      /* of the first peer, for all to agree with; NULL: none yet */
     struct map retirements;     /* see retire.c */
     uint64_t scatter_turn;      /* items scattered so far: the next ones go on in turn */
+    struct VEC(struct feed *) feeds; /* see feed.h */
     struct map memory_samplers; /* see memory_sampler.h */
     struct publish *publish;
     struct topics *topics;

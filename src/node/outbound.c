@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "node/coordination.h"
 #include "node/exception.h"
+#include "node/feed.h"
 #include "node/hooks.h"
 #include "node/lifecycle.h"
 #include "node/task_stream.h"
@@ -291,6 +292,7 @@ static void client_key(struct node *node, enum message_id id, client_id client, 
 
 static void client_restart(struct node *node, client_id client)
 {
+    feeds_restarted(node);
     struct msg_client_restart message = {0};
     TO_CLIENTS(node, client, batch, message_encode(batch, MESSAGE_CLIENT_RESTART, &message));
 }
@@ -301,6 +303,7 @@ static void notice(struct node *node, const struct notice *notice)
 {
     if (notice->kind == NOTICE_TASK_DONE) {
         task_stream_add(node->task_stream, notice);
+        feeds_task_done(node, notice);
     } else {
         lifecycle_notice(node, notice);
         topics_notice(node->topics, notice);

@@ -22,12 +22,6 @@ void rpc_run_function(struct node *node, struct request *request, const struct m
     planner_forward(node->planner, request);
 }
 
-void rpc_feed(struct node *node, struct request *request, const struct message *message)
-{
-    (void)message;
-    planner_forward(node->planner, request);
-}
-
 void rpc_register_scheduler_plugin(struct node *node, struct request *request,
                                    const struct message *message)
 {

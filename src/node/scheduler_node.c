@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "node/coordination.h"
 #include "node/core_config.h"
+#include "node/feed.h"
 #include "node/lifecycle.h"
 #include "node/listen.h"
 #include "node/memory_sampler.h"
@@ -286,6 +287,7 @@ void node_destroy(struct node *node)
     planner_destroy(node->planner);
     node->planner = NULL; /* plugins hear nothing of what follows */
     memory_samplers_fini(node);
+    feeds_fini(node);
     io_timer_destroy(node->tick_timer);
     io_timer_destroy(node->close_timer);
     node->is_closing = true;
