@@ -207,11 +207,22 @@ static void reply_empty_profile(struct request *request)
     outgoing_fini(&answer);
 }
 
+static bool is_time_or_nil(struct span value)
+{
+    struct msgpack_reader reader = msgpack_reader(value);
+    double seconds;
+    return msgpack_is_nil(value) || msgpack_read_float(&reader, &seconds) == OK;
+}
+
 void rpc_profile(struct node *node, struct request *request, const struct message *message)
 {
     const struct msg_profile *m = &message->body.profile;
     if (m->scheduler) {
         reply_empty_profile(request);
+        return;
+    }
+    if (!is_time_or_nil(m->start) || !is_time_or_nil(m->stop)) {
+        request_raise_builtin(request, "TypeError", "start and stop must be numbers of seconds");
         return;
     }
     struct fanout *fanout = fanout_create(node, profile_done, NULL);
@@ -347,7 +358,9 @@ static void benchmark_done(struct fanout *fanout)
         return;
     }
     for (uint32_t i = 0; i < fanout->replies.count; i++) {
-        add_speeds(&benchmark->sums[benchmark->kind], fanout_value(fanout->replies.items[i]));
+        if (fanout->replies.items[i]->answer->frame_count == 0) {
+            add_speeds(&benchmark->sums[benchmark->kind], fanout_value(fanout->replies.items[i]));
+        }
     }
     benchmark->kind++;
     benchmark_next(benchmark);
