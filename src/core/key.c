@@ -6,7 +6,7 @@
 #include "base/assert.h"
 #include "base/text.h"
 
-enum item_kind { ITEM_TEXT, ITEM_INT, ITEM_UINT, ITEM_FLOAT, ITEM_ARRAY };
+enum item_kind { ITEM_TEXT, ITEM_BYTES, ITEM_INT, ITEM_UINT, ITEM_FLOAT, ITEM_ARRAY };
 
 /* One msgpack item: an array is only its head, its members follow. */
 struct item {
@@ -81,6 +81,10 @@ static struct item item_read(struct span key)
             .kind = ITEM_ARRAY, .count = (uint32_t)big_endian(at + 1, width), .size = 1 + width};
     } else if (at[0] == 0xcb) {
         item = item_float(big_endian(at + 1, 8));
+    } else if (at[0] >= 0xc4 && at[0] <= 0xc6) {
+        size_t width = (size_t)1 << (at[0] - 0xc4);
+        item = item_text(at, 1 + width, big_endian(at + 1, width));
+        item.kind = ITEM_BYTES;
     } else {
         ASSERT((at[0] >= 0xcc && at[0] <= 0xcf) || (at[0] >= 0xd0 && at[0] <= 0xd3));
         item = item_wide_int(at);
@@ -280,9 +284,27 @@ static void add_quoted(struct text *out, struct span text)
     text_add_char(out, quote);
 }
 
+/* Names of semaphores may be bytes. */
+static void add_bytes(struct text *out, struct span bytes)
+{
+    text_add_cstr(out, "b'");
+    for (size_t i = 0; i < bytes.size; i++) {
+        uint8_t c = bytes.data[i];
+        if (c >= 0x20 && c < 0x7f && c != '\'' && c != '\\') {
+            text_add_char(out, (char)c);
+        } else {
+            text_printf(out, "\\x%02x", c);
+        }
+    }
+    text_add_char(out, '\'');
+}
+
 static void add_item(struct text *out, const struct item *item)
 {
     switch (item->kind) {
+    case ITEM_BYTES:
+        add_bytes(out, item->text);
+        break;
     case ITEM_TEXT:
         add_quoted(out, item->text);
         break;

@@ -19,6 +19,20 @@ static bool read_deadline(struct request *request, struct span timeout, double *
     return true;
 }
 
+/* The name of a semaphore: a key, or bytes. False, with the exception raised: neither. */
+static bool read_name(struct node *node, struct request *request, struct span raw,
+                      struct span *out_name)
+{
+    struct msgpack_reader reader = msgpack_reader(raw);
+    *out_name = raw;
+    if (msgpack_peek(&reader) == MSGPACK_BIN ||
+        key_canonical(raw, &node->scratch, out_name) == OK) {
+        return true;
+    }
+    request_raise_builtin(request, "TypeError", "a semaphore's name must be a key or bytes");
+    return false;
+}
+
 /* ---- semaphores -------------------------------------------------------------------------------- */
 
 void rpc_semaphore_register(struct node *node, struct request *request,
@@ -33,7 +47,9 @@ void rpc_semaphore_register(struct node *node, struct request *request,
         return;
     }
     event.of.semaphore_register.request = request->number;
-    event.of.semaphore_register.name = m->name;
+    if (!read_name(node, request, m->name, &event.of.semaphore_register.name)) {
+        return;
+    }
     event.of.semaphore_register.max_leases = m->max_leases;
     event.of.semaphore_register.lease_timeout = lease_timeout;
     node_apply(node, &event);
@@ -45,9 +61,9 @@ void rpc_semaphore_acquire(struct node *node, struct request *request,
     const struct msg_semaphore_acquire *m = &message->body.semaphore_acquire;
     struct event event = event_of(EVENT_SEMAPHORE_ACQUIRE);
     event.of.semaphore_acquire.request = request->number;
-    event.of.semaphore_acquire.name = m->name;
     event.of.semaphore_acquire.lease = m->lease_id;
-    if (read_deadline(request, m->timeout, &event.of.semaphore_acquire.deadline)) {
+    if (read_name(node, request, m->name, &event.of.semaphore_acquire.name) &&
+        read_deadline(request, m->timeout, &event.of.semaphore_acquire.deadline)) {
         node_apply(node, &event);
     }
 }
@@ -57,7 +73,10 @@ void rpc_semaphore_release(struct node *node, struct request *request,
 {
     struct event event = event_of(EVENT_SEMAPHORE_RELEASE);
     event.of.semaphore_release.request = request->number;
-    event.of.semaphore_release.name = message->body.semaphore_release.name;
+    if (!read_name(node, request, message->body.semaphore_release.name,
+                   &event.of.semaphore_release.name)) {
+        return;
+    }
     event.of.semaphore_release.lease = message->body.semaphore_release.lease_id;
     node_apply(node, &event);
 }
@@ -66,7 +85,10 @@ void rpc_semaphore_close(struct node *node, struct request *request, const struc
 {
     struct event event = event_of(EVENT_SEMAPHORE_CLOSE);
     event.of.semaphore_close.request = request->number;
-    event.of.semaphore_close.name = message->body.semaphore_close.name;
+    if (!read_name(node, request, message->body.semaphore_close.name,
+                   &event.of.semaphore_close.name)) {
+        return;
+    }
     node_apply(node, &event);
 }
 
@@ -74,7 +96,10 @@ void rpc_semaphore_value(struct node *node, struct request *request, const struc
 {
     struct event event = event_of(EVENT_SEMAPHORE_VALUE);
     event.of.semaphore_value.request = request->number;
-    event.of.semaphore_value.name = message->body.semaphore_value.name;
+    if (!read_name(node, request, message->body.semaphore_value.name,
+                   &event.of.semaphore_value.name)) {
+        return;
+    }
     node_apply(node, &event);
 }
 
@@ -83,7 +108,10 @@ void rpc_semaphore_refresh_leases(struct node *node, struct request *request,
 {
     struct event event = event_of(EVENT_SEMAPHORE_REFRESH);
     event.of.semaphore_refresh.request = request->number;
-    event.of.semaphore_refresh.name = message->body.semaphore_refresh_leases.name;
+    if (!read_name(node, request, message->body.semaphore_refresh_leases.name,
+                   &event.of.semaphore_refresh.name)) {
+        return;
+    }
     event.of.semaphore_refresh.leases =
         values_keys(&node->scratch, message->body.semaphore_refresh_leases.lease_ids);
     node_apply(node, &event);
