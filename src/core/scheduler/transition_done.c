@@ -218,7 +218,7 @@ void move_memory_erred(struct scheduler *s, struct task *task, const struct move
                        struct step *step)
 {
     (void)move;
-    replica_remove_all(s, task);
+    free_replicas(s, task, step); /* proxies; stock forgets to send this */
     struct failure *failure =
         failure_from_text(FAILURE_ACTOR_LOST, task->key, SPAN("Worker holding Actor was lost"));
     blame_dependents(s, task, failure, false, false);

@@ -243,7 +243,11 @@ void move_processing_erred(struct scheduler *s, struct task *task, const struct 
     ASSERT(move->failure != NULL || task_failure(task) != NULL);
     worker_id on = task->processing_on;
     actor_discard(worker_at(s, on), task);
-    processing_exit(s, task, TASK_ERRED);
+    const struct worker *worker = processing_exit(s, task, TASK_ERRED);
+    if (move->failure == NULL && worker != NULL) {
+        /* An input failed meanwhile: the worker would wait for it for ever, which stock lets it do. */
+        action_worker_key(step, ACTION_FREE_KEYS, worker->id, task->key);
+    }
     propagate_erred(s, task, move, step);
     if (s->config.task_notices) {
         struct notice *notice = action_notice(step, NOTICE_TASK_DONE);

@@ -269,6 +269,58 @@ static void test_actor_lost(void **state)
     stage_close(&stage);
 }
 
+/* An actor is lost while others hold proxies of it, and while a task that uses it is on its way elsewhere:
+ * they are told to let go of both. */
+static void test_actor_lost_proxies_freed(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage);
+    worker_id a = stage_worker(&stage, "a", 1);
+    worker_id b = stage_worker(&stage, "b", 1);
+    client_id client = stage_client(&stage, "me");
+    stage_graph_with(&stage, client, "actor", "actor", (struct graph_info){.all_actors = true});
+    stage_finish(&stage, a, "actor");
+    struct span keys[] = {stage_key(&stage, "actor")};
+    struct event event = {.kind = EVENT_ADD_KEYS, .of.add_keys = {b, {keys, 1}}};
+    stage_step(&stage, &event);
+    stage_graph(&stage, client, "p:actor q:actor r:actor", "p q r");
+    struct task_view view = stage_view(&stage, "q");
+    bool is_on_b = view.processing_on == b || stage_view(&stage, "p").processing_on == b ||
+                   stage_view(&stage, "r").processing_on == b;
+    assert_true(is_on_b);
+    stage_forget_transcript(&stage);
+    stage_worker_lost(&stage, a, "");
+    const char *transcript = text_cstr(&stage.transcript);
+    assert_non_null(strstr(transcript, "free b: actor\n"));
+    bool frees_user = strstr(transcript, "free b: p\n") != NULL || strstr(transcript, "free b: q\n") != NULL ||
+                      strstr(transcript, "free b: r\n") != NULL;
+    assert_true(frees_user);
+    stage_close(&stage);
+}
+
+/* A worker looks for a replica it was asked to make, and nobody wants the key any more: it is told so, lest
+ * it ask for ever. */
+static void test_refresh_of_released(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage);
+    worker_id a = stage_worker(&stage, "a", 1);
+    worker_id b = stage_worker(&stage, "b", 1);
+    client_id client = stage_client(&stage, "me");
+    stage_graph(&stage, client, "x y:x", "y");
+    stage_finish(&stage, a, "x");
+    stage_finish(&stage, a, "y");
+    assert_string_equal(stage_state(&stage, "x"), "released");
+    stage_forget_transcript(&stage);
+    struct span keys[] = {stage_key(&stage, "x")};
+    struct event event = {.kind = EVENT_REFRESH_WHO_HAS, .of.refresh_who_has = {b, {keys, 1}}};
+    stage_step(&stage, &event);
+    stage_expect(&stage, "free b: x\n");
+    stage_close(&stage);
+}
+
 /* A silent worker: with a nanny it is restarted, without one removed. */
 static void test_ttl(void **state)
 {
@@ -429,6 +481,8 @@ int main(void)
         cmocka_unit_test(test_expected_leave),
         cmocka_unit_test(test_scattered_lost),
         cmocka_unit_test(test_actor_lost),
+        cmocka_unit_test(test_actor_lost_proxies_freed),
+        cmocka_unit_test(test_refresh_of_released),
         cmocka_unit_test(test_ttl),
         cmocka_unit_test(test_no_workers_timeout),
         cmocka_unit_test(test_stale_run),
