@@ -198,6 +198,13 @@ void step_reschedule(struct scheduler *s, const struct event *event, struct step
     }
 }
 
+/* Nobody holds it, and nobody waits for it: a worker asked for a replica that has come to nothing. Stock
+ * answers that there is none, and the worker asks again, second after second, as long as the key is known. */
+static bool is_given_up(const struct task *task)
+{
+    return task->state == TASK_RELEASED || task->state == TASK_ERRED;
+}
+
 void step_refresh_who_has(struct scheduler *s, const struct event *event, struct step *step)
 {
     const struct event_refresh_who_has *asked = &event->of.refresh_who_has;
@@ -210,7 +217,7 @@ void step_refresh_who_has(struct scheduler *s, const struct event *event, struct
     uint32_t unknown_count = 0;
     for (uint32_t i = 0; i < asked->keys.count; i++) {
         const struct task *task = task_find(s, asked->keys.items[i]);
-        if (task != NULL) {
+        if (task != NULL && !is_given_up(task)) {
             known[known_count++] = task->id;
         } else {
             unknown[unknown_count++] = asked->keys.items[i];
