@@ -161,6 +161,26 @@ static bool is_named(const struct scheduler *s, const struct restrictions *rules
     return false;
 }
 
+bool worker_offers(const struct task *task, const struct worker *worker)
+{
+    const struct restrictions *rules = task_restrictions(task);
+    return rules == NULL || offers(worker, rules);
+}
+
+/* Running workers that offer what the task needs, whatever else its rules wish for. */
+static struct worker_set able_workers(const struct scheduler *s, const struct task *task,
+                                      struct arena *arena)
+{
+    worker_id *items = arena_array(arena, worker_id, s->running.count);
+    struct worker_set set = {.items = items};
+    for (uint32_t i = 0; i < s->running.count; i++) {
+        if (worker_offers(task, worker_at(s, s->running.items[i]))) {
+            items[set.count++] = s->running.items[i];
+        }
+    }
+    return set;
+}
+
 bool worker_is_valid(const struct scheduler *s, const struct task *task,
                      const struct worker *worker)
 {
@@ -168,7 +188,7 @@ bool worker_is_valid(const struct scheduler *s, const struct task *task,
     if (rules == NULL) {
         return true;
     }
-    bool named = rules->worker_count + rules->host_count > 0;
+    bool named = rules->worker_count + rules->host_count > 0 && (task->flags & TASK_LOOSE) == 0;
     return worker->status == WORKER_RUNNING && (!named || is_named(s, rules, worker)) &&
            offers(worker, rules);
 }
@@ -329,10 +349,8 @@ static struct worker *decide_worker(struct scheduler *s, const struct task *task
     struct worker *chosen;
     if (kept > 0) {
         chosen = best_of(s, task, s->scratch_workers.items, kept, total);
-    } else if (!valid.all && (valid.count > 0 || (task->flags & TASK_LOOSE) == 0)) {
+    } else if (!valid.all) {
         chosen = best_of(s, task, valid.items, valid.count, total);
-    } else if (!valid.all && s->scratch_workers.count > 0 && (task->flags & TASK_ACTOR) == 0) {
-        chosen = best_of(s, task, s->scratch_workers.items, s->scratch_workers.count, total);
     } else {
         chosen = best_of(s, task, s->running.items, s->running.count, total);
     }
@@ -374,6 +392,9 @@ struct worker *decide_worker_non_rootish(struct scheduler *s, struct task *task)
     }
     arena_reset(&s->place_arena);
     struct worker_set valid = valid_workers(s, task, &s->place_arena);
+    if (!valid.all && valid.count == 0 && (task->flags & TASK_LOOSE) != 0) {
+        valid = able_workers(s, task, &s->place_arena);
+    }
     bool all_run = s->running.count == s->workers_sorted.count;
     if (task->dependencies.count == 0 && valid.all && all_run) {
         return decide_by_turn(s);

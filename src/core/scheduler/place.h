@@ -21,7 +21,11 @@ struct worker *decide_worker_non_rootish(struct scheduler *s, struct task *task)
 /* Running workers that the task's rules allow; O(workers) for a restricted task. */
 struct worker_set valid_workers(const struct scheduler *s, const struct task *task,
                                 struct arena *arena);
-/* Whether the task's rules allow this running worker: O(rules). */
+/* Whether the worker offers the resources the task needs: what loose restrictions leave of its rules. Stock
+ * leaves nothing of them, and then the worker never runs the task. */
+bool worker_offers(const struct task *task, const struct worker *worker);
+/* Whether the task's rules allow this running worker: O(rules). A loose task's are its wishes too, but it is
+ * better off there than nowhere. */
 bool worker_is_valid(const struct scheduler *s, const struct task *task,
                      const struct worker *worker);
 bool worker_set_has(const struct worker_set *set, const struct scheduler *s, worker_id worker);

@@ -169,6 +169,9 @@ static struct worker *choose_thief(struct balance *b, const struct task *task)
     struct objective best_objective = {0};
     for (uint32_t i = 0; i < count; i++) {
         struct worker *worker = worker_at(b->s, thieves[i]);
+        if (ignore_rules && !worker_offers(task, worker)) {
+            continue;
+        }
         struct objective objective = stealing_objective(b, task, worker);
         if (best == NULL || objective_less(objective, best_objective)) {
             best = worker;

@@ -257,6 +257,30 @@ static void test_loose_restriction(void **state)
     stage_close(&stage);
 }
 
+/* allow_other_workers lets go of names, not of resources: a worker without them could never run the task. It
+ * waits until one comes, whatever its name. */
+static void test_loose_restriction_keeps_resources(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage);
+    stage_worker(&stage, "a", 1);
+    client_id client = stage_client(&stage, "me");
+    struct span address = stage_key(&stage, "tcp://c:1");
+    struct resource gpu = {SPAN("GPU"), 1};
+    graph_with(&stage, client, "x",
+               (struct annotation_info){.workers = {&address, 1},
+                                        .has_workers = true,
+                                        .allow_other_workers = true,
+                                        .resources = &gpu,
+                                        .resource_count = 1});
+    assert_string_equal(stage_state(&stage, "x"), "no-worker");
+    stage_forget_transcript(&stage);
+    stage_worker_with(&stage, "b", (struct worker_info){.resources = &gpu, .resource_count = 1});
+    stage_expect(&stage, "compute x@b\n");
+    stage_close(&stage);
+}
+
 /* A worker's name that is a number and not there cannot be a host: the graph is refused, as stock does. */
 static void test_bad_worker_name(void **state)
 {
@@ -462,6 +486,7 @@ int main(void)
         cmocka_unit_test(test_worker_restriction),
         cmocka_unit_test(test_host_restriction),
         cmocka_unit_test(test_loose_restriction),
+        cmocka_unit_test(test_loose_restriction_keeps_resources),
         cmocka_unit_test(test_bad_worker_name),
         cmocka_unit_test(test_resources),
         cmocka_unit_test(test_actors),
