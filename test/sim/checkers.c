@@ -19,11 +19,12 @@ static const struct task *task_of(const struct sim *sim, uint32_t key)
     return view_task_find(sim->s, sim->keys.items[key].bytes);
 }
 
-/* Whether it cannot run for a reason of its own: the only worker it may run on has got another address. */
+/* Whether it cannot run for a reason of its own: the only worker it may run on has got another address, or
+ * lacks what it needs. */
 static bool may_have_no_worker(const struct sim *sim, uint32_t key)
 {
     const struct sim_key *it = &sim->keys.items[key];
-    return it->only_on < WORKERS_MAX && !sim->workers[it->only_on].keeps_address && it->only_on % 2 == 0;
+    return it->only_on < WORKERS_MAX && (it->needs_gpu || it->only_on % 2 == 0);
 }
 
 /* Whether a task that waits does so for a task without a worker. Keys are numbered in order of dependence. */

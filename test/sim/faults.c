@@ -85,9 +85,11 @@ static void adjust(struct sim *sim)
     }
     if (has(sim, FEATURE_RUDE) && sim->keys.count > 0) { /* a gather did not find it where it should be */
         uint32_t key = below(sim, sim->keys.count);
-        worker_id id = worker_id_now(sim, below(sim, sim->worker_count));
+        uint32_t slot = below(sim, sim->worker_count);
+        worker_id id = worker_id_now(sim, slot);
+        const struct wtask *task = machine_find(&sim->workers[slot], key);
         event = (struct event){.kind = EVENT_REPLICA_MISSING, .of.replica_missing = {id, key_list(sim, &key, 1)}};
-        if (id != WORKER_NONE && !sim->keys.items[key].is_data) {
+        if (id != WORKER_NONE && (task == NULL || task->state != WTASK_MEMORY)) {
             apply(sim, &event);
         }
     }

@@ -132,7 +132,7 @@ void machine_free(struct sim *sim, struct sim_worker *worker, const struct lette
     run_moves(sim, worker);
 }
 
-void machine_remove_replicas(struct sim *sim, struct sim_worker *worker, const struct letter *letter)
+bool machine_remove_replicas(struct sim *sim, struct sim_worker *worker, const struct letter *letter)
 {
     for (uint32_t i = 0; i < letter->word_count; i++) {
         struct wtask *task = machine_find(worker, letter->words[i]);
@@ -142,13 +142,17 @@ void machine_remove_replicas(struct sim *sim, struct sim_worker *worker, const s
         for (uint32_t j = 0; j < task->dependents.count; j++) {
             const struct wtask *user = machine_find(worker, task->dependents.items[j]);
             if (user->state == WTASK_EXECUTING || user->state == WTASK_LONG_RUNNING) {
-                fail(sim, "remove-replicas of key %u on worker %u, while key %u runs there", task->key, worker->slot,
-                     user->key);
+                if (!sim->keys.items[task->key].is_actor) {
+                    fail(sim, "remove-replicas of key %u on worker %u, while key %u runs there", task->key,
+                         worker->slot, user->key);
+                }
+                return false;
             }
         }
         wish(worker, task, WTASK_RELEASED);
     }
     run_moves(sim, worker);
+    return true;
 }
 
 void machine_acquire(struct sim *sim, struct sim_worker *worker, const struct letter *letter)

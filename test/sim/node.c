@@ -55,7 +55,7 @@ static void plan_tick(struct sim *sim)
     double due = scheduler_next_tick(sim->s) - EPOCH;
     if (due < sim->tick_at) {
         sim->tick_at = due;
-        post(sim, (struct letter){.kind = LETTER_TICK}, due > sim->now ? due - sim->now : 0);
+        post(sim, (struct letter){.kind = LETTER_TICK, .real = due}, due > sim->now ? due - sim->now : 0);
     }
 }
 
@@ -493,9 +493,12 @@ static void retired(struct sim *sim, const struct letter *letter)
     }
 }
 
-static void tick(struct sim *sim)
+static void tick(struct sim *sim, const struct letter *letter)
 {
     struct event event = {.kind = EVENT_TICK};
+    if (letter->real != sim->tick_at) {
+        return; /* an earlier one was planned since */
+    }
     sim->tick_at = INFINITY;
     apply(sim, &event);
 }
@@ -510,7 +513,7 @@ bool node_receive(struct sim *sim, struct letter *letter)
     case LETTER_STORED:
     case LETTER_FREED:
     case LETTER_GATHERED: rpc_answered(sim, letter); return true;
-    case LETTER_TICK: tick(sim); return true;
+    case LETTER_TICK: tick(sim, letter); return true;
     case LETTER_RETIRED: retired(sim, letter); return true;
     case LETTER_RESTART_WORKER: restart_worker(sim, letter); return true;
     case LETTER_COORDINATE: requests_receive(sim, letter); return true;

@@ -189,7 +189,11 @@ static void receive_stream(struct sim *sim, struct sim_worker *worker, struct le
     case LETTER_REGISTERED: registered(sim, worker, letter); break;
     case LETTER_COMPUTE: machine_compute(sim, worker, letter); break;
     case LETTER_FREE_KEYS: machine_free(sim, worker, letter); break;
-    case LETTER_REMOVE_REPLICAS: machine_remove_replicas(sim, worker, letter); break;
+    case LETTER_REMOVE_REPLICAS:
+        if (!machine_remove_replicas(sim, worker, letter)) {
+            worker_die(sim, worker, "told to drop a proxy in use");
+        }
+        break;
     case LETTER_ACQUIRE_REPLICAS: machine_acquire(sim, worker, letter); break;
     case LETTER_REFRESH: machine_refresh(sim, worker, letter); break;
     case LETTER_STEAL_REQUEST: machine_steal(sim, worker, letter); break;
