@@ -6,6 +6,7 @@
  * Source: distributed scheduler.py gather, utils_comm.py gather_from_workers. */
 #include "base/alloc.h"
 #include "base/log.h"
+#include "node/lifecycle.h"
 #include "node/node.h"
 #include "node/topics.h"
 #include "node/values.h"
@@ -33,7 +34,6 @@ struct gather {
     struct worker_vec missing, busy;
     struct span serializers;
     uint32_t calls; /* under way in this round */
-    struct io_timer *pause;
 };
 
 /* One call to one worker. */
@@ -63,7 +63,6 @@ static void gather_free(struct gather *gather)
     }
     vec_fini(&gather->missing);
     vec_fini(&gather->busy);
-    io_timer_destroy(gather->pause);
     arena_fini(&gather->arena);
     mem_free(gather);
 }
@@ -267,15 +266,15 @@ static void ask(struct gather *gather, struct fetch *fetch)
 
 /* ---- rounds ------------------------------------------------------------------------------------ */
 
-/* A holder to ask for key `index`: spread over the replicas by the key's place. WORKER_NONE: none left;
- * *out_busy: there is one, but it is busy. */
+/* A holder to ask for key `index`: spread over the replicas by the key's place. WORKER_NONE: none left (or the
+ * scheduler closes); *out_busy: there is one, but it is busy. */
 static worker_id choose_holder(struct gather *gather, uint32_t index, bool *out_busy)
 {
     const struct wanted *wanted = &gather->wanted[index];
     const struct task *task = view_task_find(gather->node->core, wanted->key);
     struct task_view view = {0};
     *out_busy = false;
-    if (task != NULL) {
+    if (task != NULL && !gather->node->is_closing) {
         view_task(gather->node->core, task, &view);
     }
     for (uint32_t i = 0; i < view.holder_count; i++) {
@@ -338,10 +337,7 @@ static void next_round(struct gather *gather)
         return;
     }
     if (any_busy) {
-        if (gather->pause == NULL) {
-            gather->pause = io_timer_create(gather->node->loop, pause_over, gather);
-        }
-        io_timer_start(gather->pause, BUSY_PAUSE, 0);
+        lifecycle_pause(gather->node, BUSY_PAUSE, pause_over, gather);
     } else {
         finish(gather);
     }

@@ -275,44 +275,53 @@ static void call_done(void *user, const struct replicate_outcome *outcome)
     mem_free(call);
 }
 
-/* "host:port" names one worker, which must be known; anything else is looked for in all addresses.
- * False: malformed or unknown, *out_unknown says what. */
+/* Whether `name` of a call means the worker at `address`: "host:port" names one, anything else is looked for in
+ * all addresses. */
+static bool means(struct span name, struct span address)
+{
+    if (name.size > 0 && memchr(name.data, ':', name.size) != NULL) {
+        return span_equal(name, address);
+    }
+    return name.size == 0 || memmem(address.data, address.size, name.data, name.size) != NULL;
+}
+
+/* The workers that the call names. False: *out_wrong says what is no list, or names nobody. */
 static bool read_workers(struct node *node, struct span raw, struct worker_list *out,
-                         struct span *out_unknown)
+                         struct span *out_wrong)
 {
     struct msgpack_reader reader = msgpack_reader(raw);
     uint32_t count, known = view_worker_count(node->core), found = 0;
-    struct span name;
-    struct map seen = {0};
-    bool is_fine = msgpack_read_array(&reader, &count) == OK;
     worker_id *workers = arena_array(&node->scratch, worker_id, known);
-    *out_unknown = SPAN("workers must be a list of addresses");
-    for (uint32_t i = 0; is_fine && i < count; i++) {
-        is_fine = msgpack_read_str(&reader, &name) == OK;
-        bool is_host = is_fine && memchr(name.data, ':', name.size) == NULL, any = is_host;
-        for (uint32_t j = 0; is_fine && j < known; j++) {
-            worker_id worker = view_worker_at(node->core, j);
-            struct span address = view_worker_address(node->core, worker);
-            bool is_it = is_host ? name.size == 0 || memmem(address.data, address.size, name.data,
-                                                            name.size) != NULL
-                                 : span_equal(address, name);
-            bool is_new = false;
-            if (is_it) {
-                any = true;
-                map_put(&seen, address, &is_new);
-            }
-            if (is_new) {
-                workers[found++] = worker;
-            }
+    bool *is_named = arena_array(&node->scratch, bool, known);
+    memset(is_named, 0, known * sizeof *is_named);
+    *out_wrong = SPAN("workers must be a list of addresses");
+    if (msgpack_read_array(&reader, &count) != OK) {
+        return false;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        struct span name;
+        bool any = false;
+        if (msgpack_read_str(&reader, &name) != OK) {
+            return false;
         }
-        if (is_fine && !any) {
-            *out_unknown = name;
-            is_fine = false;
+        for (uint32_t j = 0; j < known; j++) {
+            bool is_it =
+                means(name, view_worker_address(node->core, view_worker_at(node->core, j)));
+            is_named[j] = is_named[j] || is_it;
+            any = any || is_it;
+        }
+        if (!any) {
+            *out_wrong = name;
+            return false;
         }
     }
-    map_fini(&seen);
+    for (uint32_t j = 0; j < known; j++) {
+        if (is_named[j]) {
+            workers[found++] = view_worker_at(node->core, j);
+        }
+    }
     *out = (struct worker_list){workers, found};
-    return is_fine;
+    return true;
 }
 
 void rpc_replicate(struct node *node, struct request *request, const struct message *message)
@@ -330,10 +339,10 @@ void rpc_replicate(struct node *node, struct request *request, const struct mess
     }
     if (!msgpack_is_nil(m->workers)) {
         struct worker_list workers;
-        struct span unknown;
-        if (!read_workers(node, m->workers, &workers, &unknown)) {
-            request_raise_builtin(request, "KeyError", "%.*s", (int)unknown.size,
-                                  (const char *)unknown.data);
+        struct span wrong;
+        if (!read_workers(node, m->workers, &workers, &wrong)) {
+            request_raise_builtin(request, "KeyError", "%.*s", (int)wrong.size,
+                                  (const char *)wrong.data);
             return;
         }
         options.workers = workers.items;
