@@ -64,7 +64,7 @@ static void check_future(struct sim *sim, const struct sim_client *client, uint3
         return;
     }
     if (task == NULL || !is_wanted_by(sim, task, client_id_now(sim, client->slot))) {
-        if (future != FUTURE_HOPED_FOR) {
+        if (!set_has(&client->by_name, key)) {
             fail(sim, "client %u waits for key %u, which the scheduler does not know it wants", client->slot, key);
         }
         return;
@@ -118,7 +118,8 @@ static void check_machine(struct sim *sim, const struct sim_worker *worker, work
         }
         const struct task *task = task_of(sim, it->key);
         bool is_quiet = it->state == WTASK_MEMORY || it->state == WTASK_ERROR || it->state == WTASK_RELEASED;
-        if (!is_quiet) {
+        bool looks_in_vain = it->state == WTASK_MISSING && task != NULL && waits_with_reason(sim, it->key);
+        if (!is_quiet && !looks_in_vain) {
             fail(sim, "at rest, key %u is %s on worker %u and %s for the scheduler", it->key,
                  wtask_name((enum wtask_state)it->state), worker->slot,
                  task == NULL ? "unknown" : task_state_name(view_task_state(task)));

@@ -17,12 +17,17 @@ static void set_future(struct sim_client *client, uint32_t key, enum future_stat
     client->futures.items[key] = (uint8_t)state;
 }
 
-void client_want(struct sim_client *client, uint32_t key, enum future_state state)
+void client_want(struct sim_client *client, uint32_t key, bool by_name)
 {
     enum future_state now = client_future(client, key);
     bool is_new = now == FUTURE_NONE || now == FUTURE_CANCELLED;
-    if (is_new || (now == FUTURE_HOPED_FOR && state == FUTURE_PENDING)) {
-        set_future(client, key, state);
+    if (!by_name) {
+        set_remove(&client->by_name, key);
+    } else if (is_new) {
+        set_add(&client->by_name, key);
+    }
+    if (is_new) {
+        set_future(client, key, FUTURE_PENDING);
     }
 }
 
@@ -49,6 +54,7 @@ void client_connect(struct sim *sim, struct sim_client *client)
     client->life++;
     client->connected = true;
     client->futures.count = 0;
+    client->by_name.count = 0;
     say(sim, "client %u connects", client->slot);
     send(sim, client, (struct letter){.kind = LETTER_CLIENT_REGISTER});
 }
@@ -69,7 +75,7 @@ void client_submit(struct sim *sim, struct sim_client *client, const struct numb
     letter_add(&letter, wanted->count);
     for (uint32_t i = 0; i < wanted->count; i++) {
         letter_add(&letter, wanted->items[i]);
-        client_want(client, wanted->items[i], FUTURE_PENDING);
+        client_want(client, wanted->items[i], false);
     }
     for (uint32_t i = 0; i < tasks->count; i++) {
         letter_add(&letter, tasks->items[i]);

@@ -14,8 +14,8 @@ void client_submit(struct sim *sim, struct sim_client *client, const struct numb
 /* Send `kind` about the keys in its stream. */
 void client_send(struct sim *sim, struct sim_client *client, enum letter_kind kind, const struct numbers *keys,
                  int64_t number);
-/* FUTURE_PENDING or FUTURE_HOPED_FOR. */
-void client_want(struct sim_client *client, uint32_t key, enum future_state state);
+/* `by_name`: without a graph, so nothing may ever come of it. */
+void client_want(struct sim_client *client, uint32_t key, bool by_name);
 void client_release(struct sim *sim, struct sim_client *client, const struct numbers *keys);
 
 #endif

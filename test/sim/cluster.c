@@ -99,6 +99,7 @@ static void sim_fini(struct sim *sim)
     for (uint32_t slot = 0; slot < sim->client_count; slot++) {
         vec_fini(&sim->clients[slot].futures);
         vec_fini(&sim->clients[slot].ids);
+        vec_fini(&sim->clients[slot].by_name);
     }
     for (uint32_t i = 0; i < sim->incarnations.count; i++) {
         vec_fini(&sim->incarnations.items[i].asked);

@@ -122,7 +122,6 @@ void heal(struct sim *sim)
 {
     for (uint32_t slot = 0; slot < sim->worker_count; slot++) {
         struct sim_worker *worker = &sim->workers[slot];
-        worker->hung_until = 0;
         if (worker->alive && worker->registered && !worker->machine.running) {
             machine_pause(sim, worker, true);
             worker_say_status(sim, worker, "running");

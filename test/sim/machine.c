@@ -233,18 +233,20 @@ void machine_store(struct sim *sim, struct sim_worker *worker, const struct lett
 
 /* ---- its own ---- */
 
-static struct wtask *run_of(struct sim_worker *worker, uint32_t key, uint32_t run)
+static struct wtask *run_of(struct sim *sim, struct sim_worker *worker, uint32_t key, uint32_t run)
 {
     struct wtask *task = machine_find(worker, key);
-    ASSERT(task != NULL);
-    ASSERT(task->run == run && is_running(task));
+    if (task == NULL || task->run != run || !is_running(task)) {
+        fail(sim, "a run of key %u on worker %u ends, and it is %s", key, worker->slot,
+             task == NULL ? "unknown" : wtask_name((enum wtask_state)task->state));
+    }
     return task;
 }
 
 void machine_run_done(struct sim *sim, struct sim_worker *worker, const struct letter *letter)
 {
     static const enum wtask_state ends[] = {WTASK_MEMORY, WTASK_ERROR, WTASK_RESCHEDULED};
-    struct wtask *task = run_of(worker, letter->key, letter->from);
+    struct wtask *task = run_of(sim, worker, letter->key, letter->from);
     ASSERT(letter->number < 3);
     task->done = true;
     worker->machine.gpus_free += task->holds_gpu;
@@ -258,7 +260,7 @@ void machine_run_done(struct sim *sim, struct sim_worker *worker, const struct l
 
 void machine_secede(struct sim *sim, struct sim_worker *worker, const struct letter *letter)
 {
-    struct wtask *task = run_of(worker, letter->key, (uint32_t)letter->number);
+    struct wtask *task = run_of(sim, worker, letter->key, (uint32_t)letter->number);
     wish(worker, task, WTASK_LONG_RUNNING);
     run_moves(sim, worker);
 }

@@ -20,6 +20,8 @@ bool letter_is_work(enum letter_kind kind)
     case LETTER_BEAT:
     case LETTER_CLIENT_BEAT:
     case LETTER_TICK:
+    case LETTER_WANT_REFRESH: /* asked again and again */
+    case LETTER_REFRESH:
     case LETTER_WORK:
     case LETTER_TROUBLE: return false;
     default: return true;

@@ -164,7 +164,6 @@ struct incarnation {
 enum future_state {
     FUTURE_NONE,
     FUTURE_PENDING,
-    FUTURE_HOPED_FOR, /* by name only: the scheduler may not know the key, and then nothing ever comes */
     FUTURE_FINISHED,
     FUTURE_ERRED,
     FUTURE_CANCELLED,
@@ -176,6 +175,7 @@ struct sim_client {
     struct numbers ids;    /* by life: client_id; CLIENT_NONE: not (or no longer) open */
     struct channel up, down;
     struct VEC(uint8_t) futures; /* enum future_state by key */
+    struct numbers by_name;      /* desired without a graph: the scheduler may not know them */
 };
 
 /* An RPC that waits for its one answer. */

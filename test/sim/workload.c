@@ -212,7 +212,7 @@ static void desire_one(struct sim *sim, struct sim_client *client, bool fire_and
     uint32_t key = below(sim, sim->keys.count);
     vec_push(&keys, key);
     if (!fire_and_forget) {
-        client_want(client, key, FUTURE_HOPED_FOR);
+        client_want(client, key, true);
     } else if (client_future(client, key) == FUTURE_NONE) {
         keys.count = 0;
     }
@@ -245,7 +245,7 @@ static void scatter(struct sim *sim, struct sim_client *client)
         struct sim_key *made = &sim->keys.items[key];
         *made = (struct sim_key){.bytes = made->bytes, .nbytes = made->nbytes, .is_data = true, .only_on = WORKERS_MAX};
         letter_add(&letter, key);
-        client_want(client, key, FUTURE_HOPED_FOR); /* the worker may die with it */
+        client_want(client, key, true); /* the worker may die with it */
     }
     post(sim, letter, delay_draw(sim));
 }

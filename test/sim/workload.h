@@ -8,7 +8,7 @@
 void work(struct sim *sim);
 /* One more thing that goes wrong, or is done to the cluster. */
 void trouble(struct sim *sim);
-/* All recovers: nothing hangs, everybody runs. */
+/* Whoever was paused runs again. */
 void heal(struct sim *sim);
 void keys_fini(struct sim *sim);
 
