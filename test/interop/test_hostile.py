@@ -18,8 +18,11 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HANDSHAKE = {"compression": None, "python": [3, 11, 7], "pickle-protocol": 5}
-# What ends the scheduler when it is asked to, and what would only make the test wait.
-NOT_SENT = {"terminate", "close", "restart", "feed", "benchmark_hardware", "run_function"}
+# Orders that rightly end or change things when anybody gives them, and what would only make the test wait.
+NOT_SENT = {
+    "terminate", "close", "restart", "restart_workers", "retire_workers", "register_worker_plugin",
+    "register_nanny_plugin", "feed", "benchmark_hardware", "run_function",
+}  # fmt: skip
 
 
 def table():
