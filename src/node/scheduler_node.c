@@ -39,7 +39,7 @@ static void tick(void *user)
 static void set_tick(struct node *node, double now)
 {
     double due = scheduler_next_tick(node->core);
-    if (due == node->tick_due) {
+    if (due == node->tick_due || node->is_closing) {
         return;
     }
     node->tick_due = due;
