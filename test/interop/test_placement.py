@@ -152,8 +152,12 @@ def test_rebalance(make_cluster, connect):
     futures = client.scatter([np.ones(2_500_000) + i for i in range(10)], workers=[a])  # 200 MB
     wait(futures)
     eventually(lambda: cluster.infos()["a"]["metrics"]["managed_bytes"] > 150e6)
-    client.rebalance()
-    eventually(lambda: client.has_what()[b], 10, "some went to b")
+
+    def rebalanced():  # as soon as the workers' measurements say that it is worth it
+        client.rebalance()
+        return client.has_what()[b]
+
+    eventually(rebalanced, message="some went to b")
     assert sum(x[0] for x in client.gather(futures)) == 55
 
 
