@@ -185,9 +185,13 @@ void check_empty(struct sim *sim)
         struct task_view view;
         view_task(sim->s, tasks[i], &view);
         uint32_t key = key_number(sim, view.key);
+        struct client_view wanter = {.name = SPAN("nobody")};
+        if (view.wanter_count > 0) {
+            view_client(sim->s, view_task_wanter(tasks[i], 0), &wanter);
+        }
         if (!sim->keys.items[key].is_data || view.wanter_count > 0) {
-            fail(sim, "everything was released, but key %u is %s (wanted by %u)", key, task_state_name(view.state),
-                 view.wanter_count);
+            fail(sim, "everything was released, but key %u is %s, wanted by %.*s", key, task_state_name(view.state),
+                 (int)wanter.name.size, (const char *)wanter.name.data);
         }
     }
     for (uint32_t slot = 0; slot < sim->worker_count; slot++) {

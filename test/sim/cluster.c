@@ -7,6 +7,7 @@
 #include "sim/client.h"
 #include "sim/network.h"
 #include "sim/node.h"
+#include "sim/requests.h"
 #include "sim/worker.h"
 #include "sim/workload.h"
 
@@ -187,6 +188,7 @@ static void release_all(struct sim *sim)
     event.of.client_releases.keys = key_list(sim, all.items, all.count);
     apply(sim, &event);
     vec_fini(&all);
+    requests_let_go(sim);
 }
 
 uint64_t cluster_run(const struct options *options, uint64_t *out_steps)

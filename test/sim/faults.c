@@ -33,7 +33,7 @@ static void pause(struct sim *sim, struct sim_worker *worker)
 
 static void hang(struct sim *sim, struct sim_worker *worker)
 {
-    if (has(sim, FEATURE_HANG) && worker->alive) {
+    if (has(sim, FEATURE_HANG) && worker->alive && worker->hung_until <= sim->now) {
         say(sim, "worker %u hangs", worker->slot);
         worker->hung_until = sim->now + 10 * prng_unit(&sim->prng);
     }

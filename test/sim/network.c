@@ -111,7 +111,9 @@ void letter_add(struct letter *letter, uint32_t word)
 void letter_set_text(struct letter *letter, struct span text)
 {
     size_t size = text.size < sizeof letter->text ? text.size : sizeof letter->text - 1;
-    memcpy(letter->text, text.data, size);
+    if (size > 0) {
+        memcpy(letter->text, text.data, size);
+    }
     letter->text[size] = '\0';
 }
 

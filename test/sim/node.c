@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "sim/client.h"
 #include "sim/machine.h"
 #include "sim/network.h"
 #include "sim/requests.h"
@@ -314,6 +315,9 @@ static void stored(struct sim *sim, const struct letter *letter)
     }
     struct event event = {.kind = EVENT_DATA_PLACED};
     event.of.data_placed.client = client_id_now(sim, letter->key);
+    for (uint32_t i = 0; i < letter->word_count && sim->clients[letter->key].connected; i++) {
+        client_want(&sim->clients[letter->key], letter->words[i], true); /* its futures come with the answer */
+    }
     event.of.data_placed.keys = key_list(sim, letter->words, letter->word_count);
     event.of.data_placed.holders = (struct worker_list){holders, letter->word_count};
     event.of.data_placed.sizes = (struct size_list){sizes, letter->word_count};

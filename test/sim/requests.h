@@ -14,6 +14,8 @@ void requests_retired(struct sim *sim, const struct action_retired *retired);
 void requests_client_gone(struct sim *sim, uint32_t slot);
 /* Plan a random call of a client. */
 void requests_plan(struct sim *sim, uint32_t slot);
+/* Queues, variables and datasets are given up. */
+void requests_let_go(struct sim *sim);
 /* All that can be answered was. */
 void requests_check(struct sim *sim);
 

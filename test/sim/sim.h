@@ -185,7 +185,8 @@ struct pending_request {
     bool gone;             /* the asker went: no answer may come any more */
     double deadline;
     enum event_kind kind;
-    uint32_t object, lease;
+    uint32_t object;
+    bool is_held; /* a granted lease, not yet given back */
 };
 
 struct sim {
@@ -213,6 +214,7 @@ struct sim {
     struct sim_client clients[CLIENTS_MAX];
     struct VEC(struct incarnation) incarnations; /* by worker_id */
     struct VEC(struct pending_request) requests; /* by number − 1 */
+    uint32_t queue_makers[2]; /* how often each queue was created */
     int64_t run_id_last;
     uint32_t busy;         /* letters under way that are work */
     double busy_at;        /* when the last of them came */

@@ -245,7 +245,6 @@ static void scatter(struct sim *sim, struct sim_client *client)
         struct sim_key *made = &sim->keys.items[key];
         *made = (struct sim_key){.bytes = made->bytes, .nbytes = made->nbytes, .is_data = true, .only_on = WORKERS_MAX};
         letter_add(&letter, key);
-        client_want(client, key, true); /* the worker may die with it */
     }
     post(sim, letter, delay_draw(sim));
 }
