@@ -179,8 +179,11 @@ enum io_flow io_socket_read(struct io_stream *stream, uint8_t *data, size_t size
 /* Bytes to the socket. */
 enum io_flow io_socket_write(struct io_stream *stream, const struct iovec *parts, int count,
                              size_t *out_written);
-/* "ECONNREFUSED: connection refused"; static or from a per-thread buffer. */
-const char *io_errno_text(int errno_value);
+/* "ECONNREFUSED: connection refused", written into `text`. */
+#define IO_ERRNO_TEXT_MAX 128
+const char *io_errno_write(int errno_value, char text[IO_ERRNO_TEXT_MAX]);
+/* The same, good until the end of the block it is asked for in. */
+#define io_errno_text(errno_value) io_errno_write((errno_value), (char[IO_ERRNO_TEXT_MAX]){0})
 /* The code that says for the user what an errno of a connection means. */
 int io_errno_code(int errno_value);
 

@@ -67,10 +67,10 @@ void io_socket_names(struct io_stream *stream)
     }
 }
 
-const char *io_errno_text(int errno_value)
+const char *io_errno_write(int errno_value, char text[IO_ERRNO_TEXT_MAX])
 {
-    static _Thread_local char text[128];
-    snprintf(text, sizeof text, "%s: %s", uv_err_name(-errno_value), uv_strerror(-errno_value));
+    snprintf(text, IO_ERRNO_TEXT_MAX, "%s: %s", uv_err_name(-errno_value),
+             uv_strerror(-errno_value));
     return text;
 }
 
