@@ -376,29 +376,76 @@ static bool is_allowed(const struct stream *stream, enum message_id id)
            id != MESSAGE_WORKER_STATUS && id != MESSAGE_REQUEST_REFRESH_WHO_HAS;
 }
 
+/* The task that the message is about, for view_task_prefetch; data NULL: none that matters. */
+static struct span task_of(const struct message *message)
+{
+    switch (message->id) {
+    case MESSAGE_TASK_FINISHED:
+        return message->body.task_finished.key;
+    case MESSAGE_RELEASE_WORKER_DATA:
+        return message->body.release_worker_data.key;
+    default:
+        return (struct span){0};
+    }
+}
+
+/* A batch being applied, one message decoded ahead, so that memory can bring its task meanwhile. */
+struct ahead {
+    struct message messages[2];
+    struct message_batch rest; /* from the message ahead on */
+    struct message_batch batch;
+    int got; /* what message_batch_next said of the message ahead */
+    uint32_t current;
+};
+
+static void decode_ahead(struct node *node, struct ahead *ahead)
+{
+    struct message *next = &ahead->messages[ahead->current ^ 1];
+    ahead->rest = ahead->batch;
+    ahead->got = message_batch_next(&ahead->batch, &node->stream_decoder, next);
+    struct span key = ahead->got == 1 ? task_of(next) : (struct span){0};
+    if (key.data != NULL) {
+        view_task_prefetch(node->core, key);
+    }
+}
+
+static void step_ahead(const struct node *node, struct ahead *ahead)
+{
+    ahead->current ^= 1;
+    struct span key = task_of(&ahead->messages[ahead->current]);
+    if (key.data != NULL) {
+        view_task_prefetch_more(node->core, key);
+    }
+}
+
 /* Apply the messages of a batch until its end, or until one holds the stream; then keep the rest. */
 static enum inbound_result apply_batch(struct node *node, struct stream *stream,
-                                       const struct frames *frames, struct message_batch *batch,
-                                       struct text *why)
+                                       const struct frames *frames,
+                                       const struct message_batch *batch, struct text *why)
 {
-    struct message message;
-    int got;
-    while ((got = message_batch_next(batch, &node->stream_decoder, &message)) == 1) {
-        if (!is_allowed(stream, message.id)) {
-            text_printf(why, "'%.*s' does not belong in this stream", (int)message.op.size,
-                        (const char *)message.op.data);
+    struct ahead ahead;
+    ahead.batch = *batch;
+    ahead.current = 0;
+    decode_ahead(node, &ahead);
+    while (ahead.got == 1) {
+        step_ahead(node, &ahead);
+        decode_ahead(node, &ahead);
+        const struct message *message = &ahead.messages[ahead.current];
+        if (!is_allowed(stream, message->id)) {
+            text_printf(why, "'%.*s' does not belong in this stream", (int)message->op.size,
+                        (const char *)message->op.data);
             return INBOUND_REFUSED;
         }
-        int result = apply(node, stream, frames, &message, why);
+        int result = apply(node, stream, frames, message, why);
         if (result <= 0) {
             return result == 0 ? INBOUND_ENDED : INBOUND_REFUSED;
         }
         if (stream->is_held) {
-            stream->rest = *batch;
+            stream->rest = ahead.rest;
             return INBOUND_GOES_ON;
         }
     }
-    if (got < 0) {
+    if (ahead.got < 0) {
         text_add(why, text_span(&node->stream_decoder.error));
         return INBOUND_REFUSED;
     }

@@ -10,7 +10,6 @@
 #include "core/scheduler/groups.h"
 
 #define CHUNK_TASKS (1u << TASK_CHUNK_BITS)
-#define CACHE_LINE 64u
 #define SWEEP_TASKS_MAX 8192u /* about 2 ms */
 #define TYPES_MAX                                                                                  \
     65536u /* names of result types kept; a worker that makes up more gets "unknown" */

@@ -5,6 +5,8 @@
 
 #include "core/scheduler/internal.h"
 
+#define CACHE_LINE 64u
+
 /* ---- tasks ---- */
 
 /* NULL: unknown. */

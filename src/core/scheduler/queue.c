@@ -12,6 +12,7 @@
 
 #define HEAP_BIT 0x80000000u
 #define FRONT_MIN 1024u /* spent entries worth cutting off */
+#define AHEAD 4u        /* memory is asked for that many tasks before their turn */
 
 /* A total order: ties are broken by age. */
 static bool entry_before(const struct queue_entry *a, const struct queue_entry *b)
@@ -193,12 +194,34 @@ uint32_t queue_rank(const struct scheduler *s, const struct task *task)
     return before + 1;
 }
 
+/* A queued task was last touched when its graph came: ask memory for the tasks to come, and for what
+ * sending them reads, in time. */
+static void look_ahead(const struct scheduler *s)
+{
+    const struct queue *queue = &s->queue;
+    uint64_t far = (uint64_t)queue->run_head + 2 * AHEAD;
+    if (far < queue->run.count && queue->run.items[far].task != TASK_NONE) {
+        const char *task = (const char *)task_at(s, queue->run.items[far].task);
+        __builtin_prefetch(task);
+        __builtin_prefetch(task + CACHE_LINE);
+        __builtin_prefetch(task + 2 * CACHE_LINE);
+    }
+    uint64_t near = (uint64_t)queue->run_head + AHEAD;
+    if (near < queue->run.count && queue->run.items[near].task != TASK_NONE) {
+        const struct task *task = task_at(s, queue->run.items[near].task);
+        __builtin_prefetch(task->key.data);
+        __builtin_prefetch(task->run_spec);
+        __builtin_prefetch((const char *)task->run_spec + CACHE_LINE);
+    }
+}
+
 void queue_slots_maybe_opened(struct scheduler *s, struct step *step)
 {
     if (queue_count(s) == 0 || isinf(s->config.worker_saturation)) {
         return;
     }
     for (int64_t slots = s->slots_free_total; slots > 0 && queue_count(s) > 0; slots--) {
+        look_ahead(s);
         transition_all(s, queue_first(s), TASK_PROCESSING, step);
     }
 }
