@@ -233,20 +233,38 @@ def whole_programs(quick: bool) -> str:
     )
 
 
-def write(parts: dict[str, str], arguments: argparse.Namespace, about: str) -> None:
+def about(quick: bool) -> str:
+    """When, from what and where a section's numbers are."""
     commit = subprocess.run(
         ["git", "-C", ROOT, "log", "-1", "--format=%h"], capture_output=True, text=True, check=False
     ).stdout.strip()
-    command = "make bench" if not arguments.quick else "bench/run.py --quick"
+    date = datetime.datetime.now().strftime("%Y-%m-%d %H:%M")
+    return f"*{'--quick, ' if quick else ''}{date}, commit {commit or 'unknown'}, {machine()}*"
+
+
+def write(parts: dict[str, str], output: Path) -> None:
+    """Put the sections into the file; those that were not run again stay as they are."""
+    bodies: dict[str, str] = {}
+    if output.exists():
+        for part in output.read_text().split("\n## ")[1:]:
+            head, _, body = part.partition("\n")
+            bodies[head] = body.strip() + "\n"
+    bodies |= {title(name): body for name, body in parts.items()}
     text = [
         "# Results\n",
-        f"`{command}`, {datetime.date.today()}, commit {commit or 'unknown'}. {about}.\n",
-        "Numbers of one machine and one day; ratios are measured alternately in one run and are what counts.\n",
+        "`make bench` writes this file; `bench/run.py --only NAME` one section. Ratios are stock / cask, measured "
+        "alternately in one run, and are what counts: absolute numbers depend on the machine and on what "
+        "else it does.\n",
     ]
-    for name, body in parts.items():
-        text += [f"## {SECTIONS[name].__doc__}\n".replace(".\n", "\n"), body]
-    arguments.output.write_text("\n".join(text))
-    print(f"written: {arguments.output}")
+    for name in SECTIONS:
+        if title(name) in bodies:
+            text += [f"## {title(name)}\n", bodies[title(name)]]
+    output.write_text("\n".join(text))
+    print(f"written: {output}")
+
+
+def title(name: str) -> str:
+    return (SECTIONS[name].__doc__ or name).rstrip(".")
 
 
 def main() -> None:
@@ -255,9 +273,9 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--output", type=Path, default=ROOT / "bench" / "RESULTS.md")
     arguments = parser.parse_args()
-    about = machine()
-    parts = {name: SECTIONS[name](arguments.quick) for name in arguments.only}
-    write(parts, arguments, about)
+    for name in arguments.only:
+        head = about(arguments.quick)
+        write({name: f"{head}\n\n{SECTIONS[name](arguments.quick)}"}, arguments.output)
 
 
 if __name__ == "__main__":
