@@ -4,7 +4,8 @@
  *
  * Speaks Dask's protocol over tcp to the scheduler at 127.0.0.1:PORT, stock or cask alike, whose process is
  * PID. GRAPH is a file of bench/graphs.py. Each worker is a connection; it answers all that one turn of the
- * loop brought with one message, as a stock worker's batches. Heartbeats of all workers share one connection.
+ * loop brought with one message, as a stock worker's batches. Heartbeats of all workers share one connection,
+ * at most 20 a second.
  * Three phases, each from its first message until the scheduler has been quiet:
  *   intake   the graph is sent; workers keep their answers back
  *   run      the answers are let go, until the client hears of the last wanted key
@@ -327,7 +328,9 @@ static bool is_quiet(struct load *load)
     double now = io_monotonic();
     double cpu = usage_now(load->pid).cpu;
     if (now - load->heard < QUIET_SECONDS || load->quiet_cpu == 0) {
-        load->quiet_cpu = now - load->heard < TICK_SECONDS ? 0 : load->quiet_cpu > 0 ? load->quiet_cpu : cpu;
+        load->quiet_cpu = now - load->heard < TICK_SECONDS ? 0
+                          : load->quiet_cpu > 0            ? load->quiet_cpu
+                                                           : cpu;
         return false;
     }
     bool quiet = cpu - load->quiet_cpu < (now - load->heard) * QUIET_CPU;
@@ -340,7 +343,8 @@ static void on_tick(void *user)
 {
     struct load *load = user;
     struct peer *heartbeats = &load->peers[load->worker_count + 1];
-    if (!load->heartbeat_open && heartbeats->phase == STREAMING && io_monotonic() >= load->heartbeat_next) {
+    if (!load->heartbeat_open && heartbeats->phase == STREAMING &&
+        io_monotonic() >= load->heartbeat_next) {
         load->heartbeat_next = io_monotonic() + 0.5 / load->worker_count;
         write_heartbeat(heartbeats);
     }
@@ -380,7 +384,8 @@ static void take_worker_message(struct peer *peer, const struct message *message
         write_freed(peer, message->body.free_keys.keys, message->body.free_keys.stimulus_id);
         break;
     case MESSAGE_REMOVE_REPLICAS:
-        write_freed(peer, message->body.remove_replicas.keys, message->body.remove_replicas.stimulus_id);
+        write_freed(peer, message->body.remove_replicas.keys,
+                    message->body.remove_replicas.stimulus_id);
         break;
     case MESSAGE_STEAL_REQUEST: {
         struct msg_steal_response body;
@@ -525,7 +530,8 @@ static void open_peer(struct load *load, uint32_t index)
     snprintf(peer->address, sizeof peer->address, "tcp://127.0.0.1:%u", 20000 + index);
     frame_reader_init(&peer->reader);
     outgoing_init(&peer->out);
-    message_decoder_init(&peer->decoder, peer->kind == WORKER ? PORT_WORKER_STREAM : PORT_CLIENT_STREAM,
+    message_decoder_init(&peer->decoder,
+                         peer->kind == WORKER ? PORT_WORKER_STREAM : PORT_CLIENT_STREAM,
                          &load->scratch);
     peer->stream = io_connect(load->loop, &load->scheduler, NULL, &peer_events, peer);
 }
@@ -572,8 +578,8 @@ static struct buf *open_graph(struct load *load, const char *path)
 static void print_phase(const struct load *load, const char *name, enum phase phase)
 {
     const struct usage *before = &load->marks[phase - 1], *after = &load->marks[phase];
-    printf(", \"%s_us\": %.3f, \"%s_seconds\": %.4f", name, (after->cpu - before->cpu) / load->tasks * 1e6, name,
-           after->wall - before->wall);
+    printf(", \"%s_us\": %.3f, \"%s_seconds\": %.4f", name,
+           (after->cpu - before->cpu) / load->tasks * 1e6, name, after->wall - before->wall);
 }
 
 static void print_report(const struct load *load)
@@ -581,18 +587,18 @@ static void print_report(const struct load *load)
     const struct usage *marks = load->marks;
     struct timespec own;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own);
-    printf("{\"tasks\": %u, \"workers\": %u, \"computes\": %" PRIu64, load->tasks, load->worker_count,
-           load->computes);
+    printf("{\"tasks\": %u, \"workers\": %u, \"computes\": %" PRIu64, load->tasks,
+           load->worker_count, load->computes);
     print_phase(load, "intake", INTAKE);
     print_phase(load, "run", RUNNING);
     print_phase(load, "release", RELEASING);
     printf(", \"tasks_per_second\": %.0f, \"idle_bytes\": %" PRIu64 ", \"peak_bytes\": %" PRIu64
-           ", \"bytes_a_task\": %.0f, \"batches\": %" PRIu64 ", \"freed\": %" PRIu64 ", \"stolen\": %" PRIu64
-           ", \"other\": %" PRIu64 ", \"loadgen_us\": %.3f}\n",
+           ", \"bytes_a_task\": %.0f, \"batches\": %" PRIu64 ", \"freed\": %" PRIu64
+           ", \"stolen\": %" PRIu64 ", \"other\": %" PRIu64 ", \"loadgen_us\": %.3f}\n",
            load->tasks / (marks[RUNNING].wall - marks[INTAKE].wall), marks[GATHERING].resident,
            marks[RELEASING].peak,
-           ((double)marks[INTAKE].resident - (double)marks[GATHERING].resident) / load->tasks, load->batches,
-           load->freed, load->stolen, load->other,
+           ((double)marks[INTAKE].resident - (double)marks[GATHERING].resident) / load->tasks,
+           load->batches, load->freed, load->stolen, load->other,
            ((double)own.tv_sec * 1e6 + (double)own.tv_nsec / 1e3) / load->tasks);
 }
 

@@ -24,6 +24,17 @@ import programs
 from cluster import BUILD, KINDS, ROOT, Cluster, Scheduler, machine
 
 THREADS = 4
+# Shape, tasks, workers, repetitions; the first three are the quick ones.
+CPU_CASES = [
+    ("merge", 10_000, 64, 3),
+    ("tree", 10_000, 64, 3),
+    ("random", 10_000, 64, 3),
+    ("merge", 10_000, 1, 3),
+    ("merge", 10_000, 1000, 3),
+    ("merge", 100_000, 64, 1),
+    ("tree", 100_000, 64, 1),
+    ("random", 100_000, 64, 1),
+]
 GRAPHS = Path(os.environ.get("CASK_BENCH_GRAPHS", BUILD / "bench" / "graphs"))
 
 Section = Callable[[bool], str]
@@ -86,13 +97,9 @@ def load_pairs(shape: str, tasks: int, workers: int, repeat: int, **options: boo
 @section
 def scheduler_cpu(quick: bool) -> str:
     """CPU of the scheduler a task, against stock."""
-    cases = [(shape, 10_000, workers) for shape in ("merge", "tree", "random") for workers in (64,)]
-    if not quick:
-        cases += [("merge", 10_000, 1), ("merge", 10_000, 1000)]
-        cases += [(shape, 100_000, 64) for shape in ("merge", "tree", "random")]
     rows = []
-    for shape, tasks, workers in cases:
-        stock, cask = load_pairs(shape, tasks, workers, 3 if tasks == 10_000 else 1).values()
+    for shape, tasks, workers, repeat in CPU_CASES[:3] if quick else CPU_CASES:
+        stock, cask = load_pairs(shape, tasks, workers, repeat).values()
         row: list[object] = [shape, f"{tasks:,}", f"{workers:,}"]
         for phase in ("intake_us", "run_us", "release_us"):
             ratio = times(stock[phase] / cask[phase])
