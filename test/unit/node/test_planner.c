@@ -176,6 +176,9 @@ static struct node *node_begin(void)
     memset(&world, 0, sizeof world);
     struct node *node = mem_zalloc(1, sizeof *node);
     node->loop = world.loop = io_loop_create();
+    struct scheduler_config config;
+    scheduler_config_init(&config);
+    node->core = scheduler_create(&config); /* told when nobody wants transitions any more */
     world.reply_awaited = 1;
     node->planner = planner_create(node);
     return node;
@@ -185,6 +188,7 @@ static void node_end(struct node *node)
 {
     planner_destroy(node->planner);
     io_loop_destroy(node->loop);
+    scheduler_destroy(node->core);
     text_fini(&world.raised);
     text_fini(&world.replied);
     arena_fini(&node->scratch);
