@@ -128,7 +128,8 @@ def cluster(scheduler_cmd, directory):
     address = f"tcp://127.0.0.1:{port}"
     command = [*shlex.split(scheduler_cmd), "--host", "127.0.0.1", "--port", str(port)]
     command += ["--dashboard-address", "127.0.0.1:0"]
-    code(f"$ {scheduler_cmd} --host 127.0.0.1 --port {port}")
+    shown = scheduler_cmd.replace(f"{ROOT}/", "")
+    code(f"$ {shown} --host 127.0.0.1 --port {port}")
     with contextlib.ExitStack() as stack:
         log = directory / "scheduler.log"
         begin = time.perf_counter()
@@ -321,6 +322,12 @@ def death(client):
 # ---------------------------------------------------------------------------
 
 
+def resources(process):
+    used = process.cpu_times()
+    mib = process.memory_info().rss / 2**20
+    return f"{used.user + used.system:.2f} s of CPU and {mib:.0f} MiB of memory"
+
+
 def tour(scheduler_cmd):
     on_cask = "cask" in pathlib.Path(shlex.split(scheduler_cmd)[0]).name
     with tempfile.TemporaryDirectory(prefix="cask-demo-") as name:
@@ -336,10 +343,10 @@ def tour(scheduler_cmd):
                 search(client)
                 dataframe(directory)
                 death(client)
-            used = scheduler.cpu_times()
-            mib = scheduler.memory_info().rss / 2**20
             title("All of it was right")
-            say(f"The scheduler used {used.user + used.system:.2f} s of CPU and {mib:.0f} MiB of memory.")
+            say(f"The scheduler used {resources(scheduler)}.")
+            for child in scheduler.children():
+                say(f"Its {child.name()} child, which reads the graphs of collections, {resources(child)}.")
 
 
 def main():
