@@ -346,7 +346,7 @@ def tour(scheduler_cmd):
             title("All of it was right")
             say(f"The scheduler used {resources(scheduler)}.")
             for child in scheduler.children():
-                say(f"Its {child.name()} child, which reads the graphs of collections, {resources(child)}.")
+                say(f"Its {child.name()} child, which reads the graphs of collections, used {resources(child)}.")
 
 
 def main():
