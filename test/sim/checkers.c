@@ -57,7 +57,8 @@ static bool is_wanted_by(const struct sim *sim, const struct task *task, client_
     return false;
 }
 
-static void check_future(struct sim *sim, const struct sim_client *client, uint32_t key, enum future_state future)
+static void check_future(struct sim *sim, const struct sim_client *client, uint32_t key,
+                         enum future_state future)
 {
     const struct task *task = task_of(sim, key);
     if (future == FUTURE_CANCELLED) {
@@ -65,18 +66,20 @@ static void check_future(struct sim *sim, const struct sim_client *client, uint3
     }
     if (task == NULL || !is_wanted_by(sim, task, client_id_now(sim, client->slot))) {
         if (!set_has(&client->by_name, key)) {
-            fail(sim, "client %u waits for key %u, which the scheduler does not know it wants", client->slot, key);
+            fail(sim, "client %u waits for key %u, which the scheduler does not know it wants",
+                 client->slot, key);
         }
         return;
     }
     enum task_state state = view_task_state(task);
-    bool agrees = (state == TASK_MEMORY && future == FUTURE_FINISHED) || (state == TASK_ERRED && future == FUTURE_ERRED);
+    bool agrees = (state == TASK_MEMORY && future == FUTURE_FINISHED) ||
+                  (state == TASK_ERRED && future == FUTURE_ERRED);
     struct task_view view;
     view_task(sim->s, task, &view);
     bool never_came = state == TASK_RELEASED && view.run_spec == NULL;
     if (!agrees && !never_came && !waits_with_reason(sim, key)) {
-        fail(sim, "at rest, key %u is %s, and for client %u it is in state %d", key, task_state_name(state), client->slot,
-             (int)future);
+        fail(sim, "at rest, key %u is %s, and for client %u it is in state %d", key,
+             task_state_name(state), client->slot, (int)future);
     }
     if (state == TASK_ERRED && view.failure == NULL) {
         fail(sim, "key %u erred, but nothing says why", key);
@@ -117,15 +120,19 @@ static void check_machine(struct sim *sim, const struct sim_worker *worker, work
             continue;
         }
         const struct task *task = task_of(sim, it->key);
-        bool is_quiet = it->state == WTASK_MEMORY || it->state == WTASK_ERROR || it->state == WTASK_RELEASED;
-        bool looks_in_vain = it->state == WTASK_MISSING && task != NULL && waits_with_reason(sim, it->key);
+        bool is_quiet =
+            it->state == WTASK_MEMORY || it->state == WTASK_ERROR || it->state == WTASK_RELEASED;
+        bool looks_in_vain =
+            it->state == WTASK_MISSING && task != NULL && waits_with_reason(sim, it->key);
         if (!is_quiet && !looks_in_vain) {
             fail(sim, "at rest, key %u is %s on worker %u and %s for the scheduler", it->key,
                  wtask_name((enum wtask_state)it->state), worker->slot,
                  task == NULL ? "unknown" : task_state_name(view_task_state(task)));
         }
-        if (it->state == WTASK_MEMORY && (task == NULL || !holds(sim, task, id)) && !sim->keys.items[it->key].is_data) {
-            fail(sim, "worker %u holds key %u, and the scheduler does not know", worker->slot, it->key);
+        if (it->state == WTASK_MEMORY && (task == NULL || !holds(sim, task, id)) &&
+            !sim->keys.items[it->key].is_data) {
+            fail(sim, "worker %u holds key %u, and the scheduler does not know", worker->slot,
+                 it->key);
         }
     }
 }
@@ -133,7 +140,8 @@ static void check_machine(struct sim *sim, const struct sim_worker *worker, work
 static void check_workers(struct sim *sim)
 {
     if (view_worker_count(sim->s) != sim->worker_count) {
-        fail(sim, "at rest, %u of %u workers are registered", view_worker_count(sim->s), sim->worker_count);
+        fail(sim, "at rest, %u of %u workers are registered", view_worker_count(sim->s),
+             sim->worker_count);
     }
     for (uint32_t slot = 0; slot < sim->worker_count; slot++) {
         worker_id id = worker_id_now(sim, slot);
@@ -154,8 +162,8 @@ static void check_tasks(struct sim *sim)
         struct task_view view;
         view_task(sim->s, tasks[i], &view);
         uint32_t key = key_number(sim, view.key);
-        bool is_moving = view.state == TASK_PROCESSING || view.state == TASK_QUEUED || view.state == TASK_WAITING ||
-                         view.state == TASK_NO_WORKER;
+        bool is_moving = view.state == TASK_PROCESSING || view.state == TASK_QUEUED ||
+                         view.state == TASK_WAITING || view.state == TASK_NO_WORKER;
         if (is_moving && !waits_with_reason(sim, key)) {
             fail(sim, "at rest, key %u is %s", key, task_state_name(view.state));
         }
@@ -190,8 +198,9 @@ void check_empty(struct sim *sim)
             view_client(sim->s, view_task_wanter(tasks[i], 0), &wanter);
         }
         if (!sim->keys.items[key].is_data || view.wanter_count > 0) {
-            fail(sim, "everything was released, but key %u is %s, wanted by %.*s", key, task_state_name(view.state),
-                 (int)wanter.name.size, (const char *)wanter.name.data);
+            fail(sim, "everything was released, but key %u is %s, wanted by %.*s", key,
+                 task_state_name(view.state), (int)wanter.name.size,
+                 (const char *)wanter.name.data);
         }
     }
     for (uint32_t slot = 0; slot < sim->worker_count; slot++) {

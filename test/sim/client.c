@@ -6,7 +6,8 @@
 
 enum future_state client_future(const struct sim_client *client, uint32_t key)
 {
-    return key < client->futures.count ? (enum future_state)client->futures.items[key] : FUTURE_NONE;
+    return key < client->futures.count ? (enum future_state)client->futures.items[key]
+                                       : FUTURE_NONE;
 }
 
 static void set_future(struct sim_client *client, uint32_t key, enum future_state state)
@@ -38,8 +39,8 @@ static void send(struct sim *sim, struct sim_client *client, struct letter lette
     post_in(sim, &client->up, letter);
 }
 
-void client_send(struct sim *sim, struct sim_client *client, enum letter_kind kind, const struct numbers *keys,
-                 int64_t number)
+void client_send(struct sim *sim, struct sim_client *client, enum letter_kind kind,
+                 const struct numbers *keys, int64_t number)
 {
     struct letter letter = {.kind = kind, .number = number};
     for (uint32_t i = 0; i < keys->count; i++) {
@@ -69,7 +70,8 @@ void client_disconnect(struct sim *sim, struct sim_client *client)
     client->futures.count = 0;
 }
 
-void client_submit(struct sim *sim, struct sim_client *client, const struct numbers *wanted, const struct numbers *tasks)
+void client_submit(struct sim *sim, struct sim_client *client, const struct numbers *wanted,
+                   const struct numbers *tasks)
 {
     struct letter letter = {.kind = LETTER_GRAPH, .number = percent(sim, 50)};
     letter_add(&letter, wanted->count);
@@ -100,10 +102,18 @@ static void hear(struct sim_client *client, enum letter_kind kind, uint32_t key)
         return; /* stock may still report on a key it has cancelled */
     }
     switch (kind) {
-    case LETTER_IN_MEMORY: set_future(client, key, FUTURE_FINISHED); break;
-    case LETTER_KEY_ERRED: set_future(client, key, FUTURE_ERRED); break;
-    case LETTER_CANCELLED: set_future(client, key, FUTURE_CANCELLED); break;
-    default: set_future(client, key, FUTURE_PENDING); break; /* lost, retried */
+    case LETTER_IN_MEMORY:
+        set_future(client, key, FUTURE_FINISHED);
+        break;
+    case LETTER_KEY_ERRED:
+        set_future(client, key, FUTURE_ERRED);
+        break;
+    case LETTER_CANCELLED:
+        set_future(client, key, FUTURE_CANCELLED);
+        break;
+    default:
+        set_future(client, key, FUTURE_PENDING);
+        break; /* lost, retried */
     }
 }
 

@@ -141,7 +141,8 @@ static void deliver_one(struct sim *sim)
     sim->delivered++;
     if (letter.kind == LETTER_WORK || letter.kind == LETTER_TROUBLE) {
         plan(sim, &letter);
-    } else if (!node_receive(sim, &letter) && !worker_receive(sim, &letter) && !client_receive(sim, &letter)) {
+    } else if (!node_receive(sim, &letter) && !worker_receive(sim, &letter) &&
+               !client_receive(sim, &letter)) {
         fail(sim, "nobody takes a letter: %s", letter_name(letter.kind));
     }
     letter_fini(&letter);
@@ -180,7 +181,8 @@ static void release_all(struct sim *sim)
         }
         vec_fini(&keys);
     }
-    struct event event = {.kind = EVENT_CLIENT_RELEASES, .of.client_releases.client_name = SPAN("fire-and-forget")};
+    struct event event = {.kind = EVENT_CLIENT_RELEASES,
+                          .of.client_releases.client_name = SPAN("fire-and-forget")};
     struct numbers all = {0};
     for (uint32_t key = 0; key < sim->keys.count; key++) {
         vec_push(&all, key);

@@ -18,7 +18,8 @@ static void drop(struct sim *sim, struct sim_worker *worker)
     if (has(sim, FEATURE_DROP) && worker->alive && worker->registered) {
         say(sim, "worker %u loses its connection", worker->slot);
         worker_disconnect(sim, worker);
-        post(sim, (struct letter){.kind = LETTER_KILL, .to = worker->slot, .life = worker->life}, delay_draw(sim));
+        post(sim, (struct letter){.kind = LETTER_KILL, .to = worker->slot, .life = worker->life},
+             delay_draw(sim));
     }
 }
 
@@ -83,12 +84,14 @@ static void adjust(struct sim *sim)
         event.of.amm.method = span_of_text(methods[below(sim, 3)]);
         apply(sim, &event);
     }
-    if (has(sim, FEATURE_RUDE) && sim->keys.count > 0) { /* a gather did not find it where it should be */
+    if (has(sim, FEATURE_RUDE) &&
+        sim->keys.count > 0) { /* a gather did not find it where it should be */
         uint32_t key = below(sim, sim->keys.count);
         uint32_t slot = below(sim, sim->worker_count);
         worker_id id = worker_id_now(sim, slot);
         const struct wtask *task = machine_find(&sim->workers[slot], key);
-        event = (struct event){.kind = EVENT_REPLICA_MISSING, .of.replica_missing = {id, key_list(sim, &key, 1)}};
+        event = (struct event){.kind = EVENT_REPLICA_MISSING,
+                               .of.replica_missing = {id, key_list(sim, &key, 1)}};
         if (id != WORKER_NONE && (task == NULL || task->state != WTASK_MEMORY)) {
             apply(sim, &event);
         }

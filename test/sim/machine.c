@@ -62,7 +62,8 @@ int64_t machine_nbytes(const struct sim_worker *worker)
 }
 
 /* Who holds `task` now, from words at *at: a count and so many addresses. */
-static void read_holders(struct sim_worker *worker, struct wtask *task, const struct letter *letter, uint32_t *at)
+static void read_holders(struct sim_worker *worker, struct wtask *task, const struct letter *letter,
+                         uint32_t *at)
 {
     uint32_t count = letter->words[(*at)++];
     task->who_has.count = 0;
@@ -76,10 +77,12 @@ static void read_holders(struct sim_worker *worker, struct wtask *task, const st
 
 /* ---- from the scheduler ---- */
 
-static void take_task(struct sim *sim, struct sim_worker *worker, struct wtask *task, const struct letter *letter)
+static void take_task(struct sim *sim, struct sim_worker *worker, struct wtask *task,
+                      const struct letter *letter)
 {
     const struct sim_key *key = &sim->keys.items[letter->key];
-    bool runs_on = (task->state == WTASK_CANCELLED || task->state == WTASK_RESUMED) && task->previous != WTASK_FLIGHT;
+    bool runs_on = (task->state == WTASK_CANCELLED || task->state == WTASK_RESUMED) &&
+                   task->previous != WTASK_FLIGHT;
     wish(worker, task, WTASK_WAITING);
     task->has_spec = true;
     task->priority[0] = key->priority;
@@ -91,7 +94,8 @@ static void take_task(struct sim *sim, struct sim_worker *worker, struct wtask *
     for (uint32_t at = 0; at < letter->word_count;) {
         struct wtask *input = ensure_task(worker, letter->words[at++]);
         if (letter->words[at] == 0) {
-            fail(sim, "compute-task of key %u names no holder of its input %u", letter->key, input->key);
+            fail(sim, "compute-task of key %u names no holder of its input %u", letter->key,
+                 input->key);
         }
         memcpy(input->priority, task->priority, sizeof input->priority);
         set_add(&task->dependencies, input->key);
@@ -132,7 +136,8 @@ void machine_free(struct sim *sim, struct sim_worker *worker, const struct lette
     run_moves(sim, worker);
 }
 
-bool machine_remove_replicas(struct sim *sim, struct sim_worker *worker, const struct letter *letter)
+bool machine_remove_replicas(struct sim *sim, struct sim_worker *worker,
+                             const struct letter *letter)
 {
     for (uint32_t i = 0; i < letter->word_count; i++) {
         struct wtask *task = machine_find(worker, letter->words[i]);
@@ -143,8 +148,8 @@ bool machine_remove_replicas(struct sim *sim, struct sim_worker *worker, const s
             const struct wtask *user = machine_find(worker, task->dependents.items[j]);
             if (user->state == WTASK_EXECUTING || user->state == WTASK_LONG_RUNNING) {
                 if (!sim->keys.items[task->key].is_actor) {
-                    fail(sim, "remove-replicas of key %u on worker %u, while key %u runs there", task->key,
-                         worker->slot, user->key);
+                    fail(sim, "remove-replicas of key %u on worker %u, while key %u runs there",
+                         task->key, worker->slot, user->key);
                 }
                 return false;
             }
@@ -199,7 +204,8 @@ void machine_steal(struct sim *sim, struct sim_worker *worker, const struct lett
     letter_set_text(&answer, span_of_text(letter->text));
     answer.number = task == NULL ? -1 : task->state;
     worker_tell(sim, worker, answer);
-    if (task != NULL && (task->state == WTASK_READY || task->state == WTASK_CONSTRAINED || task->state == WTASK_WAITING)) {
+    if (task != NULL && (task->state == WTASK_READY || task->state == WTASK_CONSTRAINED ||
+                         task->state == WTASK_WAITING)) {
         wish(worker, task, WTASK_RELEASED);
     }
     run_moves(sim, worker);
@@ -283,8 +289,11 @@ void machine_got_data(struct sim *sim, struct sim_worker *worker, const struct l
     set_remove(&machine->in_flight, address);
     if (letter->number == TRANSFER_BUSY) {
         set_add(&machine->busy, address);
-        post(sim, (struct letter){.kind = LETTER_NOT_BUSY, .to = worker->slot, .life = worker->life, .from = address},
-             0.15);
+        post(
+            sim,
+            (struct letter){
+                .kind = LETTER_NOT_BUSY, .to = worker->slot, .life = worker->life, .from = address},
+            0.15);
     }
     for (uint32_t i = 0; i < machine->tasks.count; i++) {
         struct wtask *task = machine->tasks.items[i];

@@ -15,7 +15,8 @@ void machine_compute(struct sim *sim, struct sim_worker *worker, const struct le
 void machine_free(struct sim *sim, struct sim_worker *worker, const struct letter *letter);
 /* False: stock's worker closes, as it is asked to drop an input in use. With actors, which may be lost while
  * their proxies travel, that happens. */
-bool machine_remove_replicas(struct sim *sim, struct sim_worker *worker, const struct letter *letter);
+bool machine_remove_replicas(struct sim *sim, struct sim_worker *worker,
+                             const struct letter *letter);
 void machine_acquire(struct sim *sim, struct sim_worker *worker, const struct letter *letter);
 void machine_refresh(struct sim *sim, struct sim_worker *worker, const struct letter *letter);
 void machine_steal(struct sim *sim, struct sim_worker *worker, const struct letter *letter);

@@ -34,13 +34,14 @@ bool is_running(const struct wtask *task)
     return now || ((task->state == WTASK_CANCELLED || task->state == WTASK_RESUMED) && before);
 }
 
-static void tell_key(struct sim *sim, struct sim_worker *worker, enum letter_kind kind, const struct wtask *task,
-                     int64_t run_id)
+static void tell_key(struct sim *sim, struct sim_worker *worker, enum letter_kind kind,
+                     const struct wtask *task, int64_t run_id)
 {
     worker_tell(sim, worker, (struct letter){.kind = kind, .key = task->key, .number = run_id});
 }
 
-void tell_finished(struct sim *sim, struct sim_worker *worker, const struct wtask *task, int64_t run_id)
+void tell_finished(struct sim *sim, struct sim_worker *worker, const struct wtask *task,
+                   int64_t run_id)
 {
     tell_key(sim, worker, LETTER_FINISHED, task, run_id);
 }
@@ -94,8 +95,9 @@ static struct wtask *next_ready(struct sim_worker *worker)
     struct wtask *best = NULL;
     for (uint32_t i = 0; i < worker->machine.tasks.count; i++) {
         struct wtask *task = worker->machine.tasks.items[i];
-        bool fits = task != NULL && (task->state == WTASK_READY ||
-                                     (task->state == WTASK_CONSTRAINED && worker->machine.gpus_free > 0));
+        bool fits =
+            task != NULL && (task->state == WTASK_READY ||
+                             (task->state == WTASK_CONSTRAINED && worker->machine.gpus_free > 0));
         if (fits && (best == NULL || priority_before(task, best))) {
             best = task;
         }
@@ -188,7 +190,8 @@ static void to_waiting(struct sim_worker *worker, struct wtask *task)
     task->state = WTASK_WAITING;
 }
 
-static void to_memory(struct sim *sim, struct sim_worker *worker, struct wtask *task, enum letter_kind tell)
+static void to_memory(struct sim *sim, struct sim_worker *worker, struct wtask *task,
+                      enum letter_kind tell)
 {
     task->state = WTASK_MEMORY;
     task->previous = task->next = WTASK_RELEASED;
@@ -237,7 +240,8 @@ static void start_over(struct sim_worker *worker, struct wtask *task, enum wtask
     wish(worker, task, to);
 }
 
-static void from_cancelled(struct sim *sim, struct sim_worker *worker, struct wtask *task, enum wtask_state to)
+static void from_cancelled(struct sim *sim, struct sim_worker *worker, struct wtask *task,
+                           enum wtask_state to)
 {
     bool was_flight = task->previous == WTASK_FLIGHT;
     if (to == WTASK_LONG_RUNNING) {
@@ -259,7 +263,8 @@ static void from_cancelled(struct sim *sim, struct sim_worker *worker, struct wt
         task->state = task->previous;
         task->previous = WTASK_RELEASED;
         if (task->state == WTASK_LONG_RUNNING) {
-            struct letter letter = {.kind = LETTER_LONG_RUNNING, .key = task->key, .number = task->run_id, .real = -1};
+            struct letter letter = {
+                .kind = LETTER_LONG_RUNNING, .key = task->key, .number = task->run_id, .real = -1};
             worker_tell(sim, worker, letter);
         }
     } else if (task->done) {
@@ -267,7 +272,8 @@ static void from_cancelled(struct sim *sim, struct sim_worker *worker, struct wt
     }
 }
 
-static void from_resumed(struct sim *sim, struct sim_worker *worker, struct wtask *task, enum wtask_state to)
+static void from_resumed(struct sim *sim, struct sim_worker *worker, struct wtask *task,
+                         enum wtask_state to)
 {
     bool was_flight = task->previous == WTASK_FLIGHT;
     switch (to) {
@@ -302,11 +308,13 @@ static void from_resumed(struct sim *sim, struct sim_worker *worker, struct wtas
         from_cancelled(sim, worker, task, WTASK_WAITING);
         break;
     default:
-        fail(sim, "worker %u: no move resumed -> %s of key %u", worker->slot, wtask_name(to), task->key);
+        fail(sim, "worker %u: no move resumed -> %s of key %u", worker->slot, wtask_name(to),
+             task->key);
     }
 }
 
-static void from_running(struct sim *sim, struct sim_worker *worker, struct wtask *task, enum wtask_state to)
+static void from_running(struct sim *sim, struct sim_worker *worker, struct wtask *task,
+                         enum wtask_state to)
 {
     switch (to) {
     case WTASK_MEMORY:
@@ -324,13 +332,17 @@ static void from_running(struct sim *sim, struct sim_worker *worker, struct wtas
         task->state = WTASK_LONG_RUNNING;
         vacate(&worker->machine, task);
         worker_tell(sim, worker,
-                    (struct letter){.kind = LETTER_LONG_RUNNING, .key = task->key, .number = task->run_id, .real = 0.1});
+                    (struct letter){.kind = LETTER_LONG_RUNNING,
+                                    .key = task->key,
+                                    .number = task->run_id,
+                                    .real = 0.1});
         ensure_computing(sim, worker);
         break;
     }
 }
 
-static void from_flight(struct sim *sim, struct sim_worker *worker, struct wtask *task, enum wtask_state to)
+static void from_flight(struct sim *sim, struct sim_worker *worker, struct wtask *task,
+                        enum wtask_state to)
 {
     if (to == WTASK_MEMORY) {
         to_memory(sim, worker, task, LETTER_ADD_KEYS);
@@ -342,9 +354,11 @@ static void from_flight(struct sim *sim, struct sim_worker *worker, struct wtask
     }
 }
 
-static void move(struct sim *sim, struct sim_worker *worker, struct wtask *task, enum wtask_state to);
+static void move(struct sim *sim, struct sim_worker *worker, struct wtask *task,
+                 enum wtask_state to);
 
-static void through_released(struct sim *sim, struct sim_worker *worker, struct wtask *task, enum wtask_state to)
+static void through_released(struct sim *sim, struct sim_worker *worker, struct wtask *task,
+                             enum wtask_state to)
 {
     struct wtask *kept = worker->machine.keeping;
     worker->machine.keeping = task;
@@ -368,25 +382,41 @@ static void to_be_released(struct sim *sim, struct sim_worker *worker, struct wt
     }
 }
 
-static void from_released(struct sim *sim, struct sim_worker *worker, struct wtask *task, enum wtask_state to)
+static void from_released(struct sim *sim, struct sim_worker *worker, struct wtask *task,
+                          enum wtask_state to)
 {
     switch (to) {
-    case WTASK_FETCH: to_fetch(worker, task); break;
-    case WTASK_MISSING: task->state = WTASK_MISSING; task->done = false; break;
-    case WTASK_WAITING: to_waiting(worker, task); break;
-    case WTASK_FORGOTTEN: to_forgotten(worker, task); break;
-    case WTASK_MEMORY: to_memory(sim, worker, task, SAY_NOTHING); break; /* scatter */
-    default: fail(sim, "worker %u: no move released -> %s of key %u", worker->slot, wtask_name(to), task->key);
+    case WTASK_FETCH:
+        to_fetch(worker, task);
+        break;
+    case WTASK_MISSING:
+        task->state = WTASK_MISSING;
+        task->done = false;
+        break;
+    case WTASK_WAITING:
+        to_waiting(worker, task);
+        break;
+    case WTASK_FORGOTTEN:
+        to_forgotten(worker, task);
+        break;
+    case WTASK_MEMORY:
+        to_memory(sim, worker, task, SAY_NOTHING);
+        break; /* scatter */
+    default:
+        fail(sim, "worker %u: no move released -> %s of key %u", worker->slot, wtask_name(to),
+             task->key);
     }
 }
 
-static void move(struct sim *sim, struct sim_worker *worker, struct wtask *task, enum wtask_state to)
+static void move(struct sim *sim, struct sim_worker *worker, struct wtask *task,
+                 enum wtask_state to)
 {
     enum wtask_state from = task->state;
     if (from == to || from == WTASK_FORGOTTEN) {
         return;
     }
-    bool is_run_end = to == WTASK_MEMORY || to == WTASK_ERROR || to == WTASK_RESCHEDULED || to == WTASK_LONG_RUNNING;
+    bool is_run_end = to == WTASK_MEMORY || to == WTASK_ERROR || to == WTASK_RESCHEDULED ||
+                      to == WTASK_LONG_RUNNING;
     if (from == WTASK_CANCELLED) {
         from_cancelled(sim, worker, task, to);
     } else if (from == WTASK_RESUMED) {
@@ -397,7 +427,8 @@ static void move(struct sim *sim, struct sim_worker *worker, struct wtask *task,
         to_be_released(sim, worker, task);
     } else if ((from == WTASK_EXECUTING || from == WTASK_LONG_RUNNING) && is_run_end) {
         from_running(sim, worker, task, to);
-    } else if (from == WTASK_FLIGHT && (to == WTASK_MEMORY || to == WTASK_FETCH || to == WTASK_MISSING)) {
+    } else if (from == WTASK_FLIGHT &&
+               (to == WTASK_MEMORY || to == WTASK_FETCH || to == WTASK_MISSING)) {
         from_flight(sim, worker, task, to);
     } else if (from == WTASK_FETCH && to == WTASK_MISSING) {
         task->state = WTASK_MISSING;
@@ -418,12 +449,14 @@ static void move(struct sim *sim, struct sim_worker *worker, struct wtask *task,
 
 /* ---- transfers ---- */
 
-static uint32_t pick_holder(struct sim *sim, const struct sim_worker *worker, const struct wtask *task)
+static uint32_t pick_holder(struct sim *sim, const struct sim_worker *worker,
+                            const struct wtask *task)
 {
     uint32_t first = below(sim, task->who_has.count);
     for (uint32_t i = 0; i < task->who_has.count; i++) {
         uint32_t address = task->who_has.items[(first + i) % task->who_has.count];
-        if (!set_has(&worker->machine.in_flight, address) && !set_has(&worker->machine.busy, address)) {
+        if (!set_has(&worker->machine.in_flight, address) &&
+            !set_has(&worker->machine.busy, address)) {
             return address;
         }
     }
@@ -432,8 +465,10 @@ static uint32_t pick_holder(struct sim *sim, const struct sim_worker *worker, co
 
 static void start_transfer(struct sim *sim, struct sim_worker *worker, uint32_t address)
 {
-    struct letter letter = {.kind = LETTER_GET_DATA, .to = address, .from = worker->slot, .life = worker->life};
-    for (uint32_t i = 0; i < worker->machine.tasks.count && letter.word_count < KEYS_A_TRANSFER; i++) {
+    struct letter letter = {
+        .kind = LETTER_GET_DATA, .to = address, .from = worker->slot, .life = worker->life};
+    for (uint32_t i = 0; i < worker->machine.tasks.count && letter.word_count < KEYS_A_TRANSFER;
+         i++) {
         struct wtask *task = worker->machine.tasks.items[i];
         if (task != NULL && task->state == WTASK_FETCH && set_has(&task->who_has, address)) {
             task->state = WTASK_FLIGHT;

@@ -10,7 +10,8 @@ void wish(struct sim_worker *worker, struct wtask *task, enum wtask_state to);
 void run_moves(struct sim *sim, struct sim_worker *worker);
 /* Start what there is room for. */
 void ensure_computing(struct sim *sim, struct sim_worker *worker);
-void tell_finished(struct sim *sim, struct sim_worker *worker, const struct wtask *task, int64_t run_id);
+void tell_finished(struct sim *sim, struct sim_worker *worker, const struct wtask *task,
+                   int64_t run_id);
 bool is_running(const struct wtask *task);
 void machine_drop(struct sim_worker *worker, struct wtask *task);
 

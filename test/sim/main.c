@@ -31,7 +31,8 @@ static void on_abort(int number)
 
 static int usage(void)
 {
-    fputs("usage: sim [--seed N] [--seeds N] [--steps N] [--workers N] [--clients N] [--features MASK]\n"
+    fputs("usage: sim [--seed N] [--seeds N] [--steps N] [--workers N] [--clients N] [--features "
+          "MASK]\n"
           "           [--verbose] [--keep-going]\n",
           stderr);
     return 2;
@@ -72,33 +73,51 @@ static int run_seeds(struct options options, uint64_t end, struct progress *prog
 static void report(struct options options)
 {
     options = shrink(options);
-    printf("failed: sim --seed %" PRIu64 " --steps %u --workers %u --clients %u --features 0x%x --verbose\n",
+    printf("failed: sim --seed %" PRIu64
+           " --steps %u --workers %u --clients %u --features 0x%x --verbose\n",
            options.seed, options.steps, options.workers, options.clients, options.features);
     fflush(stdout);
 }
 
 int main(int argc, char **argv)
 {
-    static const struct option names[] = {{"seed", 1, NULL, 's'},     {"seeds", 1, NULL, 'n'},
-                                          {"steps", 1, NULL, 't'},    {"workers", 1, NULL, 'w'},
-                                          {"clients", 1, NULL, 'c'},  {"features", 1, NULL, 'f'},
-                                          {"verbose", 0, NULL, 'v'},  {"keep-going", 0, NULL, 'k'},
-                                          {NULL, 0, NULL, 0}};
-    struct options options = {.seed = 1, .workers = 6, .clients = 3, .steps = 1500, .features = FEATURE_ALL};
+    static const struct option names[] = {
+        {"seed", 1, NULL, 's'},    {"seeds", 1, NULL, 'n'},      {"steps", 1, NULL, 't'},
+        {"workers", 1, NULL, 'w'}, {"clients", 1, NULL, 'c'},    {"features", 1, NULL, 'f'},
+        {"verbose", 0, NULL, 'v'}, {"keep-going", 0, NULL, 'k'}, {NULL, 0, NULL, 0}};
+    struct options options = {
+        .seed = 1, .workers = 6, .clients = 3, .steps = 1500, .features = FEATURE_ALL};
     uint64_t seeds = 1, failures = 0;
     bool keep_going = false;
     for (int letter; (letter = getopt_long(argc, argv, "", names, NULL)) != -1;) {
         uint64_t number = optarg == NULL ? 0 : strtoull(optarg, NULL, 0);
         switch (letter) {
-        case 's': options.seed = number; break;
-        case 'n': seeds = number; break;
-        case 't': options.steps = (uint32_t)number; break;
-        case 'w': options.workers = number > WORKERS_MAX ? WORKERS_MAX : (uint32_t)number; break;
-        case 'c': options.clients = number > CLIENTS_MAX ? CLIENTS_MAX : (uint32_t)number; break;
-        case 'f': options.features = (uint32_t)number; break;
-        case 'v': options.verbose = true; break;
-        case 'k': keep_going = true; break;
-        default: return usage();
+        case 's':
+            options.seed = number;
+            break;
+        case 'n':
+            seeds = number;
+            break;
+        case 't':
+            options.steps = (uint32_t)number;
+            break;
+        case 'w':
+            options.workers = number > WORKERS_MAX ? WORKERS_MAX : (uint32_t)number;
+            break;
+        case 'c':
+            options.clients = number > CLIENTS_MAX ? CLIENTS_MAX : (uint32_t)number;
+            break;
+        case 'f':
+            options.features = (uint32_t)number;
+            break;
+        case 'v':
+            options.verbose = true;
+            break;
+        case 'k':
+            keep_going = true;
+            break;
+        default:
+            return usage();
         }
     }
     if (optind != argc || options.workers == 0 || options.clients == 0) {

@@ -23,8 +23,10 @@ bool letter_is_work(enum letter_kind kind)
     case LETTER_WANT_REFRESH: /* asked again and again */
     case LETTER_REFRESH:
     case LETTER_WORK:
-    case LETTER_TROUBLE: return false;
-    default: return true;
+    case LETTER_TROUBLE:
+        return false;
+    default:
+        return true;
     }
 }
 
@@ -45,7 +47,8 @@ static void heap_push(struct sim *sim, struct letter letter)
     vec_push(&sim->letters, letter);
     sim->busy += letter_is_work(letter.kind);
     struct letter *items = sim->letters.items;
-    for (uint32_t i = sim->letters.count - 1; i > 0 && before(&items[i], &items[(i - 1) / 2]); i = (i - 1) / 2) {
+    for (uint32_t i = sim->letters.count - 1; i > 0 && before(&items[i], &items[(i - 1) / 2]);
+         i = (i - 1) / 2) {
         swap(&items[i], &items[(i - 1) / 2]);
     }
 }

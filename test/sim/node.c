@@ -56,7 +56,8 @@ static void plan_tick(struct sim *sim)
     double due = scheduler_next_tick(sim->s) - EPOCH;
     if (due < sim->tick_at) {
         sim->tick_at = due;
-        post(sim, (struct letter){.kind = LETTER_TICK, .real = due}, due > sim->now ? due - sim->now : 0);
+        post(sim, (struct letter){.kind = LETTER_TICK, .real = due},
+             due > sim->now ? due - sim->now : 0);
     }
 }
 
@@ -141,7 +142,8 @@ static void register_worker(struct sim *sim, const struct letter *letter)
     if (id != WORKER_NONE) {
         admit(sim, worker, letter->life, id);
     }
-    struct letter answer = {.kind = LETTER_REGISTERED, .to = worker->slot, .life = letter->life, .number = id};
+    struct letter answer = {
+        .kind = LETTER_REGISTERED, .to = worker->slot, .life = letter->life, .number = id};
     post_in(sim, &worker->down, answer);
     finish_step(sim);
 }
@@ -185,8 +187,10 @@ static void remove_worker(struct sim *sim, worker_id id, bool expected, const ch
 static void unregister(struct sim *sim, const struct letter *letter)
 {
     char address[48];
-    snprintf(address, sizeof address, "tcp://h%u:%u", letter->from / 2, 10000 + (uint32_t)letter->number);
-    remove_worker(sim, view_worker_by_address(sim->s, span_of_text(address)), false, "its nanny said so");
+    snprintf(address, sizeof address, "tcp://h%u:%u", letter->from / 2,
+             10000 + (uint32_t)letter->number);
+    remove_worker(sim, view_worker_by_address(sim->s, span_of_text(address)), false,
+                  "its nanny said so");
 }
 
 static void worker_eof(struct sim *sim, const struct letter *letter)
@@ -201,7 +205,8 @@ static void worker_eof(struct sim *sim, const struct letter *letter)
 static void finished(struct sim *sim, worker_id id, const struct letter *letter)
 {
     const struct sim_key *key = &sim->keys.items[letter->key];
-    struct startstop run = {SPAN("compute"), EPOCH + sim->now - key->seconds, EPOCH + sim->now, {0}};
+    struct startstop run = {
+        SPAN("compute"), EPOCH + sim->now - key->seconds, EPOCH + sim->now, {0}};
     struct event event = {.kind = EVENT_TASK_FINISHED,
                           .of.task_finished = {.worker = id,
                                                .key = key->bytes,
@@ -255,13 +260,20 @@ static void from_worker(struct sim *sim, const struct letter *letter)
     }
     forget_asked(sim, id, letter);
     struct span_list keys = key_list(sim, letter->words, letter->word_count);
-    struct span key = letter->kind >= LETTER_FINISHED && sim->keys.count > 0 ? sim->keys.items[letter->key].bytes
-                                                                            : (struct span){0};
+    struct span key = letter->kind >= LETTER_FINISHED && sim->keys.count > 0
+                          ? sim->keys.items[letter->key].bytes
+                          : (struct span){0};
     struct event event = {0};
     switch (letter->kind) {
-    case LETTER_FINISHED: finished(sim, id, letter); return;
-    case LETTER_ERRED: erred(sim, id, letter); return;
-    case LETTER_STEAL_ANSWER: steal_answered(sim, id, letter); return;
+    case LETTER_FINISHED:
+        finished(sim, id, letter);
+        return;
+    case LETTER_ERRED:
+        erred(sim, id, letter);
+        return;
+    case LETTER_STEAL_ANSWER:
+        steal_answered(sim, id, letter);
+        return;
     case LETTER_RESCHEDULE:
         event.kind = EVENT_RESCHEDULE;
         event.of.reschedule.worker = id;
@@ -316,7 +328,8 @@ static void stored(struct sim *sim, const struct letter *letter)
     struct event event = {.kind = EVENT_DATA_PLACED};
     event.of.data_placed.client = client_id_now(sim, letter->key);
     for (uint32_t i = 0; i < letter->word_count && sim->clients[letter->key].connected; i++) {
-        client_want(&sim->clients[letter->key], letter->words[i], true); /* its futures come with the answer */
+        client_want(&sim->clients[letter->key], letter->words[i],
+                    true); /* its futures come with the answer */
     }
     event.of.data_placed.keys = key_list(sim, letter->words, letter->word_count);
     event.of.data_placed.holders = (struct worker_list){holders, letter->word_count};
@@ -327,7 +340,8 @@ static void stored(struct sim *sim, const struct letter *letter)
 static void free_by_rpc(struct sim *sim, worker_id id, const uint32_t *keys, uint32_t count)
 {
     const struct incarnation *who = &sim->incarnations.items[id];
-    struct letter letter = {.kind = LETTER_RPC_FREE, .to = who->slot, .life = who->life, .number = id};
+    struct letter letter = {
+        .kind = LETTER_RPC_FREE, .to = who->slot, .life = who->life, .number = id};
     for (uint32_t i = 0; i < count; i++) {
         letter_add(&letter, keys[i]);
     }
@@ -363,7 +377,10 @@ static void send_copies(struct sim *sim, const struct balance_move *move, bool i
 {
     const struct incarnation *to = &sim->incarnations.items[move->recipient];
     const struct incarnation *from = &sim->incarnations.items[move->sender];
-    struct letter letter = {.kind = LETTER_RPC_GATHER, .to = to->slot, .life = to->life, .number = move->recipient,
+    struct letter letter = {.kind = LETTER_RPC_GATHER,
+                            .to = to->slot,
+                            .life = to->life,
+                            .number = move->recipient,
                             .real = is_rebalance ? move->sender : 0};
     letter_add(&letter, key_number(sim, view_task_key(move->task)));
     letter_add(&letter, from->address);
@@ -384,9 +401,11 @@ void move_replicas(struct sim *sim, uint32_t n)
         }
     }
     scope.tasks = held;
-    struct balance_plan plan = n == 0 ? balance_rebalance(sim->s, &scope, &sim->scratch)
-                                      : balance_replicate(sim->s, &scope, n, 2, &sim->prng, &sim->scratch);
-    say(sim, "%s %u keys: %u moves", n == 0 ? "rebalance" : "replicate", scope.task_count, plan.count);
+    struct balance_plan plan =
+        n == 0 ? balance_rebalance(sim->s, &scope, &sim->scratch)
+               : balance_replicate(sim->s, &scope, n, 2, &sim->prng, &sim->scratch);
+    say(sim, "%s %u keys: %u moves", n == 0 ? "rebalance" : "replicate", scope.task_count,
+        plan.count);
     for (uint32_t i = 0; i < plan.count; i++) {
         if (plan.moves[i].recipient == WORKER_NONE) {
             uint32_t key = key_number(sim, view_task_key(plan.moves[i].task));
@@ -404,7 +423,8 @@ static void client_registers(struct sim *sim, const struct letter *letter)
     struct sim_client *client = &sim->clients[letter->from];
     char name[24];
     int size = snprintf(name, sizeof name, "client-%u", client->slot);
-    struct event event = {.kind = EVENT_CLIENT_ADD, .of.client_add.name = span_of(name, (size_t)size)};
+    struct event event = {.kind = EVENT_CLIENT_ADD,
+                          .of.client_add.name = span_of(name, (size_t)size)};
     apply(sim, &event);
     set_number_at(&client->ids, letter->life, sim->step.client);
 }
@@ -437,10 +457,13 @@ static void from_client(struct sim *sim, const struct letter *letter)
         event.kind = EVENT_CLIENT_REMOVE;
         event.of.client_remove.client = id;
         break;
-    case LETTER_GRAPH: apply_graph(sim, id, letter); return;
+    case LETTER_GRAPH:
+        apply_graph(sim, id, letter);
+        return;
     case LETTER_DESIRES:
         event.kind = EVENT_CLIENT_DESIRES;
-        event.of.client_desires.client_name = letter->number == 1 ? SPAN("fire-and-forget") : client_name(sim, id);
+        event.of.client_desires.client_name =
+            letter->number == 1 ? SPAN("fire-and-forget") : client_name(sim, id);
         event.of.client_desires.keys = keys;
         break;
     case LETTER_RELEASES:
@@ -487,7 +510,8 @@ static void restart_worker(struct sim *sim, const struct letter *letter)
         return;
     }
     const struct incarnation *who = &sim->incarnations.items[id];
-    post(sim, (struct letter){.kind = LETTER_KILL, .to = who->slot, .life = who->life}, delay_draw(sim));
+    post(sim, (struct letter){.kind = LETTER_KILL, .to = who->slot, .life = who->life},
+         delay_draw(sim));
 }
 
 static void retired(struct sim *sim, const struct letter *letter)
@@ -510,18 +534,37 @@ static void tick(struct sim *sim, const struct letter *letter)
 bool node_receive(struct sim *sim, struct letter *letter)
 {
     switch (letter->kind) {
-    case LETTER_REGISTER: register_worker(sim, letter); return true;
-    case LETTER_HEARTBEAT: heartbeat(sim, letter); return true;
-    case LETTER_UNREGISTER: unregister(sim, letter); return true;
-    case LETTER_WORKER_EOF: worker_eof(sim, letter); return true;
+    case LETTER_REGISTER:
+        register_worker(sim, letter);
+        return true;
+    case LETTER_HEARTBEAT:
+        heartbeat(sim, letter);
+        return true;
+    case LETTER_UNREGISTER:
+        unregister(sim, letter);
+        return true;
+    case LETTER_WORKER_EOF:
+        worker_eof(sim, letter);
+        return true;
     case LETTER_STORED:
     case LETTER_FREED:
-    case LETTER_GATHERED: rpc_answered(sim, letter); return true;
-    case LETTER_TICK: tick(sim, letter); return true;
-    case LETTER_RETIRED: retired(sim, letter); return true;
-    case LETTER_RESTART_WORKER: restart_worker(sim, letter); return true;
-    case LETTER_COORDINATE: requests_receive(sim, letter); return true;
-    default: break;
+    case LETTER_GATHERED:
+        rpc_answered(sim, letter);
+        return true;
+    case LETTER_TICK:
+        tick(sim, letter);
+        return true;
+    case LETTER_RETIRED:
+        retired(sim, letter);
+        return true;
+    case LETTER_RESTART_WORKER:
+        restart_worker(sim, letter);
+        return true;
+    case LETTER_COORDINATE:
+        requests_receive(sim, letter);
+        return true;
+    default:
+        break;
     }
     if (letter->kind >= LETTER_FINISHED && letter->kind <= LETTER_STATUS) {
         from_worker(sim, letter);

@@ -5,7 +5,8 @@
 
 static const struct incarnation *who_is(struct sim *sim, worker_id id)
 {
-    if (id == WORKER_NONE || id >= sim->incarnations.count || sim->incarnations.items[id].connection == 0) {
+    if (id == WORKER_NONE || id >= sim->incarnations.count ||
+        sim->incarnations.items[id].connection == 0) {
         fail(sim, "an action for worker id %u, which never was", id);
     }
     return &sim->incarnations.items[id];
@@ -44,7 +45,9 @@ static void compute(struct sim *sim, const struct action_compute *action)
     if (!set_add(asked, key)) {
         fail(sim, "worker id %u is told a second time to compute key %u", action->worker, key);
     }
-    struct letter letter = {.kind = LETTER_COMPUTE, .key = key, .number = action->run_id,
+    struct letter letter = {.kind = LETTER_COMPUTE,
+                            .key = key,
+                            .number = action->run_id,
                             .real = view.priority_generation};
     add_inputs(sim, &letter, action->inputs);
     to_worker(sim, action->worker, letter);
@@ -64,7 +67,8 @@ static void send_keys(struct sim *sim, enum letter_kind kind, worker_id id, stru
     to_worker(sim, id, letter);
 }
 
-static void send_inputs(struct sim *sim, enum letter_kind kind, worker_id id, struct input_list inputs)
+static void send_inputs(struct sim *sim, enum letter_kind kind, worker_id id,
+                        struct input_list inputs)
 {
     struct letter letter = {.kind = kind};
     add_inputs(sim, &letter, inputs);
@@ -76,7 +80,8 @@ static void forget_worker(struct sim *sim, const struct action_forget_worker *ac
     uint32_t address = who_is(sim, action->gone)->address;
     for (uint32_t slot = 0; slot < sim->worker_count; slot++) {
         worker_id id = worker_id_now(sim, slot);
-        if (id != WORKER_NONE && id != action->gone && (action->worker == WORKER_NONE || action->worker == id)) {
+        if (id != WORKER_NONE && id != action->gone &&
+            (action->worker == WORKER_NONE || action->worker == id)) {
             to_worker(sim, id, (struct letter){.kind = LETTER_FORGET_WORKER, .key = address});
         }
     }
@@ -116,18 +121,23 @@ static bool carry_out_for_worker(struct sim *sim, const struct action *action)
 {
     struct letter letter = {0};
     switch (action->kind) {
-    case ACTION_COMPUTE: compute(sim, &action->of.compute); return true;
+    case ACTION_COMPUTE:
+        compute(sim, &action->of.compute);
+        return true;
     case ACTION_FREE_KEYS:
         send_keys(sim, LETTER_FREE_KEYS, action->of.free_keys.worker, action->of.free_keys.keys);
         return true;
     case ACTION_REMOVE_REPLICAS:
-        send_keys(sim, LETTER_REMOVE_REPLICAS, action->of.remove_replicas.worker, action->of.remove_replicas.keys);
+        send_keys(sim, LETTER_REMOVE_REPLICAS, action->of.remove_replicas.worker,
+                  action->of.remove_replicas.keys);
         return true;
     case ACTION_ACQUIRE_REPLICAS:
-        send_inputs(sim, LETTER_ACQUIRE_REPLICAS, action->of.acquire_replicas.worker, action->of.acquire_replicas.inputs);
+        send_inputs(sim, LETTER_ACQUIRE_REPLICAS, action->of.acquire_replicas.worker,
+                    action->of.acquire_replicas.inputs);
         return true;
     case ACTION_REFRESH_WHO_HAS:
-        send_inputs(sim, LETTER_REFRESH, action->of.refresh_who_has.worker, action->of.refresh_who_has.inputs);
+        send_inputs(sim, LETTER_REFRESH, action->of.refresh_who_has.worker,
+                    action->of.refresh_who_has.inputs);
         return true;
     case ACTION_STEAL_REQUEST:
         letter.kind = LETTER_STEAL_REQUEST;
@@ -140,7 +150,9 @@ static bool carry_out_for_worker(struct sim *sim, const struct action *action)
         letter_set_text(&letter, action->of.change_status.status);
         to_worker(sim, action->of.change_status.worker, letter);
         return true;
-    case ACTION_FORGET_WORKER: forget_worker(sim, &action->of.forget_worker); return true;
+    case ACTION_FORGET_WORKER:
+        forget_worker(sim, &action->of.forget_worker);
+        return true;
     case ACTION_CLOSE_WORKER:
         letter.kind = LETTER_CLOSE;
         to_worker(sim, action->of.close_worker.worker, letter);
@@ -150,7 +162,8 @@ static bool carry_out_for_worker(struct sim *sim, const struct action *action)
         letter.number = action->of.restart_worker.worker;
         post(sim, letter, 0);
         return true;
-    default: return false;
+    default:
+        return false;
     }
 }
 
@@ -161,35 +174,45 @@ static void carry_out_one(struct sim *sim, const struct action *action)
     }
     switch (action->kind) {
     case ACTION_KEY_IN_MEMORY:
-        client_keys(sim, LETTER_IN_MEMORY, action->of.key_in_memory.client, (struct span_list){&action->of.key_in_memory.key, 1});
+        client_keys(sim, LETTER_IN_MEMORY, action->of.key_in_memory.client,
+                    (struct span_list){&action->of.key_in_memory.key, 1});
         break;
     case ACTION_KEY_ERRED:
         if (action->of.key_erred.failure == NULL) {
             fail(sim, "a key erred without a failure");
         }
-        client_keys(sim, LETTER_KEY_ERRED, action->of.key_erred.client, (struct span_list){&action->of.key_erred.key, 1});
+        client_keys(sim, LETTER_KEY_ERRED, action->of.key_erred.client,
+                    (struct span_list){&action->of.key_erred.key, 1});
         break;
     case ACTION_LOST_DATA:
-        client_keys(sim, LETTER_LOST, action->of.lost_data.client, (struct span_list){&action->of.lost_data.key, 1});
+        client_keys(sim, LETTER_LOST, action->of.lost_data.client,
+                    (struct span_list){&action->of.lost_data.key, 1});
         break;
     case ACTION_KEY_RETRIED:
-        client_keys(sim, LETTER_RETRIED, action->of.key_retried.client, (struct span_list){&action->of.key_retried.key, 1});
+        client_keys(sim, LETTER_RETRIED, action->of.key_retried.client,
+                    (struct span_list){&action->of.key_retried.key, 1});
         break;
     case ACTION_KEYS_CANCELLED:
-        client_keys(sim, LETTER_CANCELLED, action->of.keys_cancelled.client, action->of.keys_cancelled.keys);
+        client_keys(sim, LETTER_CANCELLED, action->of.keys_cancelled.client,
+                    action->of.keys_cancelled.keys);
         break;
     case ACTION_CLIENT_RESTART:
-        client_keys(sim, LETTER_CLIENT_RESTART, action->of.client_restart.client, (struct span_list){0});
+        client_keys(sim, LETTER_CLIENT_RESTART, action->of.client_restart.client,
+                    (struct span_list){0});
         break;
-    case ACTION_REPLY: requests_answered(sim, &action->of.reply); break;
+    case ACTION_REPLY:
+        requests_answered(sim, &action->of.reply);
+        break;
     case ACTION_RETIRED: {
-        struct letter letter = {.kind = LETTER_RETIRED, .number = action->of.retired.worker,
+        struct letter letter = {.kind = LETTER_RETIRED,
+                                .number = action->of.retired.worker,
                                 .key = action->of.retired.retired && action->of.retired.remove};
         requests_retired(sim, &action->of.retired);
         post(sim, letter, 0);
         break;
     }
-    default: break; /* notices and log lines; shuffles are not simulated */
+    default:
+        break; /* notices and log lines; shuffles are not simulated */
     }
 }
 

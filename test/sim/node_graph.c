@@ -16,8 +16,9 @@ static struct annotation_info annotation_of(struct sim *sim, const struct sim_ke
     if (key->only_on < WORKERS_MAX) {
         struct span *names = arena_array(&sim->scratch, struct span, 1);
         char text[16];
-        int size = key->only_on % 2 == 0 ? snprintf(text, sizeof text, "%cw%02u", 0xa3, key->only_on)
-                                         : snprintf(text, sizeof text, "%ch%u", 0xa2, key->only_on / 2);
+        int size = key->only_on % 2 == 0
+                       ? snprintf(text, sizeof text, "%cw%02u", 0xa3, key->only_on)
+                       : snprintf(text, sizeof text, "%ch%u", 0xa2, key->only_on / 2);
         names[0] = arena_copy(&sim->scratch, span_of(text, (size_t)size));
         info.has_workers = true;
         info.workers = (struct span_list){names, 1};
@@ -45,7 +46,8 @@ static uint32_t number_in_graph(struct links_made *made, struct span key)
     return (uint32_t)entry->value.number;
 }
 
-static void link_tasks(struct sim *sim, const uint32_t *tasks, uint32_t count, struct links_made *made)
+static void link_tasks(struct sim *sim, const uint32_t *tasks, uint32_t count,
+                       struct links_made *made)
 {
     uint32_t edges = 0;
     for (uint32_t i = 0; i < count; i++) {
@@ -66,7 +68,8 @@ static void link_tasks(struct sim *sim, const uint32_t *tasks, uint32_t count, s
     made->start[count] = edges;
 }
 
-static void annotate(struct sim *sim, const uint32_t *tasks, uint32_t count, struct graph_info *graph)
+static void annotate(struct sim *sim, const uint32_t *tasks, uint32_t count,
+                     struct graph_info *graph)
 {
     struct annotation_info *all = arena_array(&sim->scratch, struct annotation_info, count + 1);
     uint32_t *of = arena_array(&sim->scratch, uint32_t, count + 1);

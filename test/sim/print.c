@@ -11,8 +11,8 @@ static void end_line(struct sim *sim)
 {
     struct text *line = &sim->line;
     sim->hash = (sim->hash ^ span_hash(text_span(line))) * UINT64_C(0x100000001b3);
-    snprintf(sim->kept[sim->line_count++ % LINES_KEPT], sizeof sim->kept[0], "%10.4f %6" PRIu64 " %s", sim->now,
-             sim->steps, text_cstr(line));
+    snprintf(sim->kept[sim->line_count++ % LINES_KEPT], sizeof sim->kept[0],
+             "%10.4f %6" PRIu64 " %s", sim->now, sim->steps, text_cstr(line));
     if (sim->options.verbose) {
         printf("%10.4f %6" PRIu64 " %s\n", sim->now, sim->steps, text_cstr(line));
     }
@@ -137,7 +137,8 @@ static void say_inputs(struct sim *sim, struct input_list inputs)
         text_add_cstr(&sim->line, i == 0 ? "" : " ");
         say_span(sim, inputs.items[i].key);
         text_add_char(&sim->line, '@');
-        say_workers(sim, (struct worker_list){inputs.items[i].holders, inputs.items[i].holder_count});
+        say_workers(sim,
+                    (struct worker_list){inputs.items[i].holders, inputs.items[i].holder_count});
     }
 }
 
@@ -159,7 +160,8 @@ static void say_answer(struct sim *sim, const struct answer *answer)
 
 static void say_notice(struct sim *sim, const struct notice *notice)
 {
-    text_printf(&sim->line, "notice %d w%u c%u ", (int)notice->kind, notice->worker, notice->client);
+    text_printf(&sim->line, "notice %d w%u c%u ", (int)notice->kind, notice->worker,
+                notice->client);
     say_span(sim, notice->text);
     text_add_char(&sim->line, ' ');
     say_span(sim, notice->text2);
@@ -193,34 +195,35 @@ static void say_notice(struct sim *sim, const struct notice *notice)
 #define SAY_answer(value) say_answer(sim, value)
 #define SAY_notice(value) say_notice(sim, value)
 
-#define SAY_FIELD(type, field)                                                                                         \
-    text_add_cstr(&sim->line, " " #field "=");                                                                         \
+#define SAY_FIELD(type, field)                                                                     \
+    text_add_cstr(&sim->line, " " #field "=");                                                     \
     SAY_##type(what->field);
 
-#define EVENT(ID, name, FIELDS)                                                                                        \
-    static void say_event_##name(struct sim *sim, const struct event_##name *what)                                     \
-    {                                                                                                                  \
-        FIELDS(SAY_FIELD)                                                                                              \
+#define EVENT(ID, name, FIELDS)                                                                    \
+    static void say_event_##name(struct sim *sim, const struct event_##name *what)                 \
+    {                                                                                              \
+        FIELDS(SAY_FIELD)                                                                          \
     }
 #include "core/scheduler/events.def"
 
-#define ACTION(ID, name, FIELDS)                                                                                       \
-    static void say_action_##name(struct sim *sim, const struct action_##name *what)                                   \
-    {                                                                                                                  \
-        FIELDS(SAY_FIELD)                                                                                              \
+#define ACTION(ID, name, FIELDS)                                                                   \
+    static void say_action_##name(struct sim *sim, const struct action_##name *what)               \
+    {                                                                                              \
+        FIELDS(SAY_FIELD)                                                                          \
     }
 #include "core/scheduler/actions.def"
 
 void say_event(struct sim *sim, const struct event *event)
 {
     switch (event->kind) {
-#define EVENT(ID, name, FIELDS)                                                                                        \
-    case EVENT_##ID:                                                                                                   \
-        text_add_cstr(&sim->line, "> " #name);                                                                         \
-        say_event_##name(sim, &event->of.name);                                                                        \
+#define EVENT(ID, name, FIELDS)                                                                    \
+    case EVENT_##ID:                                                                               \
+        text_add_cstr(&sim->line, "> " #name);                                                     \
+        say_event_##name(sim, &event->of.name);                                                    \
         break;
 #include "core/scheduler/events.def"
-    default: UNREACHABLE();
+    default:
+        UNREACHABLE();
     }
     end_line(sim);
 }
@@ -230,13 +233,14 @@ void say_actions(struct sim *sim)
     for (uint32_t i = 0; i < sim->step.action_count; i++) {
         const struct action *action = &sim->step.actions[i];
         switch (action->kind) {
-#define ACTION(ID, name, FIELDS)                                                                                       \
-    case ACTION_##ID:                                                                                                  \
-        text_add_cstr(&sim->line, "    " #name);                                                                       \
-        say_action_##name(sim, &action->of.name);                                                                      \
+#define ACTION(ID, name, FIELDS)                                                                   \
+    case ACTION_##ID:                                                                              \
+        text_add_cstr(&sim->line, "    " #name);                                                   \
+        say_action_##name(sim, &action->of.name);                                                  \
         break;
 #include "core/scheduler/actions.def"
-        default: UNREACHABLE();
+        default:
+            UNREACHABLE();
         }
         end_line(sim);
     }

@@ -9,9 +9,11 @@
 #include "sim/node.h"
 
 /* Its number, which is never 0. */
-static uint64_t request_open(struct sim *sim, uint32_t client, enum event_kind kind, double deadline)
+static uint64_t request_open(struct sim *sim, uint32_t client, enum event_kind kind,
+                             double deadline)
 {
-    vec_push(&sim->requests, (struct pending_request){.client = client, .kind = kind, .deadline = deadline});
+    vec_push(&sim->requests,
+             (struct pending_request){.client = client, .kind = kind, .deadline = deadline});
     return sim->requests.count;
 }
 
@@ -30,7 +32,8 @@ static void settle(struct sim *sim, uint64_t number)
         fail(sim, "request %llu is answered twice", (unsigned long long)number);
     }
     if (request->gone) {
-        fail(sim, "request %llu is answered, but nobody waits any more", (unsigned long long)number);
+        fail(sim, "request %llu is answered, but nobody waits any more",
+             (unsigned long long)number);
     }
     request->answered = true;
 }
@@ -100,11 +103,13 @@ static uint32_t lease_limit(uint32_t object)
 
 static void flag_call(struct sim *sim, uint32_t slot, struct event *event)
 {
-    static const enum event_kind kinds[] = {EVENT_FLAG_WAIT, EVENT_FLAG_SET, EVENT_FLAG_CLEAR, EVENT_FLAG_IS_SET};
+    static const enum event_kind kinds[] = {EVENT_FLAG_WAIT, EVENT_FLAG_SET, EVENT_FLAG_CLEAR,
+                                            EVENT_FLAG_IS_SET};
     event->kind = kinds[below(sim, 4)];
     event->of.flag_wait.name = object_name(sim, 'e', below(sim, 2));
     event->of.flag_wait.deadline = event->kind == EVENT_FLAG_WAIT ? draw_deadline(sim) : INFINITY;
-    event->of.flag_wait.request = request_open(sim, slot, event->kind, event->of.flag_wait.deadline);
+    event->of.flag_wait.request =
+        request_open(sim, slot, event->kind, event->of.flag_wait.deadline);
 }
 
 static void semaphore_acquire(struct sim *sim, uint32_t slot, struct event *event, uint32_t object)
@@ -177,13 +182,15 @@ static void multi_lock_call(struct sim *sim, uint32_t slot, struct event *event)
 /* A key of the run, or none: then a plain value goes in. */
 static struct span some_key(struct sim *sim)
 {
-    return sim->keys.count > 0 && percent(sim, 60) ? sim->keys.items[below(sim, sim->keys.count)].bytes : (struct span){0};
+    return sim->keys.count > 0 && percent(sim, 60)
+               ? sim->keys.items[below(sim, sim->keys.count)].bytes
+               : (struct span){0};
 }
 
 static void queue_call(struct sim *sim, uint32_t slot, struct event *event)
 {
-    static const enum event_kind kinds[] = {EVENT_QUEUE_CREATE, EVENT_QUEUE_PUT, EVENT_QUEUE_PUT, EVENT_QUEUE_GET,
-                                            EVENT_QUEUE_GET, EVENT_QUEUE_SIZE};
+    static const enum event_kind kinds[] = {EVENT_QUEUE_CREATE, EVENT_QUEUE_PUT, EVENT_QUEUE_PUT,
+                                            EVENT_QUEUE_GET,    EVENT_QUEUE_GET, EVENT_QUEUE_SIZE};
     uint32_t object = below(sim, 2);
     struct span name = object_name(sim, 'q', object);
     double deadline = draw_deadline(sim);
@@ -274,7 +281,8 @@ void requests_receive(struct sim *sim, const struct letter *letter)
         flag_call, semaphore_call, multi_lock_call, queue_call, variable_call, publish_call};
     const struct sim_client *client = &sim->clients[letter->from];
     struct event event = {0};
-    if (letter->number != 0 && client->connected && client_id_now(sim, letter->from) != CLIENT_NONE) {
+    if (letter->number != 0 && client->connected &&
+        client_id_now(sim, letter->from) != CLIENT_NONE) {
         client_want(&sim->clients[letter->from], letter->key, true); /* it has a future now */
     }
     if (letter->number == EVENT_QUEUE_FUTURE_RELEASE) {
@@ -300,7 +308,8 @@ void requests_plan(struct sim *sim, uint32_t slot)
 {
     if (has(sim, FEATURE_COORDINATE)) {
         for (uint32_t i = 0; i < 1 + below(sim, 6); i++) {
-            struct letter letter = {.kind = LETTER_COORDINATE, .from = slot, .life = sim->clients[slot].life};
+            struct letter letter = {
+                .kind = LETTER_COORDINATE, .from = slot, .life = sim->clients[slot].life};
             post(sim, letter, delay_draw(sim));
         }
     }
@@ -309,14 +318,18 @@ void requests_plan(struct sim *sim, uint32_t slot)
 /* ---- what an answer means ---- */
 
 /* Whoever got a future out of a queue or a variable says so. */
-static void confirm_future(struct sim *sim, const struct pending_request *request, const struct record *record)
+static void confirm_future(struct sim *sim, const struct pending_request *request,
+                           const struct record *record)
 {
     if (record->key.size == 0) {
         return;
     }
-    struct letter letter = {.kind = LETTER_COORDINATE, .from = request->client, .to = request->object,
+    struct letter letter = {.kind = LETTER_COORDINATE,
+                            .from = request->client,
+                            .to = request->object,
                             .key = key_number(sim, record->key)};
-    letter.number = request->kind == EVENT_QUEUE_GET ? EVENT_QUEUE_FUTURE_RELEASE : EVENT_VARIABLE_CONFIRM;
+    letter.number =
+        request->kind == EVENT_QUEUE_GET ? EVENT_QUEUE_FUTURE_RELEASE : EVENT_VARIABLE_CONFIRM;
     letter_set_text(&letter, record->token);
     post(sim, letter, delay_draw(sim));
 }
@@ -335,10 +348,12 @@ static void note_grant(struct sim *sim, struct pending_request *request)
     for (uint32_t i = 0; i < sim->requests.count; i++) {
         const struct pending_request *other = &sim->requests.items[i];
         bool is_alike = other->is_held && other->kind == request->kind;
-        holders += is_alike && (is_semaphore ? other->object == request->object : conflicts(other, request));
+        holders += is_alike &&
+                   (is_semaphore ? other->object == request->object : conflicts(other, request));
     }
     if (holders > (is_semaphore ? lease_limit(request->object) : 1)) {
-        fail(sim, "%u hold %s %u", holders, is_semaphore ? "semaphore" : "multi-lock", request->object);
+        fail(sim, "%u hold %s %u", holders, is_semaphore ? "semaphore" : "multi-lock",
+             request->object);
     }
 }
 
@@ -347,7 +362,8 @@ void requests_answered(struct sim *sim, const struct action_reply *reply)
     const struct answer *answer = reply->answer;
     settle(sim, reply->request);
     struct pending_request *request = request_find(sim, reply->request);
-    bool is_lease = request->kind == EVENT_SEMAPHORE_ACQUIRE || request->kind == EVENT_MULTI_LOCK_ACQUIRE;
+    bool is_lease =
+        request->kind == EVENT_SEMAPHORE_ACQUIRE || request->kind == EVENT_MULTI_LOCK_ACQUIRE;
     if (is_lease && answer->kind == ANSWER_BOOL && answer->number == 1) {
         note_grant(sim, request);
     }
@@ -369,7 +385,8 @@ void requests_let_go(struct sim *sim)
             apply(sim, &event);
         }
         event = (struct event){.kind = EVENT_PUBLISH_DELETE};
-        event.of.publish_delete.request = request_open(sim, CLIENTS_MAX, EVENT_PUBLISH_DELETE, INFINITY);
+        event.of.publish_delete.request =
+            request_open(sim, CLIENTS_MAX, EVENT_PUBLISH_DELETE, INFINITY);
         event.of.publish_delete.name = object_name(sim, 'd', object);
         apply(sim, &event);
     }
@@ -397,8 +414,10 @@ static bool may_wait(const struct pending_request *request)
     case EVENT_QUEUE_PUT:
     case EVENT_QUEUE_GET:
     case EVENT_VARIABLE_SET:
-    case EVENT_VARIABLE_GET: return isinf(request->deadline);
-    default: return false;
+    case EVENT_VARIABLE_GET:
+        return isinf(request->deadline);
+    default:
+        return false;
     }
 }
 

@@ -23,23 +23,24 @@
 
 /* What may happen in a run; a seed draws a subset, --features names one. */
 enum feature {
-    FEATURE_CRASH = 1 << 0,      /* workers die, and come back */
-    FEATURE_DROP = 1 << 1,       /* connections end under living workers */
-    FEATURE_PAUSE = 1 << 2,      /* pause, unpause */
-    FEATURE_RETIRE = 1 << 3,     /* retire_workers */
-    FEATURE_HANG = 1 << 4,       /* workers that stop answering for a while */
-    FEATURE_FLAKY = 1 << 5,      /* transfers between workers fail or are refused */
-    FEATURE_ERRORS = 1 << 6,     /* tasks fail, reschedule, secede, kill their worker */
-    FEATURE_CANCEL = 1 << 7,     /* cancel and retry */
-    FEATURE_CLIENTS = 1 << 8,    /* clients vanish and come back */
-    FEATURE_RESTRICT = 1 << 9,   /* restrictions, resources, priorities, retries */
+    FEATURE_CRASH = 1 << 0,    /* workers die, and come back */
+    FEATURE_DROP = 1 << 1,     /* connections end under living workers */
+    FEATURE_PAUSE = 1 << 2,    /* pause, unpause */
+    FEATURE_RETIRE = 1 << 3,   /* retire_workers */
+    FEATURE_HANG = 1 << 4,     /* workers that stop answering for a while */
+    FEATURE_FLAKY = 1 << 5,    /* transfers between workers fail or are refused */
+    FEATURE_ERRORS = 1 << 6,   /* tasks fail, reschedule, secede, kill their worker */
+    FEATURE_CANCEL = 1 << 7,   /* cancel and retry */
+    FEATURE_CLIENTS = 1 << 8,  /* clients vanish and come back */
+    FEATURE_RESTRICT = 1 << 9, /* restrictions, resources, priorities, retries */
     FEATURE_ACTORS = 1 << 10,
-    FEATURE_SCATTER = 1 << 11,   /* scatter, replicate, rebalance */
+    FEATURE_SCATTER = 1 << 11, /* scatter, replicate, rebalance */
     FEATURE_STEAL = 1 << 12,
     FEATURE_AMM = 1 << 13,
-    FEATURE_RESTART = 1 << 14,   /* Client.restart */
+    FEATURE_RESTART = 1 << 14,    /* Client.restart */
     FEATURE_COORDINATE = 1 << 15, /* locks, events, queues, variables, datasets */
-    FEATURE_RUDE = 1 << 16,      /* letters lost when a connection ends; odd, late and doubled messages */
+    FEATURE_RUDE =
+        1 << 16, /* letters lost when a connection ends; odd, late and doubled messages */
     FEATURE_ALL = (1 << 17) - 1,
 };
 
@@ -54,20 +55,20 @@ struct numbers VEC(uint32_t); /* a set or list of small numbers */
 
 /* A key of the run: what a task of that name does, whoever asks for it. */
 struct sim_key {
-    struct span bytes;      /* canonical msgpack; in sim->forever */
-    struct numbers inputs;  /* key numbers */
-    bool is_data;           /* scattered; else a task */
+    struct span bytes;     /* canonical msgpack; in sim->forever */
+    struct numbers inputs; /* key numbers */
+    bool is_data;          /* scattered; else a task */
     bool is_actor;
-    bool is_deadly;         /* kills the worker it runs on, three times out of four */
-    double seconds;         /* it takes */
+    bool is_deadly; /* kills the worker it runs on, three times out of four */
+    double seconds; /* it takes */
     int64_t nbytes;
     uint32_t failure_percent, reschedule_percent, secede_percent;
     uint32_t retries;
     double priority;
-    uint32_t only_on;       /* worker slot, or WORKERS_MAX: anywhere */
+    uint32_t only_on; /* worker slot, or WORKERS_MAX: anywhere */
     bool is_loose;
-    bool needs_gpu;         /* resource */
-    uint32_t runs;          /* so far, all workers together */
+    bool needs_gpu; /* resource */
+    uint32_t runs;  /* so far, all workers together */
 };
 
 /* ---- the network ---- */
@@ -79,16 +80,16 @@ enum letter_kind {
 
 struct letter {
     double time;
-    uint64_t order;     /* among letters of one hour: first sent, first delivered */
+    uint64_t order; /* among letters of one hour: first sent, first delivered */
     enum letter_kind kind;
-    uint32_t to, from;  /* slots */
-    uint32_t life;      /* of the connection, transfer or run it belongs to; stale ones are dropped */
+    uint32_t to, from; /* slots */
+    uint32_t life; /* of the connection, transfer or run it belongs to; stale ones are dropped */
     uint32_t key;
     int64_t number;
     double real;
-    uint32_t *words;    /* owned; NULL none */
+    uint32_t *words; /* owned; NULL none */
     uint32_t word_count;
-    char text[48];      /* status, stimulus */
+    char text[48]; /* status, stimulus */
 };
 
 /* One direction of a connection. */
@@ -107,16 +108,16 @@ struct wtask {
     uint32_t key;
     uint8_t state, previous, next; /* enum wtask_state */
     bool done, has_spec, is_actor;
-    bool occupies;                 /* in the machine's executing; long-running ones are not */
+    bool occupies; /* in the machine's executing; long-running ones are not */
     bool needs_gpu, holds_gpu;
-    uint32_t coming_from;          /* 1 + address, while in flight */
+    uint32_t coming_from; /* 1 + address, while in flight */
     int64_t run_id, nbytes;
-    int64_t outcome_run;           /* run_id of the run that just ended */
-    uint32_t run;                  /* number of its run on this worker; ends of older ones are stale */
+    int64_t outcome_run; /* run_id of the run that just ended */
+    uint32_t run;        /* number of its run on this worker; ends of older ones are stale */
     double priority[4];
     uint32_t want_place; /* 1 + place among the machine's wants */
     struct numbers dependencies, dependents, waiting_for, waiters; /* keys */
-    struct numbers who_has;                                       /* addresses */
+    struct numbers who_has;                                        /* addresses */
 };
 
 struct wwish {
@@ -137,18 +138,18 @@ struct machine {
 };
 
 struct sim_worker {
-    uint32_t slot, life;  /* life counts starts of the process */
-    uint32_t address;     /* as peers know it: slot and, unless its port is fixed, life */
-    uint32_t connection;  /* number of its connection to the scheduler */
-    struct numbers ids;   /* by connection: worker_id there; WORKER_NONE: not (or no longer) open */
-    uint32_t lost;        /* connections up to this one lost what was on its way */
+    uint32_t slot, life; /* life counts starts of the process */
+    uint32_t address;    /* as peers know it: slot and, unless its port is fixed, life */
+    uint32_t connection; /* number of its connection to the scheduler */
+    struct numbers ids;  /* by connection: worker_id there; WORKER_NONE: not (or no longer) open */
+    uint32_t lost;       /* connections up to this one lost what was on its way */
     bool alive;
-    bool registered;      /* the scheduler answered */
+    bool registered; /* the scheduler answered */
     bool has_nanny, keeps_address, starts_in_init;
     double hung_until;
     uint32_t nthreads, gpus;
     int64_t memory_limit;
-    double speed;         /* run times are divided by it */
+    double speed; /* run times are divided by it */
     struct channel up, down;
     struct machine machine;
 };
@@ -171,8 +172,8 @@ enum future_state {
 
 struct sim_client {
     uint32_t slot, life;
-    bool connected;        /* it lives, and has a stream */
-    struct numbers ids;    /* by life: client_id; CLIENT_NONE: not (or no longer) open */
+    bool connected;     /* it lives, and has a stream */
+    struct numbers ids; /* by life: client_id; CLIENT_NONE: not (or no longer) open */
     struct channel up, down;
     struct VEC(uint8_t) futures; /* enum future_state by key */
     struct numbers by_name;      /* desired without a graph: the scheduler may not know them */
@@ -182,7 +183,7 @@ struct sim_client {
 struct pending_request {
     uint32_t client, life; /* who asked */
     bool answered;
-    bool gone;             /* the asker went: no answer may come any more */
+    bool gone; /* the asker went: no answer may come any more */
     double deadline;
     enum event_kind kind;
     uint32_t object;
@@ -198,7 +199,7 @@ struct sim {
     struct scheduler_config config;
     struct scheduler *s;
     struct step step;
-    struct arena scratch;  /* of the event being made */
+    struct arena scratch; /* of the event being made */
     struct arena forever;
     struct blob *run_spec, *exception;
 
@@ -206,7 +207,7 @@ struct sim {
     struct map key_numbers;
     struct VEC(struct letter) letters; /* a heap */
     uint64_t letter_order;
-    double tick_at;        /* hour of the tick on its way */
+    double tick_at; /* hour of the tick on its way */
     double delay_typical, delay_spread;
 
     uint32_t worker_count, client_count;
@@ -214,13 +215,13 @@ struct sim {
     struct sim_client clients[CLIENTS_MAX];
     struct VEC(struct incarnation) incarnations; /* by worker_id */
     struct VEC(struct pending_request) requests; /* by number − 1 */
-    uint32_t queue_makers[2]; /* how often each queue was created */
+    uint32_t queue_makers[2];                    /* how often each queue was created */
     int64_t run_id_last;
-    uint32_t busy;         /* letters under way that are work */
-    double busy_at;        /* when the last of them came */
-    bool calm;             /* no more faults and no more work */
+    uint32_t busy;  /* letters under way that are work */
+    double busy_at; /* when the last of them came */
+    bool calm;      /* no more faults and no more work */
 
-    uint64_t hash;         /* of the transcript so far */
+    uint64_t hash; /* of the transcript so far */
     struct text line;
     char kept[LINES_KEPT][240];
     uint64_t line_count;

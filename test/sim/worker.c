@@ -31,7 +31,8 @@ void worker_say_status(struct sim *sim, struct sim_worker *worker, const char *s
 
 void worker_plan_start(struct sim *sim, struct sim_worker *worker, double delay)
 {
-    post(sim, (struct letter){.kind = LETTER_START, .to = worker->slot, .life = worker->life}, delay);
+    post(sim, (struct letter){.kind = LETTER_START, .to = worker->slot, .life = worker->life},
+         delay);
 }
 
 static void start(struct sim *sim, struct sim_worker *worker)
@@ -42,12 +43,15 @@ static void start(struct sim *sim, struct sim_worker *worker)
     worker->alive = true;
     worker->registered = false;
     worker->hung_until = 0;
-    worker->address = worker->slot * ADDRESSES_A_SLOT + (worker->keeps_address ? 0 : worker->life % ADDRESSES_A_SLOT);
+    worker->address = worker->slot * ADDRESSES_A_SLOT +
+                      (worker->keeps_address ? 0 : worker->life % ADDRESSES_A_SLOT);
     worker->up = worker->down = (struct channel){0}; /* a new connection */
     machine_start(sim, worker);
-    say(sim, "worker %u starts (life %u, threads %u, gpus %u)", worker->slot, worker->life, worker->nthreads, worker->gpus);
+    say(sim, "worker %u starts (life %u, threads %u, gpus %u)", worker->slot, worker->life,
+        worker->nthreads, worker->gpus);
     worker_tell(sim, worker, (struct letter){.kind = LETTER_REGISTER});
-    post(sim, (struct letter){.kind = LETTER_BEAT, .to = worker->slot, .life = worker->life}, BEAT_SECONDS);
+    post(sim, (struct letter){.kind = LETTER_BEAT, .to = worker->slot, .life = worker->life},
+         BEAT_SECONDS);
 }
 
 void worker_disconnect(struct sim *sim, struct sim_worker *worker)
@@ -66,7 +70,9 @@ void worker_die(struct sim *sim, struct sim_worker *worker, const char *why)
     say(sim, "worker %u dies: %s", worker->slot, why);
     worker_disconnect(sim, worker);
     if (worker->has_nanny && percent(sim, 50)) {
-        post(sim, (struct letter){.kind = LETTER_UNREGISTER, .from = worker->slot, .number = worker->address},
+        post(sim,
+             (struct letter){
+                 .kind = LETTER_UNREGISTER, .from = worker->slot, .number = worker->address},
              delay_draw(sim));
     }
     worker->alive = false;
@@ -78,7 +84,8 @@ void worker_die(struct sim *sim, struct sim_worker *worker, const char *why)
 
 static void beat(struct sim *sim, struct sim_worker *worker)
 {
-    post(sim, (struct letter){.kind = LETTER_BEAT, .to = worker->slot, .life = worker->life}, BEAT_SECONDS);
+    post(sim, (struct letter){.kind = LETTER_BEAT, .to = worker->slot, .life = worker->life},
+         BEAT_SECONDS);
     if (!worker->registered) {
         return;
     }
@@ -102,7 +109,8 @@ static void beat(struct sim *sim, struct sim_worker *worker)
 static void serve_data(struct sim *sim, struct letter *asked)
 {
     struct sim_worker *worker = worker_at_address(sim, asked->to);
-    struct letter answer = {.kind = LETTER_GOT_DATA, .to = asked->from, .from = asked->to, .life = asked->life};
+    struct letter answer = {
+        .kind = LETTER_GOT_DATA, .to = asked->from, .from = asked->to, .life = asked->life};
     answer.number = TRANSFER_OK;
     if (worker == NULL) {
         answer.number = TRANSFER_BROKEN;
@@ -120,10 +128,16 @@ static void serve_data(struct sim *sim, struct letter *asked)
 
 /* ---- RPCs of the scheduler ---- */
 
-static void answer_rpc(struct sim *sim, struct sim_worker *worker, struct letter *asked, enum letter_kind kind)
+static void answer_rpc(struct sim *sim, struct sim_worker *worker, struct letter *asked,
+                       enum letter_kind kind)
 {
-    struct letter answer = {.kind = kind, .from = worker->slot, .to = asked->to, .number = asked->number,
-                            .life = asked->life, .key = asked->key, .real = asked->real};
+    struct letter answer = {.kind = kind,
+                            .from = worker->slot,
+                            .to = asked->to,
+                            .number = asked->number,
+                            .life = asked->life,
+                            .key = asked->key,
+                            .real = asked->real};
     for (uint32_t i = 0; i < asked->word_count; i++) {
         letter_add(&answer, asked->words[i]);
     }
@@ -133,7 +147,10 @@ static void answer_rpc(struct sim *sim, struct sim_worker *worker, struct letter
 /* gather: key, holder, key, holder …; what can be had is stored and named. */
 static void gather(struct sim *sim, struct sim_worker *worker, struct letter *asked)
 {
-    struct letter found = {.number = asked->number, .life = asked->life, .to = asked->to, .key = asked->key,
+    struct letter found = {.number = asked->number,
+                           .life = asked->life,
+                           .to = asked->to,
+                           .key = asked->key,
                            .real = asked->real};
     for (uint32_t i = 0; i + 1 < asked->word_count; i += 2) {
         struct sim_worker *holder = worker_at_address(sim, asked->words[i + 1]);
@@ -158,7 +175,9 @@ static void receive_rpc(struct sim *sim, struct sim_worker *worker, struct lette
         machine_free(sim, worker, letter);
         answer_rpc(sim, worker, letter, LETTER_FREED);
         break;
-    default: gather(sim, worker, letter); break;
+    default:
+        gather(sim, worker, letter);
+        break;
     }
 }
 
@@ -186,20 +205,38 @@ static void registered(struct sim *sim, struct sim_worker *worker, const struct 
 static void receive_stream(struct sim *sim, struct sim_worker *worker, struct letter *letter)
 {
     switch (letter->kind) {
-    case LETTER_REGISTERED: registered(sim, worker, letter); break;
-    case LETTER_COMPUTE: machine_compute(sim, worker, letter); break;
-    case LETTER_FREE_KEYS: machine_free(sim, worker, letter); break;
+    case LETTER_REGISTERED:
+        registered(sim, worker, letter);
+        break;
+    case LETTER_COMPUTE:
+        machine_compute(sim, worker, letter);
+        break;
+    case LETTER_FREE_KEYS:
+        machine_free(sim, worker, letter);
+        break;
     case LETTER_REMOVE_REPLICAS:
         if (!machine_remove_replicas(sim, worker, letter)) {
             worker_die(sim, worker, "told to drop a proxy in use");
         }
         break;
-    case LETTER_ACQUIRE_REPLICAS: machine_acquire(sim, worker, letter); break;
-    case LETTER_REFRESH: machine_refresh(sim, worker, letter); break;
-    case LETTER_STEAL_REQUEST: machine_steal(sim, worker, letter); break;
-    case LETTER_SET_STATUS: set_status(sim, worker, letter->text); break;
-    case LETTER_FORGET_WORKER: machine_forget_worker(sim, worker, letter->key); break;
-    default: worker_die(sim, worker, "told to close"); break;
+    case LETTER_ACQUIRE_REPLICAS:
+        machine_acquire(sim, worker, letter);
+        break;
+    case LETTER_REFRESH:
+        machine_refresh(sim, worker, letter);
+        break;
+    case LETTER_STEAL_REQUEST:
+        machine_steal(sim, worker, letter);
+        break;
+    case LETTER_SET_STATUS:
+        set_status(sim, worker, letter->text);
+        break;
+    case LETTER_FORGET_WORKER:
+        machine_forget_worker(sim, worker, letter->key);
+        break;
+    default:
+        worker_die(sim, worker, "told to close");
+        break;
     }
 }
 
@@ -213,11 +250,21 @@ static void receive_own(struct sim *sim, struct sim_worker *worker, struct lette
             machine_run_done(sim, worker, letter);
         }
         break;
-    case LETTER_SECEDE: machine_secede(sim, worker, letter); break;
-    case LETTER_BEAT: beat(sim, worker); break;
-    case LETTER_GOT_DATA: machine_got_data(sim, worker, letter); break;
-    case LETTER_KILL: worker_die(sim, worker, "killed by its nanny"); break;
-    default: machine_not_busy(sim, worker, letter->from); break;
+    case LETTER_SECEDE:
+        machine_secede(sim, worker, letter);
+        break;
+    case LETTER_BEAT:
+        beat(sim, worker);
+        break;
+    case LETTER_GOT_DATA:
+        machine_got_data(sim, worker, letter);
+        break;
+    case LETTER_KILL:
+        worker_die(sim, worker, "killed by its nanny");
+        break;
+    default:
+        machine_not_busy(sim, worker, letter->from);
+        break;
     }
 }
 
@@ -241,7 +288,8 @@ bool worker_receive(struct sim *sim, struct letter *letter)
         }
         return true;
     }
-    bool is_for_it = worker->alive && letter->life == (is_stream ? worker->connection : worker->life);
+    bool is_for_it =
+        worker->alive && letter->life == (is_stream ? worker->connection : worker->life);
     if (is_for_it && worker->hung_until > sim->now) {
         struct letter again = *letter;
         letter->words = NULL;

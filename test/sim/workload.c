@@ -16,7 +16,8 @@
 static struct span name_key(struct sim *sim, uint32_t batch, uint32_t index)
 {
     uint8_t bytes[32];
-    int size = snprintf((char *)bytes + 2, sizeof bytes - 2, batch % 2 == 0 ? "t%u" : "p%u-%u", batch, index);
+    int size = snprintf((char *)bytes + 2, sizeof bytes - 2, batch % 2 == 0 ? "t%u" : "p%u-%u",
+                        batch, index);
     if (batch % 2 != 0) {
         bytes[1] = (uint8_t)(0xa0 | size);
         return arena_copy(&sim->forever, span_of(bytes + 1, (size_t)size + 1));
@@ -70,7 +71,8 @@ void keys_fini(struct sim *sim)
 enum shape { SHAPE_CHAIN, SHAPE_TREE, SHAPE_LAYERS, SHAPE_MAP_REDUCE, SHAPE_BAG, SHAPE_COUNT };
 
 /* The inputs of task `index` of `count`, among those before it. */
-static void link_key(struct sim *sim, enum shape shape, uint32_t first, uint32_t index, uint32_t count)
+static void link_key(struct sim *sim, enum shape shape, uint32_t first, uint32_t index,
+                     uint32_t count)
 {
     struct numbers *inputs = &sim->keys.items[first + index].inputs;
     uint32_t leaves = count / 2 + 1, width = 4;
@@ -96,7 +98,8 @@ static void link_key(struct sim *sim, enum shape shape, uint32_t first, uint32_t
             set_add(inputs, first + i);
         }
         break;
-    default: break;
+    default:
+        break;
     }
     if (first > 0 && percent(sim, 4)) {
         set_add(inputs, below(sim, first)); /* somebody's earlier result */
@@ -165,12 +168,13 @@ static void old_batch(struct sim *sim, struct sim_client *client)
 /* ---- on what there is ---- */
 
 /* Some of the client's futures in a state (FUTURE_NONE: in any). */
-static struct numbers some_futures(struct sim *sim, const struct sim_client *client, enum future_state state,
-                                   uint32_t chance)
+static struct numbers some_futures(struct sim *sim, const struct sim_client *client,
+                                   enum future_state state, uint32_t chance)
 {
     struct numbers keys = {0};
     for (uint32_t i = 0; i < client->futures.count; i++) {
-        bool fits = client->futures.items[i] != FUTURE_NONE && (state == FUTURE_NONE || client->futures.items[i] == state);
+        bool fits = client->futures.items[i] != FUTURE_NONE &&
+                    (state == FUTURE_NONE || client->futures.items[i] == state);
         if (fits && percent(sim, chance)) {
             vec_push(&keys, i);
         }
@@ -198,7 +202,8 @@ static void cancel_some(struct sim *sim, struct sim_client *client)
 
 static void retry_some(struct sim *sim, struct sim_client *client)
 {
-    struct numbers keys = some_futures(sim, client, percent(sim, 90) ? FUTURE_ERRED : FUTURE_NONE, 50);
+    struct numbers keys =
+        some_futures(sim, client, percent(sim, 90) ? FUTURE_ERRED : FUTURE_NONE, 50);
     if (keys.count > 0 && has(sim, FEATURE_CANCEL)) {
         client_send(sim, client, LETTER_RETRY, &keys, 0);
     }
@@ -238,12 +243,14 @@ static void scatter(struct sim *sim, struct sim_client *client)
         return;
     }
     const struct incarnation *who = &sim->incarnations.items[id];
-    struct letter letter = {.kind = LETTER_RPC_STORE, .to = slot, .life = who->life, .number = id, .key = client->slot};
+    struct letter letter = {
+        .kind = LETTER_RPC_STORE, .to = slot, .life = who->life, .number = id, .key = client->slot};
     uint32_t batch = sim->keys.count;
     for (uint32_t i = 0; i < 1 + below(sim, 3); i++) {
         uint32_t key = make_key(sim, batch, i);
         struct sim_key *made = &sim->keys.items[key];
-        *made = (struct sim_key){.bytes = made->bytes, .nbytes = made->nbytes, .is_data = true, .only_on = WORKERS_MAX};
+        *made = (struct sim_key){
+            .bytes = made->bytes, .nbytes = made->nbytes, .is_data = true, .only_on = WORKERS_MAX};
         letter_add(&letter, key);
     }
     post(sim, letter, delay_draw(sim));
