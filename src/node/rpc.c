@@ -253,8 +253,7 @@ void rpc_pool_forget(struct rpc_pool *pool, struct span address)
 {
     for (uint32_t i = pool->lines.count; i-- > 0;) {
         struct rpc_line *line = pool->lines.items[i];
-        if ((line->call == NULL || !comm_is_open(line->comm)) &&
-            span_equal(text_span(&line->address), address)) {
+        if (span_equal(text_span(&line->address), address)) {
             kill_line(line, "the server is gone");
         }
     }

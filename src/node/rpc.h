@@ -26,7 +26,7 @@ struct rpc_options {
 /* Send `request` (a map with its op; taken, left empty) to the server at `address`. */
 void rpc_call(struct rpc_pool *pool, struct span address, struct outgoing *request,
               const struct rpc_options *options, rpc_done *done, void *user);
-/* `address` is gone: close its idle connections, and fail the calls that still try to connect. */
+/* `address` is gone: close its connections; calls that were under way fail with ERR_CLOSED. */
 void rpc_pool_forget(struct rpc_pool *pool, struct span address);
 
 #endif

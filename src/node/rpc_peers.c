@@ -137,8 +137,8 @@ static bool read_worker(struct node *node, struct request *request,
         .pid = m->pid,
         .resources = resources.items,
         .resource_count = resources.count,
-        .services = msgpack_is_nil(m->services) ? NULL : payload_value(m->services),
-        .versions = msgpack_is_nil(m->versions) ? NULL : payload_value(m->versions),
+        .services = msgpack_is_nil(m->services) ? NULL : values_plain(m->services),
+        .versions = msgpack_is_nil(m->versions) ? NULL : values_plain(m->versions),
         .metrics = metrics,
     };
     if (!msgpack_is_nil(m->extra.raw) &&

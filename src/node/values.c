@@ -226,6 +226,15 @@ static bool read_executing(struct node *node, struct span raw, struct metrics_in
     return true;
 }
 
+struct blob *values_plain(struct span raw)
+{
+    /* A message without further frames: a placeholder in `raw` would name one that is not there. */
+    struct slice only = {.data = raw.data, .size = raw.size};
+    struct frames frames = {.items = &only, .count = 1, .capacity = 1};
+    struct blob *blob;
+    return payload_take(&frames, raw, &blob) == OK ? blob : NULL;
+}
+
 bool values_metrics(struct node *node, struct span raw, struct span executing, double worker_time,
                     struct metrics_info *out)
 {
@@ -247,8 +256,8 @@ bool values_metrics(struct node *node, struct span raw, struct span executing, d
     if (!read_executing(node, executing, out)) {
         return false;
     }
-    out->raw = payload_value(raw);
-    return true;
+    out->raw = values_plain(raw);
+    return out->raw != NULL;
 }
 
 /* One address or name as a known worker. */

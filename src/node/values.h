@@ -17,6 +17,8 @@ bool values_resources(struct arena *arena, struct span raw, struct resource_list
 /* {key: [address]} and {key: nbytes} of update_data → EVENT_DATA_PLACED. */
 bool values_data_placed(struct node *node, client_id client, struct span who_has,
                         struct span nbytes);
+/* The value as a blob; NULL if it refers to frames: what is shown to others must be plain. */
+struct blob *values_plain(struct span raw);
 /* A worker's metrics (and `executing`: {key: seconds}, may be nil). The raw blob is the caller's to unref. */
 bool values_metrics(struct node *node, struct span raw, struct span executing, double worker_time,
                     struct metrics_info *out_metrics);
