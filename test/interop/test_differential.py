@@ -11,6 +11,7 @@ stock's sets are `Ordered`, and its workers hash to small numbers in the order o
 import asyncio
 import collections
 import json
+import logging
 import os
 import random
 import subprocess
@@ -24,7 +25,7 @@ from distributed.core import Status
 from harness import ROOT
 
 DRIVER = os.environ.get("CASK_CORE_DRIVER", f"{ROOT}/build/test/support/core_driver")
-SEEDS = 24
+SEEDS = int(os.environ.get("CASK_DIFFERENTIAL_SEEDS", 36))
 STEPS = 120
 SLOTS = 8  # as many workers as a Python set holds in order of small hashes
 CLIENTS = ("client-a", "client-b")
@@ -33,6 +34,8 @@ CLIENTS = ("client-a", "client-b")
 #   resources count against what is free       workers offer more than is ever asked for
 #   a task with loose restrictions that waits  stock is taught the same (`runnable_on`)
 #   for a worker goes to whichever comes
+#   the resources of a stolen task move with   stock is taught the same
+#   it; in stock they stay with the victim
 #   a task whose input erred errs too; stock   the script ends there (`Tie`)
 #   may leave it released, by the order of a
 #   set, and breaks its own rules later
@@ -61,7 +64,8 @@ class Ordered(set):
 
     def __iter__(self):
         if self.told is not None:
-            return iter(sorted(super().__iter__(), key=lambda ts: self.told.index(ts.key)))
+            place = {key: i for i, key in enumerate(self.told)}
+            return iter(sorted(super().__iter__(), key=lambda ts: place.get(ts.key, -1)))
         return iter(sorted(super().__iter__(), key=self.rank))
 
 
@@ -112,6 +116,7 @@ class Stock:
             monkeypatch.setattr(module, name, lambda: self.now)
         monkeypatch.setattr(distributed.stealing, "time", lambda: self.now)
         monkeypatch.setattr(module, "set", Ordered, raising=False)
+        monkeypatch.setattr(distributed.stealing, "set", Ordered, raising=False)
         monkeypatch.setattr(module, "BatchedSend", Stream)
         with dask.config.set({"distributed.scheduler.worker-saturation": saturation}):
             self.s = module.Scheduler(dashboard=False, validate=True)
@@ -277,15 +282,25 @@ class Stock:
         requests = self.s.extensions["stealing"].in_flight
         task = self.s.tasks.get(event["key"])
         if task in requests:
-            await self.s.extensions["stealing"].move_task_confirm(
+            victim = task.processing_on
+            moved = self.s.extensions["stealing"].move_task_confirm(
                 key=event["key"],
                 state=event["state"],
                 stimulus_id=requests[task]["stimulus_id"],
                 worker=event["worker"],
             )
+            if moved is not None:
+                await moved
+            if victim is not None and task.processing_on not in (None, victim):
+                self.s.release_resources(task, victim)
+                self.s.acquire_resources(task, task.processing_on)
 
     async def do_tick(self, event):
-        self.s.extensions["stealing"].balance()
+        stealing = self.s.extensions["stealing"]
+        for worker, lists in event["lists"].items():
+            for tasks, keys in zip(stealing.stealable[worker], lists["stealable"], strict=True):
+                tasks.told = keys
+        stealing.balance()
 
     def sent(self):
         sent = collections.defaultdict(list)
@@ -372,6 +387,7 @@ class Core:
         for name, worker in answer["workers"].items():
             self.lists[name] = {list_: worker[list_] for list_ in ("processing", "has_what")}
             worker |= {list_: sorted(keys) for list_, keys in self.lists[name].items()}
+            self.lists[name]["stealable"] = worker.pop("stealable")
         return answer
 
     def close(self):
@@ -419,6 +435,7 @@ class Script:
         self.saturation = self.random.choice([1.1, 1.1, 1.0, 2.0, "inf"])
         self.notes = self.random.random() < 0.5  # restrictions and resources
         self.trouble = self.random.random() < 0.5  # errors, losses, pauses
+        self.steals = self.random.random() < 0.5
         self.now = 1000.0
         self.graphs = 0
         self.joins = 0
@@ -578,6 +595,21 @@ class Script:
             "status": self.random.choice(["running", "running", "paused"]),
         }
 
+    def tick(self, s):
+        self.now += 2  # stealing is due
+        return {"op": "tick"}
+
+    def steal_response(self, s):
+        """From a victim, in time or not at all: with a state that lets the task go, or does not"""
+        requests = s.extensions["stealing"].in_flight
+        found = self.some((ts.key, info["victim"].address) for ts, info in requests.items())
+        return found and {
+            "op": "steal-response",
+            "key": found[0],
+            "worker": found[1],
+            "state": self.random.choice(["ready", "ready", "waiting", "executing", "memory"]),
+        }
+
     def heartbeat(self, s):
         worker = self.some(s.workers)
         return worker and {"op": "heartbeat", "worker": worker, "memory": 10**8}
@@ -594,6 +626,8 @@ class Script:
             self.heartbeat: 2,
             self.add_keys: 2,
         }
+        if self.steals:
+            calm |= {self.tick: 4, self.steal_response: 6}
         trouble = {
             self.erred: 4,
             self.stale: 1,
@@ -624,6 +658,8 @@ async def play(seed, monkeypatch):
         event = script.timed(event)
         if event["op"] == "worker-remove":
             event |= core.lists[event["worker"]]
+        if event["op"] == "tick":
+            event |= {"lists": core.lists}
         history.append(event)
         try:
             wants = await stock.apply(event)
@@ -634,7 +670,7 @@ async def play(seed, monkeypatch):
         found = list(differences(wants, answer))
         if is_tie(wants, answer, found):
             raise Tie
-        assert not found, "\n".join([*map(json.dumps, history[-4:]), f"step {len(history)}", *found])
+        assert not found, "\n".join([*(json.dumps(e)[:400] for e in history[-4:]), f"step {len(history)}", *found])
 
     try:
         for event in script.opening():
@@ -652,4 +688,6 @@ async def play(seed, monkeypatch):
 
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_random_script(seed, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("distributed"), "disabled", True)
+    monkeypatch.setattr(logging.getLogger("distributed.scheduler"), "disabled", True)
     asyncio.run(play(seed, monkeypatch))

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/scheduler/scheduler.h"
+#include "core/scheduler/internal.h"
 #include "core/scheduler/view.h"
 
 struct driver {
@@ -17,7 +17,8 @@ struct driver {
     struct step step;
     struct arena arena; /* of the event being made */
     json_t *line;
-    json_t *sent; /* of this step: peer → list of [op, key] */
+    json_t *sent;   /* of this step: peer → list of [op, key] */
+    json_t *steals; /* key → stimulus of the last request */
 };
 
 static const char *get_text(const json_t *object, const char *name)
@@ -276,6 +277,10 @@ static void make_add_keys(struct driver *driver, struct event *event)
 
 static void make_steal_response(struct driver *driver, struct event *event)
 {
+    const json_t *stimulus = json_object_get(driver->steals, get_text(driver->line, "key"));
+    if (stimulus != NULL) {
+        event->stimulus = span_of_text(json_string_value(stimulus));
+    }
     event->of.steal_response = (struct event_steal_response){
         get_worker(driver), get_key(driver), span_of_text(get_text(driver->line, "state"))};
 }
@@ -392,6 +397,13 @@ static void note_client(struct driver *driver, client_id client, const char *op,
     note(driver, view.name, op, key_text(key));
 }
 
+static void note_steal(struct driver *driver, const struct action_steal_request *request)
+{
+    json_t *key = key_text(request->key);
+    json_object_set_new(driver->steals, json_string_value(key), text_of(request->stimulus));
+    note_worker(driver, request->worker, "steal-request", key);
+}
+
 static void note_action(struct driver *driver, const struct action *action)
 {
     switch (action->kind) {
@@ -412,8 +424,7 @@ static void note_action(struct driver *driver, const struct action *action)
         }
         break;
     case ACTION_STEAL_REQUEST:
-        note_worker(driver, action->of.steal_request.worker, "steal-request",
-                    key_text(action->of.steal_request.key));
+        note_steal(driver, &action->of.steal_request);
         break;
     case ACTION_FORGET_WORKER:
         note_worker(driver, action->of.forget_worker.worker, "remove-worker",
@@ -468,6 +479,22 @@ static json_t *show_task(const struct scheduler *s, const struct task *task)
                      "nbytes", (json_int_t)view.nbytes);
 }
 
+/* By level, in the order in which they are looked at. */
+static json_t *show_stealable(const struct scheduler *s, worker_id id)
+{
+    const struct worker *worker = worker_at(s, id);
+    json_t *levels = json_array();
+    for (uint32_t level = 0; level < STEAL_LEVELS; level++) {
+        json_t *keys = json_array();
+        for (uint32_t i = worker->stealable[level].count; i > 0; i--) {
+            const struct task *task = task_at(s, worker->stealable[level].items[i - 1]);
+            json_array_append_new(keys, key_text(view_task_key(task)));
+        }
+        json_array_append_new(levels, keys);
+    }
+    return levels;
+}
+
 static json_t *show_worker(const struct scheduler *s, worker_id worker)
 {
     struct worker_view view;
@@ -488,7 +515,8 @@ static json_t *show_worker(const struct scheduler *s, worker_id worker)
     for (uint32_t i = 0; i < view.has_what_count; i++) {
         json_array_append_new(has, key_text(view_task_key(view_worker_has(s, worker, i))));
     }
-    return json_pack("{s:f,s:I,s:b,s:b,s:o,s:o,s:o,s:i}", "occupancy", view.occupancy, "nbytes",
+    return json_pack("{s:o,s:f,s:I,s:b,s:b,s:o,s:o,s:o,s:i}", "stealable",
+                     show_stealable(s, worker), "occupancy", view.occupancy, "nbytes",
                      (json_int_t)view.nbytes, "idle", view.idle, "saturated", view.saturated,
                      "used", used, "processing", processing, "has_what", has, "long_running",
                      (int)view.long_running_count);
@@ -580,6 +608,7 @@ int main(void)
     struct driver driver = {0};
     arena_init(&driver.arena);
     step_init(&driver.step);
+    driver.steals = json_object();
     while (fgets(buffer, sizeof buffer, stdin) != NULL) {
         driver.line = json_loads(buffer, 0, NULL);
         if (driver.line == NULL) {
@@ -602,6 +631,7 @@ int main(void)
     if (driver.s != NULL) {
         scheduler_destroy(driver.s);
     }
+    json_decref(driver.steals);
     step_fini(&driver.step);
     arena_fini(&driver.arena);
     return 0;
