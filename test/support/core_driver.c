@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/scheduler/adapt.h"
 #include "core/scheduler/internal.h"
 #include "core/scheduler/view.h"
 
@@ -558,9 +559,10 @@ static void answer(struct driver *driver)
     struct totals_view totals;
     view_totals(driver->s, &totals);
     json_t *all =
-        json_pack("{s:O,s:o,s:o,s:o,s:i,s:i,s:f}", "sent", driver->sent, "tasks", tasks, "workers",
-                  workers, "prefixes", show_prefixes(driver->s), "queued", (int)totals.queued_count,
-                  "unrunnable", (int)totals.unrunnable_count, "occupancy", totals.occupancy);
+        json_pack("{s:O,s:o,s:o,s:o,s:i,s:i,s:f,s:i}", "sent", driver->sent, "tasks", tasks,
+                  "workers", workers, "prefixes", show_prefixes(driver->s), "queued",
+                  (int)totals.queued_count, "unrunnable", (int)totals.unrunnable_count, "occupancy",
+                  totals.occupancy, "target", (int)adapt_target(driver->s, 5.0));
     char *text = json_dumps(all, JSON_REAL_PRECISION(17));
     puts(text);
     fflush(stdout);
