@@ -68,6 +68,8 @@ struct load {
     double heard; /* when something came last, monotonic */
     double quiet_cpu;
     double heartbeat_next;
+    double heartbeat_sent,
+        heartbeat_answered; /* when the last one, and the last answered one, left */
     uint32_t heartbeat_worker;
     bool heartbeat_open;
 };
@@ -281,6 +283,7 @@ static void write_heartbeat(struct peer *peer)
     message_encode_request(&peer->out, MESSAGE_HEARTBEAT_WORKER, &body, true, false);
     flush(peer);
     load->heartbeat_open = true;
+    load->heartbeat_sent = io_monotonic();
 }
 
 /* ---- phases ---- */
@@ -323,6 +326,8 @@ static void begin_releasing(struct load *load)
     flush(client);
 }
 
+/* Nothing was heard for a while, little CPU was used, and since then a heartbeat was answered: a
+ * scheduler that only waits for its turn on a busy machine is not quiet. */
 static bool is_quiet(struct load *load)
 {
     double now = io_monotonic();
@@ -331,6 +336,9 @@ static bool is_quiet(struct load *load)
         load->quiet_cpu = now - load->heard < TICK_SECONDS ? 0
                           : load->quiet_cpu > 0            ? load->quiet_cpu
                                                            : cpu;
+        return false;
+    }
+    if (load->heartbeat_answered < load->heard) {
         return false;
     }
     bool quiet = cpu - load->quiet_cpu < (now - load->heard) * QUIET_CPU;
@@ -464,6 +472,7 @@ static void take_frame0(struct peer *peer, struct span frame0)
     case STREAMING:
         if (peer->kind == HEARTBEATS) {
             peer->load->heartbeat_open = false;
+            peer->load->heartbeat_answered = peer->load->heartbeat_sent;
         } else {
             take_batch(peer, frame0);
         }
