@@ -124,6 +124,7 @@ static int read_pair(const struct pair *pair, struct arena *arena, struct annota
         return read_resources(pair->value, arena, out);
     }
     if (span_equal(pair->name, SPAN("priority"))) {
+        out->has_priority = true;
         return msgpack_read_float(&reader, &out->priority);
     }
     if (span_equal(pair->name, SPAN("retries"))) {

@@ -224,7 +224,7 @@ int node_create(const struct config *config, const struct node_options *options,
     io_loop_on_turn(node->loop, end_turn, node);
     io_on_signal(node->loop, SIGINT, on_signal, node);
     io_on_signal(node->loop, SIGTERM, on_signal, node);
-    set_tick(node, io_now());
+    tick(node); /* the core learns the time, and that it has nothing to do */
     *out_node = node;
     return OK;
 }

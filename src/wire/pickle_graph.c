@@ -40,6 +40,7 @@ static enum pickle_class classify(const struct pickle_tree *tree, pickle_id call
         {"dask._task_spec", "Dict", PICKLE_CLASS_CONTAINER},
         {"dask._task_spec", "TaskRef", PICKLE_CLASS_REFERENCE},
         {"distributed.client", "Future", PICKLE_CLASS_REFERENCE},
+        {"distributed.actor", "Actor", PICKLE_CLASS_UNKNOWN}, /* a TaskRef whose key is not first */
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (pickle_is_global(tree, callable, names[i].module, names[i].name)) {

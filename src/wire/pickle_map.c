@@ -5,7 +5,7 @@
  * arguments of the reconstruction. The client has made the keys. An iterable is a list, a tuple or a
  * range; others iterate as only Python knows. A Future or TaskRef among the arguments becomes an
  * Alias, a dependency; one anywhere deeper is found by counting references, and left to Python.
- * Keyword arguments over 100,000 bytes become DataNodes of their own, named as the argument.
+ * Keyword arguments over 100,000 bytes become tasks of their own, which the planner sees to.
  * Function and keyword arguments are the prefix of every task's pickle: put into the memo, taken off
  * the stack, recalled where they belong. Source: distributed/client.py _MapExpr, dask parse_input. */
 #include "base/alloc.h"
@@ -38,10 +38,9 @@ struct mapping {
     struct sources VEC(struct source) sources;
     struct newest VEC(uint32_t) newest; /* task → the newest row of arguments with its key */
     struct key_nodes VEC(pickle_id) task_keys; /* task → its key */
-    struct large VEC(pickle_id) large; /* keyword arguments that become DataNodes: name, value */
-    struct aliased VEC(pickle_id) aliased; /* keys that every task depends on */
-    bool references;                       /* there are Futures or TaskRefs among the arguments */
-    uint32_t alias_at;                     /* where the prefix put Alias, func and kwargs */
+    struct aliased VEC(pickle_id) aliased;     /* keys that every task depends on */
+    bool references;   /* there are Futures or TaskRefs among the arguments */
+    uint32_t alias_at; /* where the prefix put Alias, func and kwargs */
     uint32_t func_at;
     uint32_t kwargs_at;
 };
@@ -273,9 +272,7 @@ static int read_kwargs(struct mapping *map)
         }
         uint32_t visits = 0;
         if (estimate_size(map, value, &visits) > LARGE_BYTES_MIN) {
-            vec_push(&map->aliased, name);
-            vec_push(&map->large, name);
-            vec_push(&map->large, value);
+            return fail(map, "a large keyword argument");
         }
     }
     return 0;
@@ -297,22 +294,11 @@ static int number_key(struct mapping *map, pickle_id key, uint32_t *out_number)
     return error != 0 ? fail(map, "a key that is no key") : 0;
 }
 
-/* Number the tasks: the large arguments, then the keys. Equal keys are one task, with the arguments of
- * the last (as in a dict). */
+/* Number the tasks. Equal keys are one task, with the arguments of the last (as in a dict). */
 static int number_tasks(struct mapping *map)
 {
     const struct pickle_tree *tree = &map->cut->tree;
     uint32_t number;
-    for (uint32_t i = 0; i < map->large.count; i += 2) {
-        int error = number_key(map, map->large.items[i], &number);
-        if (error != 0) {
-            return error;
-        }
-        if (number != i / 2) {
-            return fail(map, "a keyword argument that is given twice");
-        }
-    }
-    uint32_t first = map->large.count / 2;
     struct pickle_items keys;
     enum pickle_kind kind = pickle_kind(tree, map->keys);
     if ((kind != PICKLE_LIST && kind != PICKLE_TUPLE) ||
@@ -328,14 +314,11 @@ static int number_tasks(struct mapping *map)
         if (error != 0) {
             return error;
         }
-        if (number < first) {
-            return fail(map, "a key that is the name of a large argument");
-        }
-        if (number - first == map->newest.count) {
+        if (number == map->newest.count) {
             vec_push(&map->newest, row);
             vec_push(&map->task_keys, key);
         }
-        map->newest.items[number - first] = row;
+        map->newest.items[number] = row;
     }
     return 0;
 }
@@ -360,7 +343,6 @@ static int emit_kwargs(struct mapping *map)
     pickle_id name;
     pickle_id value;
     int error = 0;
-    uint32_t large = 0; /* the next of those, which are in the same order */
     bool begun = pickle_items_begin(&map->cut->tree, map->kwargs, &pairs);
     ASSERT(begun);
     pickle_output_raw(&emitter->output, SPAN("}("));
@@ -371,9 +353,6 @@ static int emit_kwargs(struct mapping *map)
         }
         if (is_reference(map, value)) {
             error = emit_alias(map, reference_key(map, value));
-        } else if (large < map->large.count && map->large.items[large] == name) {
-            large += 2;
-            error = emit_alias(map, name);
         } else {
             error = pickle_emit_common(emitter, value);
         }
@@ -474,39 +453,15 @@ static int emit_task(struct mapping *map, uint32_t task, uint32_t row, pickle_id
     return error;
 }
 
-static int emit_large(struct mapping *map, uint32_t task)
-{
-    struct pickle_emitter *emitter = &map->cut->emitter;
-    const pickle_id *pair = &map->large.items[2 * (size_t)task];
-    pickle_emit_begin(emitter, false);
-    pickle_output_raw(&emitter->output, PICKLE_CUT_DATA);
-    int error = pickle_emit_object(emitter, pair[0]);
-    if (error == 0) {
-        error = pickle_emit_object(emitter, pair[1]);
-    }
-    pickle_output_raw(&emitter->output, SPAN("\x86R"));
-    return error;
-}
-
 /* Write all tasks; PICKLE_EMIT_AGAIN is possible while `inner`. */
 static int emit_tasks(struct mapping *map, bool inner)
 {
     struct pickle_cut *cut = map->cut;
-    uint32_t first = map->large.count / 2;
-    int error = 0;
-    for (uint32_t i = 0; error == 0 && i < first; i++) {
-        error = emit_large(map, i);
-        if (error == 0) {
-            error = pickle_cut_end_task(cut, i, FLAT_DATA_PRODUCER | FLAT_NOT_A_TASK);
-        }
-    }
-    if (error == 0) {
-        error = emit_prefix(map, inner);
-    }
+    int error = emit_prefix(map, inner);
     for (uint32_t i = 0; error == 0 && i < map->newest.count; i++) {
-        error = emit_task(map, first + i, map->newest.items[i], map->task_keys.items[i]);
+        error = emit_task(map, i, map->newest.items[i], map->task_keys.items[i]);
         if (error == 0) {
-            error = pickle_cut_end_task(cut, first + i, 0);
+            error = pickle_cut_end_task(cut, i, 0);
         }
     }
     return error;
@@ -530,7 +485,7 @@ static int cut_map(struct mapping *map)
     if (error != 0) {
         return error;
     }
-    pickle_cut_book(map->cut, map->large.count / 2 + map->newest.count);
+    pickle_cut_book(map->cut, map->newest.count);
     error = emit_tasks(map, map->newest.count > 1);
     if (error == PICKLE_EMIT_AGAIN) {
         pickle_cut_rewind(map->cut);
@@ -556,7 +511,6 @@ int pickle_cut_map(struct pickle_cut *cut, pickle_id arguments)
     vec_fini(&map.sources);
     vec_fini(&map.newest);
     vec_fini(&map.task_keys);
-    vec_fini(&map.large);
     vec_fini(&map.aliased);
     return error;
 }

@@ -322,8 +322,6 @@ MAPS = {
     "arrays": mapped(np.sum, [[np.arange(i) for i in range(4)]], keys_of(4)),
     "large lambda": mapped(lambda x, data=list(range(5000)): x + len(data), [range(4)], keys_of(4)),
     "shared argument": mapped(collect, [[[1], array, array]] * 2, keys_of(3), k=array),
-    "large array": mapped(lambda x, big: x + big.sum(), [range(3)], keys_of(3), big=np.ones(20000)),
-    "large text": mapped(lambda x, big: x + len(big), [range(3)], keys_of(3), big="x" * 200000),
     "nothing": mapped(operator.neg, [], []),
     "empty": mapped(operator.neg, [[]], []),
 }

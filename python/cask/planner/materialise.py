@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from dask._expr import LLGExpr
-from dask._task_spec import GraphNode, convert_legacy_graph
+from dask._task_spec import DataNode, GraphNode, convert_legacy_graph
+from dask.tokenize import tokenize
+from distributed.client import _MapExpr
 from distributed.protocol import deserialize
 from distributed.protocol.serialize import Serialized
 
@@ -81,6 +83,23 @@ def read_expression(expression: Serialized):
         raise RuntimeError(UNREADABLE + where_it_failed(error)) from error
 
 
+def name_large_arguments(expr: _MapExpr, graph: dict) -> dict:
+    """Stock gives a large keyword argument of `Client.map` a task whose key is the keyword's bare name, so two
+    maps with the same keyword share one. Here each map has its own."""
+    keys = list(expr.keys)
+    large = set(graph).difference(keys)
+    if not large:
+        return graph
+    own = {key: f"{key}-{tokenize(keys[0])}" for key in large}
+    renamed = {}
+    for key, node in graph.items():
+        if key in own:
+            renamed[own[key]] = DataNode(own[key], node.value)
+        else:
+            renamed[key] = node.substitute(own)
+    return renamed
+
+
 def materialise(expression: Serialized) -> Materialised:
     """Unpickle, optimise, and lower to plain tasks; executes the client's code."""
     expr = read_expression(expression)
@@ -89,6 +108,8 @@ def materialise(expression: Serialized) -> Materialised:
         return Materialised(convert_legacy_graph(expr), {}, True)
     try:
         graph = expr.__dask_graph__()
+        if isinstance(expr, _MapExpr):
+            graph = name_large_arguments(expr, graph)
         annotations = {name: dict(of) for name, of in expr.__dask_annotations__().items()}
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(where_it_failed(error).rstrip(), name=error.name) from error
