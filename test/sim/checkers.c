@@ -165,6 +165,7 @@ static void check_tasks(struct sim *sim)
         bool is_moving = view.state == TASK_PROCESSING || view.state == TASK_QUEUED ||
                          view.state == TASK_WAITING || view.state == TASK_NO_WORKER;
         if (is_moving && !waits_with_reason(sim, key)) {
+            say_story(sim, key);
             fail(sim, "at rest, key %u is %s", key, task_state_name(view.state));
         }
         for (uint32_t j = 0; j < view.holder_count; j++) {
@@ -198,6 +199,7 @@ void check_empty(struct sim *sim)
             view_client(sim->s, view_task_wanter(tasks[i], 0), &wanter);
         }
         if (!sim->keys.items[key].is_data || view.wanter_count > 0) {
+            say_story(sim, key);
             fail(sim, "everything was released, but key %u is %s, wanted by %.*s", key,
                  task_state_name(view.state), (int)wanter.name.size,
                  (const char *)wanter.name.data);

@@ -232,6 +232,8 @@ struct sim {
 void say(struct sim *sim, const char *format, ...) PRINTF_LIKE(2, 3);
 void say_event(struct sim *sim, const struct event *event);
 void say_actions(struct sim *sim);
+/* The moves of a key that the scheduler remembers. */
+void say_story(struct sim *sim, uint32_t key);
 /* A checker found something: the last lines, the seed, and the end of the process. */
 _Noreturn void fail(struct sim *sim, const char *format, ...) PRINTF_LIKE(2, 3);
 /* The last lines to stderr. */

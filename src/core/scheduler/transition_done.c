@@ -180,6 +180,16 @@ static bool actor_is_lost(struct scheduler *s, struct task *task)
     return true;
 }
 
+/* What a ready task does when an input is lost. It may have been told in this step that nobody needs it;
+ * stock overwrites that with "waiting", and the task stays for ever. */
+static enum task_state state_without_input(const struct task *task)
+{
+    if (!task_is_unneeded(task)) {
+        return TASK_WAITING;
+    }
+    return task->dependents.count == 0 ? TASK_FORGOTTEN : TASK_RELEASED;
+}
+
 void move_memory_released(struct scheduler *s, struct task *task, const struct move *move,
                           struct step *step)
 {
@@ -208,7 +218,7 @@ void move_memory_released(struct scheduler *s, struct task *task, const struct m
             missing_add(user, slot);
         } else if (user->state == TASK_NO_WORKER || user->state == TASK_PROCESSING ||
                    user->state == TASK_QUEUED) {
-            want(s, user, TASK_WAITING);
+            want(s, user, state_without_input(user));
         }
     }
 }

@@ -299,6 +299,36 @@ static void test_actor_lost_proxies_freed(void **state)
     stage_close(&stage);
 }
 
+/* A worker dies with a task, its inputs, and scattered data that what needs the task needs as well: nothing
+ * can come of it, and the loss of one more input must not bring the forgotten task back. */
+static void test_forgotten_and_input_lost(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage);
+    worker_id a = stage_worker(&stage, "a", 4);
+    worker_id b = stage_worker(&stage, "b", 1);
+    client_id client = stage_client(&stage, "me");
+    stage_worker_status(&stage, b, "paused");
+    struct span data[] = {stage_key(&stage, "data")};
+    int64_t size = 8;
+    struct event event = {.kind = EVENT_DATA_PLACED,
+                          .of.data_placed = {client, {data, 1}, {&b, 1}, {&size, 1}}};
+    stage_step(&stage, &event);
+    stage_graph(&stage, client, "q p y:data x:p,q top:x,y", "top");
+    stage_finish(&stage, a, "q");
+    stage_finish(&stage, a, "y");
+    event = (struct event){.kind = EVENT_ADD_KEYS, .of.add_keys = {a, {data, 1}}};
+    stage_step(&stage, &event);
+    event = (struct event){.kind = EVENT_RELEASE_WORKER_DATA, .of.release_worker_data = {b, data[0]}};
+    stage_step(&stage, &event);
+    stage_finish(&stage, a, "p");
+    assert_string_equal(stage_state(&stage, "x"), "processing");
+    stage_worker_lost(&stage, a, "");
+    assert_int_equal(view_task_count(stage.s), 0);
+    stage_close(&stage);
+}
+
 /* A worker looks for a replica it was asked to make, and nobody wants the key any more: it is told so, lest
  * it ask for ever. */
 static void test_refresh_of_released(void **state)
@@ -482,6 +512,7 @@ int main(void)
         cmocka_unit_test(test_scattered_lost),
         cmocka_unit_test(test_actor_lost),
         cmocka_unit_test(test_actor_lost_proxies_freed),
+        cmocka_unit_test(test_forgotten_and_input_lost),
         cmocka_unit_test(test_refresh_of_released),
         cmocka_unit_test(test_ttl),
         cmocka_unit_test(test_no_workers_timeout),
