@@ -12,10 +12,10 @@
 #include "node/values.h"
 #include "wire/pickle_recognise.h"
 
-#define SETUP_SECONDS 0.05      /* between looks for keys that are not known yet, as stock */
+#define SETUP_SECONDS 0.05 /* between looks for keys that are not known yet, as stock */
 #define INTERVAL_SECONDS_MIN 0.01
 #define QUEUED_BYTES_MAX 100000u /* more than this unsent: the client is slow, skip a tick */
-#define LOOKS_PER_TICK 20000u   /* remaining keys looked at in one tick */
+#define LOOKS_PER_TICK 20000u    /* remaining keys looked at in one tick */
 
 enum feed_status { FEED_RUNNING, FEED_FINISHED, FEED_ERROR };
 
@@ -30,16 +30,16 @@ struct feed {
     struct io_timer *timer;
     double interval;
     struct pickle_arguments arguments;
-    bool is_multi;                 /* counts by group */
+    bool is_multi; /* counts by group */
     bool is_set_up;
     struct VEC(struct feed_group) groups;
-    struct map group_numbers;      /* name → number of the group */
-    struct map all;                /* key → number of the group */
-    struct map remaining;          /* the same, of those that are not done */
-    uint32_t look;                 /* cursor into `remaining` */
+    struct map group_numbers; /* name → number of the group */
+    struct map all;           /* key → number of the group */
+    struct map remaining;     /* the same, of those that are not done */
+    uint32_t look;            /* cursor into `remaining` */
     enum feed_status status;
-    struct text error_key;         /* FEED_ERROR: which, or empty … */
-    struct blob *exception;        /* … and its exception, or NULL */
+    struct text error_key;  /* FEED_ERROR: which, or empty … */
+    struct blob *exception; /* … and its exception, or NULL */
 };
 
 /* ---- the end ----------------------------------------------------------------------------------- */
@@ -109,7 +109,8 @@ static void stop_if_done(struct feed *feed)
 /* ---- the keys ---------------------------------------------------------------------------------- */
 
 /* What the task is counted under: nil, its prefix, or [name, id] of its span. */
-static void write_group_name(const struct feed *feed, const struct task_view *task, struct text *out)
+static void write_group_name(const struct feed *feed, const struct task_view *task,
+                             struct text *out)
 {
     if (!feed->is_multi) {
         msgpack_write_nil(out);
@@ -371,15 +372,17 @@ static void tick(void *user)
 /* ---- the call ---------------------------------------------------------------------------------- */
 
 /* The pair of functions that a progress bar sends, with no teardown. */
-static bool is_progress(const struct msg_feed *m, struct pickle_arguments *out_arguments, bool *out_is_multi)
+static bool is_progress(const struct msg_feed *m, struct pickle_arguments *out_arguments,
+                        bool *out_is_multi)
 {
     struct pickle_arguments none = {0};
     enum pickle_known setup = pickle_recognise(m->setup, out_arguments);
     enum pickle_known function = pickle_recognise(m->function, &none);
     pickle_arguments_fini(&none);
     *out_is_multi = setup == PICKLE_MULTI_PROGRESS_SETUP;
-    bool is_pair = (setup == PICKLE_PROGRESS_SETUP && function == PICKLE_PROGRESS_FUNCTION) ||
-                   (setup == PICKLE_MULTI_PROGRESS_SETUP && function == PICKLE_MULTI_PROGRESS_FUNCTION);
+    bool is_pair =
+        (setup == PICKLE_PROGRESS_SETUP && function == PICKLE_PROGRESS_FUNCTION) ||
+        (setup == PICKLE_MULTI_PROGRESS_SETUP && function == PICKLE_MULTI_PROGRESS_FUNCTION);
     return is_pair && m->teardown.size == 0;
 }
 
@@ -390,7 +393,8 @@ void rpc_feed(struct node *node, struct request *request, const struct message *
     bool is_multi;
     double interval;
     if (!values_seconds(m->interval, 1, &interval)) {
-        request_raise_builtin(request, "ValueError", "feed: interval is neither a number nor a duration");
+        request_raise_builtin(request, "ValueError",
+                              "feed: interval is neither a number nor a duration");
         return;
     }
     if (connection_of(request) == NULL || !is_progress(m, &arguments, &is_multi)) {

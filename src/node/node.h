@@ -75,11 +75,11 @@ struct node {
     struct pickle_trust trust;                /* names that graphs may use: see update_graph.c */
     struct map worker_plugins, nanny_plugins; /* name → struct blob * (bin of the pickle) */
     struct metadata *metadata;
-    struct blob *versions;      /* of the first peer, for all to agree with; NULL: none yet */
-    struct map retirements;     /* see retire.c */
-    uint64_t scatter_turn;      /* items scattered so far: the next ones go on in turn */
+    struct blob *versions;           /* of the first peer, for all to agree with; NULL: none yet */
+    struct map retirements;          /* see retire.c */
+    uint64_t scatter_turn;           /* items scattered so far: the next ones go on in turn */
     struct VEC(struct feed *) feeds; /* see feed.h */
-    struct map memory_samplers; /* see memory_sampler.h */
+    struct map memory_samplers;      /* see memory_sampler.h */
     struct publish *publish;
     struct topics *topics;
     struct task_stream *task_stream;

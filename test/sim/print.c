@@ -52,12 +52,13 @@ void say_story(struct sim *sim, uint32_t key)
 {
     uint32_t count;
     struct span_list keys = {&sim->keys.items[key].bytes, 1};
-    const struct story_move *moves = view_story(sim->s, keys, (struct span_list){0}, &sim->scratch, &count);
+    const struct story_move *moves =
+        view_story(sim->s, keys, (struct span_list){0}, &sim->scratch, &count);
     for (uint32_t i = 0; i < count; i++) {
         struct map_entry *entry = map_find(&sim->key_numbers, moves[i].key);
         say(sim, "  %.4f k%u %s -> %s (%.*s)", moves[i].time - EPOCH, (uint32_t)entry->value.number,
-            task_state_name(moves[i].start), task_state_name(moves[i].finish), (int)moves[i].stimulus.size,
-            (const char *)moves[i].stimulus.data);
+            task_state_name(moves[i].start), task_state_name(moves[i].finish),
+            (int)moves[i].stimulus.size, (const char *)moves[i].stimulus.data);
     }
 }
 

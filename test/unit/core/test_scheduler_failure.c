@@ -293,7 +293,8 @@ static void test_actor_lost_proxies_freed(void **state)
     stage_worker_lost(&stage, a, "");
     const char *transcript = text_cstr(&stage.transcript);
     assert_non_null(strstr(transcript, "free b: actor\n"));
-    bool frees_user = strstr(transcript, "free b: p\n") != NULL || strstr(transcript, "free b: q\n") != NULL ||
+    bool frees_user = strstr(transcript, "free b: p\n") != NULL ||
+                      strstr(transcript, "free b: q\n") != NULL ||
                       strstr(transcript, "free b: r\n") != NULL;
     assert_true(frees_user);
     stage_close(&stage);
@@ -320,7 +321,8 @@ static void test_forgotten_and_input_lost(void **state)
     stage_finish(&stage, a, "y");
     event = (struct event){.kind = EVENT_ADD_KEYS, .of.add_keys = {a, {data, 1}}};
     stage_step(&stage, &event);
-    event = (struct event){.kind = EVENT_RELEASE_WORKER_DATA, .of.release_worker_data = {b, data[0]}};
+    event =
+        (struct event){.kind = EVENT_RELEASE_WORKER_DATA, .of.release_worker_data = {b, data[0]}};
     stage_step(&stage, &event);
     stage_finish(&stage, a, "p");
     assert_string_equal(stage_state(&stage, "x"), "processing");

@@ -166,7 +166,9 @@ static void other_pickles_need_python(void **state)
     expect(SPAN("\x80\x05}\x94\x8c\x01"
                 "aK\x01s."),
            0, ERR_UNSUPPORTED);
-    expect(SPAN("\x80\x02" "cdask._expr\nExpr._reconstruct\n)R."), 0, ERR_UNSUPPORTED);
+    expect(SPAN("\x80\x02"
+                "cdask._expr\nExpr._reconstruct\n)R."),
+           0, ERR_UNSUPPORTED);
     expect(SPAN("\x80\x05P1\n."), 0, ERR_UNSUPPORTED);
 }
 
