@@ -1,13 +1,11 @@
 /* coordination.c: answers of the core to RPCs that waited, as stock writes them. */
 #include "node/coordination.h"
 
-#include "base/alloc.h"
-#include "base/log.h"
+#include "node/broadcast.h"
 #include "node/coordination_internal.h"
 #include "node/exception.h"
+#include "node/fanout.h"
 #include "wire/pickle_make.h"
-
-#define LOGGER "distributed.scheduler"
 
 /* {"type": "Future", "value": key, "state": …} or {"type": "msgpack", "value": data} */
 static void write_record(struct node *node, const struct record *record, struct outgoing *out)
@@ -190,61 +188,32 @@ void coordination_reply(struct node *node, uint64_t number, const struct answer 
 
 /* ---- shuffle_inputs_done ----------------------------------------------------------------------- */
 
-/* Tell every participant, then answer the barrier. */
-struct barrier {
-    struct node *node;
-    uint64_t request;
-    uint32_t left;
-    struct text failed; /* the first worker that could not be told, and why */
-};
-
-static void barrier_done(struct barrier *barrier)
+/* All participants are told: answer the barrier. */
+static void barrier_told(struct fanout *fanout)
 {
-    struct request *request = request_find(barrier->node, barrier->request);
-    if (request != NULL && barrier->failed.size > 0) {
-        request_raise_builtin(request, "OSError", "%s", text_cstr(&barrier->failed));
-    } else if (request != NULL) {
+    struct request *request = request_find(fanout->node, (uintptr_t)fanout->user);
+    const struct fanout_reply *failed = fanout_first_failed(fanout);
+    if (failed != NULL) {
+        fanout_raise(request, failed);
+    } else {
         request_reply_nil(request);
-    }
-    text_fini(&barrier->failed);
-    mem_free(barrier);
-}
-
-static void told(void *user, int code, const char *text, const struct frames *reply)
-{
-    struct barrier *barrier = user;
-    struct span status;
-    if (code != OK && barrier->failed.size == 0) {
-        text_printf(&barrier->failed, "shuffle barrier: a participant could not be told: %s", text);
-    } else if (code == OK && msgpack_find(frames_head(reply), "status", &status) == OK &&
-               barrier->failed.size == 0) {
-        text_add_cstr(&barrier->failed,
-                      "shuffle barrier: a participant could not finish its inputs");
-    }
-    if (--barrier->left == 0) {
-        barrier_done(barrier);
     }
 }
 
 void coordination_shuffle_done(struct node *node, const struct action_shuffle_done *done)
 {
-    struct barrier *barrier = mem_zalloc(1, sizeof *barrier);
-    barrier->node = node;
-    barrier->request = done->request;
-    barrier->left = done->participants.count;
-    if (barrier->left == 0) {
-        barrier_done(barrier);
-        return;
-    }
+    struct request *request = request_find(node, done->request);
+    ASSERT(request != NULL); /* nobody else answers a barrier */
+    struct fanout *fanout = fanout_create(node, barrier_told, broadcast_user(request));
     for (uint32_t i = 0; i < done->participants.count; i++) {
         struct msg_worker_shuffle_inputs_done message = {.shuffle_id = done->id,
                                                          .run_id = done->run_id};
+        struct span address = view_worker_address(node->core, done->participants.items[i]);
         struct outgoing call;
         outgoing_init(&call);
         message_encode_request(&call, MESSAGE_WORKER_SHUFFLE_INPUTS_DONE, &message, true, false);
-        struct rpc_options options = {0};
-        rpc_call(node->rpc, view_worker_address(node->core, done->participants.items[i]), &call,
-                 &options, told, barrier);
+        fanout_call(fanout, address, address, &call, 0);
         outgoing_fini(&call);
     }
+    fanout_go(fanout);
 }

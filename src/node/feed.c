@@ -410,5 +410,6 @@ void rpc_feed(struct node *node, struct request *request, const struct message *
     feed->is_multi = is_multi;
     feed->timer = io_timer_create(node->loop, tick, feed);
     vec_push(&node->feeds, feed);
+    request_drop_message(request);
     io_timer_start(feed->timer, 0, 0);
 }

@@ -48,11 +48,24 @@ struct request *request_find(struct node *node, uint64_t number)
 
 void request_abandon(struct request *request)
 {
+    struct node *node = request->node;
+    uint64_t number = request->number;
     request->is_gone = true;
     request->user = NULL;
     struct event event = event_of(EVENT_REQUEST_GONE);
-    event.of.request_gone.request = request->number;
-    node_apply(request->node, &event);
+    event.of.request_gone.request = number;
+    node_apply(node, &event);
+    request = request_find(node, number);
+    if (request != NULL && request->is_with_core) {
+        request_reply_nil(request); /* the core has forgotten it */
+    }
+}
+
+void request_drop_message(struct request *request)
+{
+    frames_fini(&request->message);
+    request->op = SPAN("");
+    request->serializers = (struct span){0};
 }
 
 void request_reply(struct request *request, struct outgoing *answer)

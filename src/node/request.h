@@ -25,6 +25,7 @@ struct request {
     bool wants_reply;
     bool closes;  /* close the connection after the answer */
     bool is_gone; /* nobody waits any more */
+    bool is_with_core; /* only the core will answer it: it ends when nobody waits any more */
     request_deliver *deliver;
     void *user; /* of deliver: the connection */
 };
@@ -34,6 +35,8 @@ int request_create(struct node *node, const struct frames *message, request_deli
                    void *user, struct request **out_request) MUST_USE;
 /* The open request of this number, or NULL. */
 struct request *request_find(struct node *node, uint64_t number);
+/* Its message is not needed any more: a wait may be long, and a small message holds a large buffer. */
+void request_drop_message(struct request *request);
 /* The connection is gone: the answer will be dropped; the core is told if it may be waiting. */
 void request_abandon(struct request *request);
 

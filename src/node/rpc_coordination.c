@@ -9,14 +9,27 @@
 /* The absolute time of a timeout; nil never ends. False, with the exception raised: it cannot be read. */
 static bool read_deadline(struct request *request, struct span timeout, double *out_deadline)
 {
-    double seconds;
+    double seconds, now = io_now();
     if (!values_seconds(timeout, INFINITY, &seconds)) {
         request_raise_builtin(request, "ValueError",
                               "timeout must be a number or a duration such as '5s'");
         return false;
     }
-    *out_deadline = io_now() + (seconds > 0 ? seconds : 0);
+    now = now > request->node->now ? now : request->node->now; /* as the core will see it */
+    *out_deadline = now + (seconds > 0 ? seconds : 0);
     return true;
+}
+
+/* The core answers the event: in the call, or some time later. */
+static void ask_core(struct node *node, struct request *request, struct event *event)
+{
+    uint64_t number = request->number;
+    request->is_with_core = true;
+    node_apply(node, event);
+    request = request_find(node, number);
+    if (request != NULL) {
+        request_drop_message(request);
+    }
 }
 
 /* The name of a semaphore: a key, or bytes. False, with the exception raised: neither. */
@@ -52,7 +65,7 @@ void rpc_semaphore_register(struct node *node, struct request *request,
     }
     event.of.semaphore_register.max_leases = m->max_leases;
     event.of.semaphore_register.lease_timeout = lease_timeout;
-    node_apply(node, &event);
+    ask_core(node, request, &event);
 }
 
 void rpc_semaphore_acquire(struct node *node, struct request *request,
@@ -64,7 +77,7 @@ void rpc_semaphore_acquire(struct node *node, struct request *request,
     event.of.semaphore_acquire.lease = m->lease_id;
     if (read_name(node, request, m->name, &event.of.semaphore_acquire.name) &&
         read_deadline(request, m->timeout, &event.of.semaphore_acquire.deadline)) {
-        node_apply(node, &event);
+        ask_core(node, request, &event);
     }
 }
 
@@ -78,7 +91,7 @@ void rpc_semaphore_release(struct node *node, struct request *request,
         return;
     }
     event.of.semaphore_release.lease = message->body.semaphore_release.lease_id;
-    node_apply(node, &event);
+    ask_core(node, request, &event);
 }
 
 void rpc_semaphore_close(struct node *node, struct request *request, const struct message *message)
@@ -89,7 +102,7 @@ void rpc_semaphore_close(struct node *node, struct request *request, const struc
                    &event.of.semaphore_close.name)) {
         return;
     }
-    node_apply(node, &event);
+    ask_core(node, request, &event);
 }
 
 void rpc_semaphore_value(struct node *node, struct request *request, const struct message *message)
@@ -100,7 +113,7 @@ void rpc_semaphore_value(struct node *node, struct request *request, const struc
                    &event.of.semaphore_value.name)) {
         return;
     }
-    node_apply(node, &event);
+    ask_core(node, request, &event);
 }
 
 void rpc_semaphore_refresh_leases(struct node *node, struct request *request,
@@ -114,7 +127,7 @@ void rpc_semaphore_refresh_leases(struct node *node, struct request *request,
     }
     event.of.semaphore_refresh.leases =
         values_keys(&node->scratch, message->body.semaphore_refresh_leases.lease_ids);
-    node_apply(node, &event);
+    ask_core(node, request, &event);
 }
 
 /* ---- multi-locks ------------------------------------------------------------------------------- */
@@ -133,7 +146,7 @@ void rpc_multi_lock_acquire(struct node *node, struct request *request,
         request_raise_builtin(request, "ValueError", "num_locks=%lld, but %u locks are named",
                               (long long)m->num_locks, of->locks.count);
     } else if (read_deadline(request, m->timeout, &of->deadline)) {
-        node_apply(node, &event);
+        ask_core(node, request, &event);
     }
 }
 
@@ -143,7 +156,7 @@ void rpc_multi_lock_release(struct node *node, struct request *request,
     struct event event = event_of(EVENT_MULTI_LOCK_RELEASE);
     event.of.multi_lock_release.request = request->number;
     event.of.multi_lock_release.id = message->body.multi_lock_release.id;
-    node_apply(node, &event);
+    ask_core(node, request, &event);
 }
 
 /* ---- events ------------------------------------------------------------------------------------ */
@@ -154,7 +167,7 @@ void rpc_event_wait(struct node *node, struct request *request, const struct mes
     event.of.flag_wait.request = request->number;
     event.of.flag_wait.name = message->body.event_wait.name;
     if (read_deadline(request, message->body.event_wait.timeout, &event.of.flag_wait.deadline)) {
-        node_apply(node, &event);
+        ask_core(node, request, &event);
     }
 }
 
@@ -163,7 +176,7 @@ void rpc_event_set(struct node *node, struct request *request, const struct mess
     struct event event = event_of(EVENT_FLAG_SET);
     event.of.flag_set.request = request->number;
     event.of.flag_set.name = message->body.event_set.name;
-    node_apply(node, &event);
+    ask_core(node, request, &event);
 }
 
 void rpc_event_clear(struct node *node, struct request *request, const struct message *message)
@@ -171,7 +184,7 @@ void rpc_event_clear(struct node *node, struct request *request, const struct me
     struct event event = event_of(EVENT_FLAG_CLEAR);
     event.of.flag_clear.request = request->number;
     event.of.flag_clear.name = message->body.event_clear.name;
-    node_apply(node, &event);
+    ask_core(node, request, &event);
 }
 
 void rpc_event_is_set(struct node *node, struct request *request, const struct message *message)
@@ -179,7 +192,7 @@ void rpc_event_is_set(struct node *node, struct request *request, const struct m
     struct event event = event_of(EVENT_FLAG_IS_SET);
     event.of.flag_is_set.request = request->number;
     event.of.flag_is_set.name = message->body.event_is_set.name;
-    node_apply(node, &event);
+    ask_core(node, request, &event);
 }
 
 /* ---- queues ------------------------------------------------------------------------------------ */
@@ -190,7 +203,7 @@ void rpc_queue_create(struct node *node, struct request *request, const struct m
     event.of.queue_create.request = request->number;
     event.of.queue_create.name = message->body.queue_create.name;
     event.of.queue_create.maxsize = message->body.queue_create.maxsize;
-    node_apply(node, &event);
+    ask_core(node, request, &event);
 }
 
 /* What is put: a future's key, or any value (a plain nil counts as one). False: malformed, raised. */
@@ -222,7 +235,7 @@ void rpc_queue_put(struct node *node, struct request *request, const struct mess
     of->key = m->key;
     if (read_deadline(request, m->timeout, &of->deadline) &&
         read_item(request, m->key, &m->data, &of->data)) {
-        node_apply(node, &event);
+        ask_core(node, request, &event);
         blob_unref(of->data);
     }
 }
@@ -255,7 +268,7 @@ void rpc_queue_get(struct node *node, struct request *request, const struct mess
             request, "NotImplementedError",
             "Dask queues don't support simultaneous use of integer batch sizes and timeouts");
     } else if (read_deadline(request, m->timeout, &of->deadline)) {
-        node_apply(node, &event);
+        ask_core(node, request, &event);
     }
 }
 
@@ -264,7 +277,7 @@ void rpc_queue_qsize(struct node *node, struct request *request, const struct me
     struct event event = event_of(EVENT_QUEUE_SIZE);
     event.of.queue_size.request = request->number;
     event.of.queue_size.name = message->body.queue_qsize.name;
-    node_apply(node, &event);
+    ask_core(node, request, &event);
 }
 
 /* ---- variables --------------------------------------------------------------------------------- */
@@ -279,7 +292,7 @@ void rpc_variable_set(struct node *node, struct request *request, const struct m
     of->key = m->key;
     if (read_deadline(request, m->timeout, &of->deadline) &&
         read_item(request, m->key, &m->data, &of->data)) {
-        node_apply(node, &event);
+        ask_core(node, request, &event);
         blob_unref(of->data);
     }
 }
@@ -292,6 +305,6 @@ void rpc_variable_get(struct node *node, struct request *request, const struct m
     event.of.variable_get.name = m->name;
     event.of.variable_get.client_name = m->client;
     if (read_deadline(request, m->timeout, &event.of.variable_get.deadline)) {
-        node_apply(node, &event);
+        ask_core(node, request, &event);
     }
 }

@@ -8,6 +8,8 @@
 #include "node/coordination_internal.h"
 #include "node/values.h"
 
+#define FLUSHES_MAX 1000u /* of which those without a call are forgotten */
+
 /* A call that waits for its uid, or a uid that waits for its call (request 0). */
 struct flush {
     struct text uid;
@@ -168,8 +170,25 @@ static void drop_gone(struct node *node)
     }
 }
 
+/* Forget the oldest uid whose call never came, so that their number stays bounded. */
+static void drop_stray(struct publish *publish)
+{
+    for (uint32_t i = 0; i < publish->flushes.count; i++) {
+        if (publish->flushes.items[i].request == 0) {
+            text_fini(&publish->flushes.items[i].uid);
+            publish->flushes.count--;
+            memmove(&publish->flushes.items[i], &publish->flushes.items[i + 1],
+                    (publish->flushes.count - i) * sizeof *publish->flushes.items);
+            return;
+        }
+    }
+}
+
 static void add_flush(struct publish *publish, struct span uid, uint64_t request)
 {
+    if (publish->flushes.count >= FLUSHES_MAX) {
+        drop_stray(publish);
+    }
     struct flush flush = {.request = request};
     text_add(&flush.uid, uid);
     vec_push(&publish->flushes, flush);

@@ -209,7 +209,8 @@ int node_create(const struct config *config, const struct node_options *options,
     node->metadata = metadata_create();
     node->publish = publish_create();
     node->topics = topics_create(
-        node, (uint32_t)config_int(config, "distributed.admin.low-level-log-length", 1000));
+        node, (uint32_t)config_int(config, "distributed.admin.low-level-log-length", 1000),
+        config_seconds(config, "distributed.scheduler.events-cleanup-delay", 3600));
     node->task_stream = task_stream_create(node);
     node->planner = planner_create(node);
     node->lifecycle = lifecycle_create(node);

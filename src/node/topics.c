@@ -2,7 +2,6 @@
 #include "node/topics.h"
 
 #include "base/alloc.h"
-#include "base/log.h"
 #include "node/hooks.h"
 #include "node/node.h"
 #include "node/planner_view_values.h"
@@ -17,32 +16,57 @@ struct topic {
     struct VEC(client_id) subscribers;
 };
 
+/* A worker or client that left, and when its topic goes. */
+struct leaver {
+    double due;
+    struct text name;
+};
+
 struct topics {
     struct node *node;
     uint32_t length;
-    struct map by_name; /* canonical msgpack → struct topic * */
+    struct map by_name;    /* canonical msgpack → struct topic * */
+    double cleanup_delay;  /* seconds */
+    struct VEC(struct leaver) leavers; /* in order of `due` … */
+    uint32_t leaver_first; /* … from here on */
 };
 
-struct topics *topics_create(struct node *node, uint32_t length)
+struct topics *topics_create(struct node *node, uint32_t length, double cleanup_delay)
 {
     struct topics *topics = mem_zalloc(1, sizeof *topics);
     topics->node = node;
     topics->length = length;
+    topics->cleanup_delay = cleanup_delay;
     return topics;
+}
+
+/* Forget the events. */
+static void truncate_topic(struct topic *topic)
+{
+    for (uint32_t i = 0; i < topic->ring.count; i++) {
+        blob_unref(topic->ring.items[i].event);
+    }
+    vec_fini(&topic->ring);
+    topic->oldest = 0;
+}
+
+static void topic_destroy(struct topic *topic)
+{
+    truncate_topic(topic);
+    vec_fini(&topic->subscribers);
+    mem_free(topic);
 }
 
 void topics_destroy(struct topics *topics)
 {
     uint32_t cursor = 0;
     for (struct map_entry *entry; (entry = map_next(&topics->by_name, &cursor)) != NULL;) {
-        struct topic *topic = entry->value.pointer;
-        for (uint32_t i = 0; i < topic->ring.count; i++) {
-            blob_unref(topic->ring.items[i].event);
-        }
-        vec_fini(&topic->ring);
-        vec_fini(&topic->subscribers);
-        mem_free(topic);
+        topic_destroy(entry->value.pointer);
     }
+    for (uint32_t i = topics->leaver_first; i < topics->leavers.count; i++) {
+        text_fini(&topics->leavers.items[i].name);
+    }
+    vec_fini(&topics->leavers);
     map_fini(&topics->by_name);
     mem_free(topics);
 }
@@ -68,6 +92,55 @@ static struct topic *topic_find(struct topics *topics, struct span name)
 {
     struct map_entry *entry = map_find(&topics->by_name, name);
     return entry == NULL ? NULL : entry->value.pointer;
+}
+
+/* ---- topics of those who left ------------------------------------------------------------------ */
+
+void topics_leaves(struct topics *topics, struct span name)
+{
+    struct leaver leaver = {.due = io_now() + topics->cleanup_delay};
+    text_add(&leaver.name, name);
+    vec_push(&topics->leavers, leaver);
+}
+
+/* The topic of a worker or client that has not come back. */
+static void forget_leaver(struct topics *topics, struct span name)
+{
+    const struct scheduler *core = topics->node->core;
+    struct text key = {0};
+    msgpack_write_str(&key, name);
+    struct topic *topic = topic_find(topics, text_span(&key));
+    bool is_back = view_worker_by_address(core, name) != WORKER_NONE ||
+                   view_client_find(core, name) != CLIENT_NONE;
+    if (topic != NULL && !is_back && topic->subscribers.count > 0) {
+        truncate_topic(topic);
+    } else if (topic != NULL && !is_back) {
+        map_remove(&topics->by_name, text_span(&key));
+        topic_destroy(topic);
+    }
+    text_fini(&key);
+}
+
+/* Done whenever something is logged or asked for: nothing grows in between. */
+static void forget_leavers(struct topics *topics)
+{
+    double now = topics->leaver_first < topics->leavers.count ? io_now() : 0;
+    while (topics->leaver_first < topics->leavers.count) {
+        struct leaver *leaver = &topics->leavers.items[topics->leaver_first];
+        if (leaver->due > now) {
+            break;
+        }
+        forget_leaver(topics, text_span(&leaver->name));
+        text_fini(&leaver->name);
+        topics->leaver_first++;
+    }
+    if (topics->leaver_first > topics->leavers.count / 2) {
+        uint32_t left = topics->leavers.count - topics->leaver_first;
+        memmove(topics->leavers.items, topics->leavers.items + topics->leaver_first,
+                left * sizeof *topics->leavers.items);
+        topics->leavers.count = left;
+        topics->leaver_first = 0;
+    }
 }
 
 /* ---- subscribers ------------------------------------------------------------------------------- */
@@ -150,6 +223,7 @@ static void tell(struct topics *topics, const struct topic *topic, double time,
 
 void topics_log(struct topics *topics, struct span name, struct blob *event)
 {
+    forget_leavers(topics);
     struct topic *topic = topic_get(topics, name);
     double time = io_now();
     keep(topics, topic, time, event);
@@ -262,12 +336,14 @@ static void write_topic(const struct topic *topic, const struct view_writer *w)
 
 void topics_write(struct topics *topics, struct span name, struct outgoing *answer)
 {
+    forget_leavers(topics);
     write_topic(topic_find(topics, name), &(struct view_writer){topics->node, answer, false});
 }
 
 static void write_all(struct topics *topics, const struct view_writer *w)
 {
     uint32_t cursor = 0, count = 0;
+    forget_leavers(topics);
     for (struct map_entry *entry; (entry = map_next(&topics->by_name, &cursor)) != NULL;) {
         count += ((struct topic *)entry->value.pointer)->ring.count > 0;
     }

@@ -13,12 +13,15 @@ struct stream;
 struct topics;
 struct view_writer;
 
-/* `length`: events kept a topic (admin.low-level-log-length or events-log-length). */
-struct topics *topics_create(struct node *node, uint32_t length);
+/* `length`: events kept a topic (admin.low-level-log-length); `cleanup_delay`: seconds that the topic of a
+ * worker or client outlives it (scheduler.events-cleanup-delay). */
+struct topics *topics_create(struct node *node, uint32_t length, double cleanup_delay);
 void topics_destroy(struct topics *topics);
 /* `topic` is canonical msgpack. */
 void topics_subscribe(struct topics *topics, struct span topic, client_id client);
 void topics_unsubscribe(struct topics *topics, struct span topic, client_id client);
+/* A worker (by address) or client (by name) left: unless it comes back, its topic goes in a while. */
+void topics_leaves(struct topics *topics, struct span name);
 void topics_client_gone(struct topics *topics, client_id client);
 /* File `event` under `topic` and tell the subscribers. Keeps a reference. */
 void topics_log(struct topics *topics, struct span topic, struct blob *event);

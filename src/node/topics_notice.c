@@ -1,10 +1,7 @@
 /* topics_notice.c: what the core notices, in the words and under the topics of stock.
  * Source: the log_event calls of distributed scheduler.py, stealing.py, shuffle/_scheduler_plugin.py. */
-#include "base/log.h"
 #include "node/node.h"
 #include "node/topics.h"
-
-#define LOGGER "distributed.scheduler"
 
 /* An event being written: a map whose size is known at the end. */
 struct draft {
@@ -36,10 +33,13 @@ static struct blob *draft_blob(const struct draft *draft)
     return blob;
 }
 
-/* File it under the str `topic`; the draft stays. */
+/* File it under the str `topic`, unless there is none (nobody's); the draft stays. */
 static void file(struct topics *topics, const struct draft *draft, struct span topic)
 {
     struct text name = {0};
+    if (topic.size == 0) {
+        return;
+    }
     struct blob *blob = draft_blob(draft);
     msgpack_write_str(&name, topic);
     topics_log(topics, text_span(&name), blob);
@@ -103,6 +103,7 @@ static void worker_removed(struct topics *topics, const struct notice *notice)
     msgpack_write_str(pair(&draft, "worker"), address);
     file(topics, &draft, SPAN("all"));
     text_fini(&draft.pairs);
+    topics_leaves(topics, address);
 }
 
 static void worker_status(struct topics *topics, const struct notice *notice)
@@ -124,6 +125,9 @@ static void client_came_or_went(struct topics *topics, const struct notice *noti
     file(topics, &draft, SPAN("all"));
     file(topics, &draft, name);
     text_fini(&draft.pairs);
+    if (notice->kind == NOTICE_CLIENT_REMOVED) {
+        topics_leaves(topics, name);
+    }
 }
 
 static void graph(struct topics *topics, const struct notice *notice, const char *status)
