@@ -41,7 +41,8 @@ struct stage {
     struct step step;
     struct arena arena; /* of the event being made; kept until stage_close */
     struct text transcript;
-    uint32_t notices[64]; /* by kind, since stage_open */
+    struct blob *run_spec; /* of all tasks */
+    uint32_t notices[64];  /* by kind, since stage_open */
     double time;
 };
 
@@ -308,6 +309,7 @@ STAGE_FUNCTION void stage_begin(struct stage *stage)
     arena_init(&stage->arena);
     step_init(&stage->step);
     stage->s = scheduler_create(&stage->config);
+    stage->run_spec = stage_blob("\xa4spec");
 }
 
 STAGE_FUNCTION void stage_open(struct stage *stage)
@@ -319,6 +321,7 @@ STAGE_FUNCTION void stage_open(struct stage *stage)
 STAGE_FUNCTION void stage_close(struct stage *stage)
 {
     scheduler_destroy(stage->s);
+    blob_unref(stage->run_spec);
     step_fini(&stage->step);
     arena_fini(&stage->arena);
     text_fini(&stage->transcript);
@@ -408,10 +411,9 @@ STAGE_FUNCTION void stage_graph_with(struct stage *stage, client_id client, cons
         }
     }
     dep_start[graph.task_count] = dep_count;
-    struct blob *run_spec = stage_blob("\xa4spec");
     struct blob **run_specs = arena_array(&stage->arena, struct blob *, graph.task_count);
     for (uint32_t i = 0; i < graph.task_count; i++) {
-        run_specs[i] = run_spec;
+        run_specs[i] = stage->run_spec;
     }
     graph.client = client;
     graph.keys = keys;
@@ -420,9 +422,10 @@ STAGE_FUNCTION void stage_graph_with(struct stage *stage, client_id client, cons
     graph.run_specs = run_specs;
     graph.wanted = stage_keys(stage, wanted, ' ');
     graph.started = stage->time;
-    struct event event = {.kind = EVENT_GRAPH, .of.graph = {.graph = &graph}};
+    struct graph_info *lent = arena_new(&stage->arena, struct graph_info);
+    *lent = graph; /* one that comes in slices is read for longer than this call */
+    struct event event = {.kind = EVENT_GRAPH, .of.graph = {.graph = lent}};
     stage_step(stage, &event);
-    blob_unref(run_spec);
 }
 
 STAGE_FUNCTION void stage_graph(struct stage *stage, client_id client, const char *words,

@@ -177,9 +177,9 @@ void annotations_apply(struct scheduler *s, const struct graph_info *graph,
     task->flags |= info->allow_other_workers ? TASK_LOOSE : 0;
 }
 
-void annotations_end(const struct graph_info *graph, struct annotation_use *uses)
+void annotations_end(struct annotation_use *uses, uint32_t count)
 {
-    for (uint32_t i = 0; i < graph->annotation_count; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         annotations_unref(uses[i].annotations);
         restrictions_unref(uses[i].restrictions);
     }

@@ -26,6 +26,8 @@ struct annotation_info {
     struct span_list span_ids;  /* … and ids (uuid strings); both empty: the default span */
 };
 
+struct graph_plan;
+
 struct shuffle_info {
     uint32_t task;        /* number of the barrier task */
     struct span id, spec; /* shuffle id (UTF-8); pickle of the ShuffleSpec */
@@ -63,6 +65,10 @@ struct graph_info {
     struct blob *code;          /* msgpack list of source code, may be NULL */
     struct blob *span_metadata; /* msgpack map, may be NULL */
     double started;             /* when the message arrived; names the stimulus */
+    const struct graph_plan *plan; /* made in advance (graph_plan.h), or NULL */
+    /* Take it in pieces of about so many tasks, one an event; 0: at once. All that is lent here is lent
+     * until step->graph_pending says that no more is to come. */
+    uint32_t slice;
 };
 
 #define GRAPH_NO_PRIORITY INT64_MIN

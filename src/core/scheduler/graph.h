@@ -1,37 +1,90 @@
-/* graph.h: a new graph on its way into the scheduler: what step_graph.c finds out (which tasks, in which
- * order, is anything lost) and graph_build.c then makes of it. All arrays are in the step's arena. */
+/* graph.h: a new graph on its way into the scheduler, phase by phase: look up what is known, make tasks,
+ * edges, priorities, note what the client wants, begin. Nothing is done by a phase that a later one could
+ * find to be wrong, so a graph that cannot be taken leaves nothing behind.
+ *
+ * A large graph may be taken in slices (graph_info.slice), other events coming in between. What it touches
+ * is pinned for that time (TASK_PINNED): nothing of it is released for want of users. Events that could
+ * touch it otherwise make the rest of it come in first. */
 #ifndef CASK_CORE_SCHEDULER_GRAPH_H
 #define CASK_CORE_SCHEDULER_GRAPH_H
 
+#include "core/scheduler/graph_plan.h"
 #include "core/scheduler/internal.h"
 
-/* Keys are numbered as in graph_info; wanted keys that are not in it follow from key_count on. */
 struct graph_work {
     const struct graph_info *graph;
-    struct client *client;
-    uint32_t number_count;
-    const uint8_t *kept; /* task_count: not culled; NULL: all */
-    uint32_t kept_count;
-    uint32_t *wanted;  /* numbers of graph->wanted */
-    uint64_t *hashes;  /* by number */
-    task_id *ids;      /* by number; TASK_NONE: not known yet */
-    uint8_t *is_new;   /* by number: made (or given its run_spec) now */
-    uint32_t *touched; /* numbers reached from the wanted ones, in Dask's order of discovery */
-    uint32_t touched_count;
-    const int64_t *priorities; /* by task number; GRAPH_NO_PRIORITY: none */
+    const struct graph_plan *plan;
+    struct graph_plan *own_plan; /* made here, if the event brought none */
+    struct arena arena;          /* of all arrays here */
+    client_id client;
+    task_id *ids;             /* by number; TASK_NONE: not known */
+    uint8_t *is_new;          /* by number: made (or given its run_spec) now */
+    uint32_t *new_dependents; /* by number: edges to come */
+    uint8_t *is_needed; /* by number: wanted, or an input of one that is needed; and released */
+    struct annotation_use *annotations;
+    uint32_t annotation_count;
+    task_id *firsts; /* the first touched task of each group */
+    uint32_t first_count;
+    struct id_map groups_seen;
+    const struct group *group_recent;
+    struct span *keys; /* of the touched tasks, for the notice */
+    task_id *to_move;  /* wanted and released, in order of priority */
+    uint32_t to_move_count;
+    double generation;
+    struct span stimulus; /* of the graph's event */
     uint32_t new_count, collision_count;
+    bool pins;          /* taken in slices: touched tasks are pinned */
+    bool is_lost;       /* something needed is not there (any more) */
+    bool is_unsorted;   /* to_move did not come in order of priority */
+    uint32_t phase, at; /* where it stands */
 };
 
 /* Is `number` a task of this graph (and not culled)? */
 static inline bool graph_has(const struct graph_work *work, uint32_t number)
 {
-    return number < work->graph->task_count && (work->kept == NULL || work->kept[number] != 0);
+    const uint8_t *kept = work->plan->kept;
+    return number < work->graph->task_count && (kept == NULL || kept[number] != 0);
 }
 
-struct span graph_key(const struct graph_work *work, uint32_t number);
+static inline struct span graph_key(const struct graph_work *work, uint32_t number)
+{
+    const struct graph_info *graph = work->graph;
+    return number < graph->key_count ? graph->keys[number]
+                                     : graph->wanted.items[number - graph->key_count];
+}
 
-/* Tasks, edges, annotations, priorities; then what the client wants, and the moves that follow. */
-void graph_build(struct scheduler *s, struct graph_work *work, struct step *step);
+/* ---- phases (graph_build.c): each works on places [from, to) of its list ---- */
+
+typedef void graph_phase(struct scheduler *s, struct graph_work *work, struct step *step,
+                         uint32_t from, uint32_t to);
+graph_phase graph_look_up;        /* touched: what is known already */
+graph_phase graph_make_tasks;     /* touched */
+graph_phase graph_count_edges;    /* tasks: how many new dependents each key gets */
+graph_phase graph_reserve_edges;  /* keys */
+graph_phase graph_make_edges;     /* tasks */
+graph_phase graph_set_priorities; /* touched */
+graph_phase graph_desire;         /* wanted: they are the client's now */
+graph_phase graph_blame;          /* touched: what depends on a failed task fails */
+graph_phase graph_note_needed;    /* in_order, from its end: what the wanted tasks need */
+graph_phase graph_move_needed;    /* in_order: that is to be computed */
+graph_phase graph_move;   /* to_move: they are to be computed, first the first in priority */
+graph_phase graph_settle; /* touched: unpinned, and reported if done */
+/* Between making edges and setting priorities: the computation it belongs to, its generation. */
+void graph_begin_priorities(struct scheduler *s, struct graph_work *work);
+/* Before its tasks move: actors, spans, shuffles, what to move. */
+void graph_begin_moves(struct scheduler *s, struct graph_work *work, struct step *step);
+
+/* ---- the way through the phases (step_graph.c) ---- */
+
+/* Take in about `budget` more tasks of the graph that is coming in. */
+void graph_continue(struct scheduler *s, struct step *step, uint64_t budget);
+/* Take in the rest of it, if there is any: `event` may touch it. */
+void graph_finish_before(struct scheduler *s, const struct event *event, struct step *step);
+/* The client left: what came of its graph so far is forgotten. */
+void graph_client_removed(struct scheduler *s, const struct client *client, struct step *step);
+void graph_work_free(struct graph_work *work);
+
+/* ---- annotations (annotate.c) ---- */
 
 /* One annotation set of a graph, worked out on first need and shared by the tasks that carry it. */
 struct annotation_use {
@@ -44,7 +97,7 @@ struct annotation_use *annotations_begin(const struct graph_info *graph, struct 
 /* Give set `index` to a new task. */
 void annotations_apply(struct scheduler *s, const struct graph_info *graph,
                        struct annotation_use *uses, uint32_t index, struct task *task);
-void annotations_end(const struct graph_info *graph, struct annotation_use *uses);
+void annotations_end(struct annotation_use *uses, uint32_t count);
 /* A set whose `workers` cannot be told to be a worker or a host (an integer that is no worker's name); its
  * text for people. Empty: all sets are fine. */
 struct span annotations_refuse(const struct scheduler *s, const struct graph_info *graph,

@@ -1,4 +1,4 @@
-/* graph_build.c: the tasks of a new graph enter the state. Nothing here can fail.
+/* graph_build.c: the tasks of a new graph enter the state, phase by phase: see graph.h. Nothing here fails.
  * Must agree with: scheduler.py _create_taskstate_from_graph, _generate_taskstates, _set_priorities. */
 #include "core/scheduler/action.h"
 #include "core/scheduler/computations.h"
@@ -13,8 +13,9 @@
 #include "core/scheduler/wants.h"
 
 #define LEVEL_WARNING 30u
+#define AHEAD 8u /* keys whose table slots are asked for in advance */
 
-/* ---- tasks ---- */
+/* ---- definitions ---- */
 
 static void give_run_spec(const struct graph_info *graph, uint32_t number, struct task *task)
 {
@@ -67,59 +68,112 @@ static void warn_collision(struct graph_work *work, const struct task *task, str
                (int)key.size, (const char *)key.data);
 }
 
-static void make_tasks(struct scheduler *s, struct graph_work *work, struct step *step)
+/* ---- looking up, making ---- */
+
+void graph_look_up(struct scheduler *s, struct graph_work *work, struct step *step, uint32_t from,
+                   uint32_t to)
 {
-    const struct graph_info *graph = work->graph;
-    struct annotation_use *uses = annotations_begin(graph, &step->arena);
-    task_reserve(s, work->touched_count);
-    for (uint32_t i = 0; i < work->touched_count; i++) {
-        uint32_t number = work->touched[i];
-        bool in_graph = graph_has(work, number);
-        if (work->ids[number] == TASK_NONE) {
-            ASSERT(in_graph);
-            struct task *task =
-                task_create(s, graph_key(work, number), work->hashes[number], TASK_RELEASED);
-            work->ids[number] = task->id;
-            work->is_new[number] = 1;
-            work->new_count++;
-            give_run_spec(graph, number, task);
-            if (graph->annotation_count > 0) {
-                uint32_t set = graph->annotation_of == NULL ? 0 : graph->annotation_of[number];
-                annotations_apply(s, graph, uses, set, task);
-            }
-            exchange_key_known(s, task);
+    (void)step;
+    const struct graph_plan *plan = work->plan;
+    for (uint32_t i = from; i < to; i++) {
+        if (i + AHEAD < to) {
+            task_prefetch_hashed(s, plan->hashes[plan->touched[i + AHEAD]]);
+        }
+        uint32_t number = plan->touched[i];
+        struct task *task = task_find_hashed(s, graph_key(work, number), plan->hashes[number]);
+        if (task == NULL) {
+            work->is_lost = work->is_lost || !graph_has(work, number);
             continue;
         }
-        struct task *task = task_at(s, work->ids[number]);
-        if (in_graph && (task->flags & TASK_HAS_RUN_SPEC) == 0) {
-            give_run_spec(graph, number,
-                          task); /* it was known by its data, or by somebody's wish */
-            work->is_new[number] = 1;
-        } else if (in_graph && collides(s, work, number, task)) {
-            warn_collision(work, task, step);
-        }
+        work->ids[number] = task->id;
+        task->flags |= work->pins ? TASK_PINNED : 0;
     }
-    annotations_end(graph, uses);
+}
+
+static struct task *make_task(struct scheduler *s, struct graph_work *work, uint32_t number)
+{
+    const struct graph_info *graph = work->graph;
+    struct task *task =
+        task_create(s, graph_key(work, number), work->plan->hashes[number], TASK_RELEASED);
+    task->flags |= work->pins ? TASK_PINNED : 0;
+    work->ids[number] = task->id;
+    work->is_new[number] = 1;
+    work->new_count++;
+    give_run_spec(graph, number, task);
+    if (graph->annotation_count > 0) {
+        uint32_t set = graph->annotation_of == NULL ? 0 : graph->annotation_of[number];
+        annotations_apply(s, graph, work->annotations, set, task);
+    }
+    exchange_key_known(s, task);
+    return task;
+}
+
+/* Groups are what computations and spans are about: one task of each is enough for them. */
+static void note_first(struct graph_work *work, const struct task *task)
+{
+    if (task->group == work->group_recent) {
+        return;
+    }
+    work->group_recent = task->group;
+    uint32_t *seen = id_map_put(&work->groups_seen, task->group->id);
+    if (*seen == 0) {
+        *seen = 1;
+        work->firsts[work->first_count++] = task->id;
+    }
+}
+
+void graph_make_tasks(struct scheduler *s, struct graph_work *work, struct step *step,
+                      uint32_t from, uint32_t to)
+{
+    if (from == 0) {
+        task_reserve(s, work->plan->touched_count);
+    }
+    for (uint32_t i = from; i < to; i++) {
+        uint32_t number = work->plan->touched[i];
+        bool in_graph = graph_has(work, number);
+        struct task *task;
+        if (work->ids[number] == TASK_NONE) {
+            ASSERT(in_graph);
+            task = make_task(s, work, number);
+        } else {
+            task = task_at(s, work->ids[number]);
+            if (in_graph && (task->flags & TASK_HAS_RUN_SPEC) == 0) {
+                give_run_spec(work->graph, number, task); /* known by its data, or by a wish */
+                work->is_new[number] = 1;
+            } else if (in_graph && collides(s, work, number, task)) {
+                warn_collision(work, task, step);
+            }
+        }
+        work->keys[i] = task->key;
+        note_first(work, task);
+    }
 }
 
 /* ---- edges ---- */
 
-static void reserve_dependents(struct scheduler *s, struct graph_work *work, struct arena *arena)
+void graph_count_edges(struct scheduler *s, struct graph_work *work, struct step *step,
+                       uint32_t from, uint32_t to)
 {
+    (void)s;
+    (void)step;
     const struct graph_info *graph = work->graph;
-    uint32_t *counts = arena_array(arena, uint32_t, graph->key_count);
-    memset(counts, 0, graph->key_count * sizeof *counts);
-    for (uint32_t number = 0; number < graph->task_count; number++) {
+    for (uint32_t number = from; number < to; number++) {
         if (work->is_new[number] != 0) {
             for (uint32_t j = graph->dep_start[number]; j < graph->dep_start[number + 1]; j++) {
-                counts[graph->deps[j]]++;
+                work->new_dependents[graph->deps[j]]++;
             }
         }
     }
-    for (uint32_t number = 0; number < graph->key_count; number++) {
-        if (counts[number] > 1) {
+}
+
+void graph_reserve_edges(struct scheduler *s, struct graph_work *work, struct step *step,
+                         uint32_t from, uint32_t to)
+{
+    (void)step;
+    for (uint32_t number = from; number < to; number++) {
+        if (work->new_dependents[number] > 1) {
             struct task *task = task_at(s, work->ids[number]);
-            links_reserve(&task->dependents, task->dependents.count + counts[number]);
+            links_reserve(&task->dependents, task->dependents.count + work->new_dependents[number]);
         }
     }
 }
@@ -141,11 +195,11 @@ static void add_edges(struct scheduler *s, const struct graph_work *work, uint32
     }
 }
 
-static void make_edges(struct scheduler *s, struct graph_work *work, struct arena *arena)
+void graph_make_edges(struct scheduler *s, struct graph_work *work, struct step *step,
+                      uint32_t from, uint32_t to)
 {
-    const struct graph_info *graph = work->graph;
-    reserve_dependents(s, work, arena);
-    for (uint32_t number = 0; number < graph->task_count; number++) {
+    (void)step;
+    for (uint32_t number = from; number < to; number++) {
         if (work->is_new[number] != 0) {
             add_edges(s, work, number);
         }
@@ -169,36 +223,61 @@ static double generation_of(struct scheduler *s, const struct graph_info *graph)
     return s->generation;
 }
 
-static void set_priorities(struct scheduler *s, struct graph_work *work)
+void graph_begin_priorities(struct scheduler *s, struct graph_work *work)
 {
-    const struct graph_info *graph = work->graph;
-    double generation = generation_of(s, graph);
-    for (uint32_t i = 0; i < work->touched_count; i++) {
-        uint32_t number = work->touched[i];
+    computations_graph(s, work->graph, work->firsts, work->first_count);
+    work->generation = generation_of(s, work->graph);
+}
+
+void graph_set_priorities(struct scheduler *s, struct graph_work *work, struct step *step,
+                          uint32_t from, uint32_t to)
+{
+    (void)step;
+    for (uint32_t i = from; i < to; i++) {
+        uint32_t number = work->plan->touched[i];
         struct task *task = task_at(s, work->ids[number]);
         if (!graph_has(work, number) || (task->flags & TASK_HAS_PRIORITY) != 0 ||
-            work->priorities[number] == GRAPH_NO_PRIORITY) {
+            work->plan->priorities[number] == GRAPH_NO_PRIORITY) {
             continue;
         }
-        double user = graph->user_priority;
+        double user = work->graph->user_priority;
         if (task->extra != NULL && task->extra->annotations != NULL &&
             task->extra->annotations->has_priority) {
             user = task->extra->annotations->priority;
         }
         task->priority_user = 0 - user; /* not −user: minus zero is another number to msgpack */
-        task->priority_generation = generation;
-        task->priority_order = work->priorities[number];
+        task->priority_generation = work->generation;
+        task->priority_order = work->plan->priorities[number];
         task->flags |= TASK_HAS_PRIORITY;
     }
 }
 
 /* ---- what the client wants ---- */
 
+void graph_desire(struct scheduler *s, struct graph_work *work, struct step *step, uint32_t from,
+                  uint32_t to)
+{
+    struct client *client = client_at(s, work->client);
+    for (uint32_t i = from; i < to; i++) {
+        struct task *task = task_at(s, work->ids[work->plan->wanted[i]]);
+        client_desires_task(s, client, task, step);
+        if (task->state != TASK_RELEASED) {
+            continue;
+        }
+        if (work->to_move_count > 0) {
+            const struct task *last = task_at(s, work->to_move[work->to_move_count - 1]);
+            work->is_unsorted = work->is_unsorted || priority_compare(last, task) > 0;
+        }
+        work->to_move[work->to_move_count++] = task->id;
+        work->is_needed[work->plan->wanted[i]] = 1;
+    }
+}
+
 static void make_actors(struct scheduler *s, const struct graph_work *work)
 {
     const struct graph_info *graph = work->graph;
     for (uint32_t i = 0; graph->all_actors && i < graph->wanted.count; i++) {
-        task_at(s, work->ids[work->wanted[i]])->flags |= TASK_ACTOR;
+        task_at(s, work->ids[work->plan->wanted[i]])->flags |= TASK_ACTOR;
     }
     for (uint32_t i = 0; i < graph->actors.count; i++) {
         struct task *task = task_find(s, graph->actors.items[i]);
@@ -208,25 +287,44 @@ static void make_actors(struct scheduler *s, const struct graph_work *work)
     }
 }
 
-/* Wanted tasks are to be computed, first the first in priority; what depends on a failed task fails. */
-static void recommend(struct scheduler *s, const struct graph_work *work, const task_id *touched,
-                      struct arena *arena)
+/* What came, for plugins and the event log; they see it before its tasks move. */
+static void notice_graph(const struct graph_work *work, struct step *step)
 {
-    const struct graph_info *graph = work->graph;
-    task_id *released = arena_array(arena, task_id, graph->wanted.count);
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < graph->wanted.count; i++) {
-        task_id id = work->ids[work->wanted[i]];
-        if (task_at(s, id)->state == TASK_RELEASED) {
-            released[count++] = id;
-        }
+    struct notice *notice = action_notice(step, NOTICE_GRAPH_ADDED);
+    notice->client = work->client;
+    notice->number = work->plan->kept_count;
+    notice->number2 = work->new_count;
+    notice->number3 = work->collision_count;
+    notice->keys = work->graph->wanted;
+    notice->more_keys = (struct span_list){work->keys, work->plan->touched_count};
+}
+
+void graph_begin_moves(struct scheduler *s, struct graph_work *work, struct step *step)
+{
+    make_actors(s, work);
+    if (work->is_unsorted) {
+        sort_by_priority(s, work->to_move, work->to_move_count, false, &work->arena);
     }
-    sort_by_priority(s, released, count, true, arena);
-    for (uint32_t i = 0; i < count; i++) {
-        want(s, task_at(s, released[i]), TASK_WAITING);
-    }
-    for (uint32_t i = 0; i < work->touched_count; i++) {
-        struct task *task = task_at(s, touched[i]);
+    spans_graph(s, work->graph, work->firsts, work->first_count);
+    shuffles_graph(s, work->graph);
+    notice_graph(work, step);
+}
+
+/* ---- beginning ---- */
+
+/* A touched task; NULL if it was forgotten meanwhile (its slot may be another task's). */
+static struct task *touched_task(const struct scheduler *s, const struct graph_work *work,
+                                 task_id id)
+{
+    struct task *task = task_live_at(s, id);
+    return task == NULL || (work->pins && (task->flags & TASK_PINNED) == 0) ? NULL : task;
+}
+
+void graph_blame(struct scheduler *s, struct graph_work *work, struct step *step, uint32_t from,
+                 uint32_t to)
+{
+    for (uint32_t i = from; i < to; i++) {
+        struct task *task = task_at(s, work->ids[work->plan->touched[i]]);
         const struct link *inputs = links_items(&task->dependencies);
         for (uint32_t j = 0; j < task->dependencies.count && task->state != TASK_MEMORY; j++) {
             struct failure *failure = task_failure(task_at(s, inputs[j].other));
@@ -237,46 +335,80 @@ static void recommend(struct scheduler *s, const struct graph_work *work, const 
             }
         }
     }
-}
-
-/* What came, for plugins and the event log; they see it before its tasks move. */
-static void notice_graph(struct scheduler *s, const struct graph_work *work, const task_id *touched,
-                         struct step *step)
-{
-    struct span *keys = arena_array(&step->arena, struct span, work->touched_count);
-    for (uint32_t i = 0; i < work->touched_count; i++) {
-        keys[i] = task_at(s, touched[i])->key;
-    }
-    struct notice *notice = action_notice(step, NOTICE_GRAPH_ADDED);
-    notice->client = work->client->id;
-    notice->number = work->kept_count;
-    notice->number2 = work->new_count;
-    notice->number3 = work->collision_count;
-    notice->keys = work->graph->wanted;
-    notice->more_keys = (struct span_list){keys, work->touched_count};
-}
-
-void graph_build(struct scheduler *s, struct graph_work *work, struct step *step)
-{
-    const struct graph_info *graph = work->graph;
-    make_tasks(s, work, step);
-    make_edges(s, work, &step->arena);
-    task_id *touched = arena_array(&step->arena, task_id, work->touched_count);
-    for (uint32_t i = 0; i < work->touched_count; i++) {
-        touched[i] = work->ids[work->touched[i]];
-    }
-    computations_graph(s, graph, touched, work->touched_count);
-    set_priorities(s, work);
-    for (uint32_t i = 0; i < graph->wanted.count; i++) {
-        client_desires_task(s, work->client, task_at(s, work->ids[work->wanted[i]]), step);
-    }
-    make_actors(s, work);
-    recommend(s, work, touched, &step->arena);
-    spans_graph(s, graph, touched, work->touched_count);
-    shuffles_graph(s, graph);
-    notice_graph(s, work, touched, step);
     transitions_run(s, step);
-    for (uint32_t i = 0; i < work->touched_count; i++) {
-        report_on_task(s, task_at(s, touched[i]), work->client->id, step);
+}
+
+void graph_move(struct scheduler *s, struct graph_work *work, struct step *step, uint32_t from,
+                uint32_t to)
+{
+    for (uint32_t i = to; i > from; i--) {
+        struct task *task = touched_task(s, work, work->to_move[i - 1]);
+        if (task != NULL && task->state == TASK_RELEASED) {
+            want(s, task, TASK_WAITING);
+        }
     }
+    transitions_run(s, step);
+}
+
+/* A graph in slices does not begin at the wanted tasks, whose move would make all others follow at once, but
+ * at the roots. These may be done before those that need them begin: their pins keep the results. */
+void graph_note_needed(struct scheduler *s, struct graph_work *work, struct step *step,
+                       uint32_t from, uint32_t to)
+{
+    (void)step;
+    const struct graph_info *graph = work->graph;
+    for (uint32_t i = from; i < to; i++) {
+        uint32_t number = work->plan->in_order[work->plan->kept_count - 1 - i];
+        if (work->is_needed[number] == 0) {
+            continue;
+        }
+        for (uint32_t j = graph->dep_start[number]; j < graph->dep_start[number + 1]; j++) {
+            const struct task *input = touched_task(s, work, work->ids[graph->deps[j]]);
+            if (input != NULL && input->state == TASK_RELEASED) {
+                work->is_needed[graph->deps[j]] = 1;
+            }
+        }
+    }
+}
+
+void graph_move_needed(struct scheduler *s, struct graph_work *work, struct step *step,
+                       uint32_t from, uint32_t to)
+{
+    for (uint32_t i = to; i > from; i--) {
+        uint32_t number = work->plan->in_order[i - 1];
+        struct task *task =
+            work->is_needed[number] == 0 ? NULL : touched_task(s, work, work->ids[number]);
+        if (task != NULL && task->state == TASK_RELEASED) {
+            want(s, task, TASK_WAITING);
+        }
+    }
+    transitions_run(s, step);
+}
+
+/* The graph has come in: the task stays as long as somebody needs it, as any other. */
+static void unpin(struct scheduler *s, struct task *task)
+{
+    task->flags &= (uint16_t)~TASK_PINNED;
+    if (task->dependents.count == 0 && task->who_wants.count == 0) {
+        want(s, task, TASK_FORGOTTEN);
+    } else if (task->state == TASK_RELEASED && task->who_wants.count > 0) {
+        want(s, task, TASK_WAITING); /* somebody else came to want it meanwhile */
+    } else if (task->state != TASK_RELEASED) {
+        release_unneeded(s, task);
+    }
+}
+
+void graph_settle(struct scheduler *s, struct graph_work *work, struct step *step, uint32_t from,
+                  uint32_t to)
+{
+    for (uint32_t i = from; i < to; i++) {
+        struct task *task = touched_task(s, work, work->ids[work->plan->touched[i]]);
+        if (task != NULL) {
+            report_on_task(s, task, work->client, step);
+        }
+        if (task != NULL && work->pins) {
+            unpin(s, task);
+        }
+    }
+    transitions_run(s, step);
 }

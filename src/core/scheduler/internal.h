@@ -35,6 +35,7 @@ enum {
     TASK_NOT_QUEUEABLE = 1 << 5, /* P2P outputs */
     TASK_HAS_PRIORITY = 1 << 6,
     TASK_LONG_RUNNING = 1 << 7, /* seceded; set only while processing */
+    TASK_PINNED = 1 << 8,       /* a graph that is coming in touches it: graph.h */
 };
 
 /* Where a task may run; shared by the tasks of one annotation set, counted. NULL in a task: anywhere. */
@@ -376,6 +377,8 @@ struct scheduler {
     struct arena place_arena; /* of one placement: place.c */
     struct story *story;
 
+    struct graph_work *building;        /* the graph that is coming in; NULL none */
+    struct VEC(struct graph_work *) built; /* what came in in this step */
     double generation, last_graph_time; /* FIFO priorities */
     double no_workers_since;            /* 0: there are workers, or nothing is ready */
     double idle_since;                  /* 0: busy */

@@ -6,6 +6,7 @@
 #include "core/scheduler/computations.h"
 #include "core/scheduler/exchange.h"
 #include "core/scheduler/failure.h"
+#include "core/scheduler/graph.h"
 #include "core/scheduler/groups.h"
 #include "core/scheduler/locks.h"
 #include "core/scheduler/place.h"
@@ -90,6 +91,14 @@ struct scheduler *scheduler_create(const struct scheduler_config *config)
     return s;
 }
 
+/* Graphs that came in in the last step: its notices pointed to them. */
+static void drop_built(struct scheduler *s)
+{
+    while (s->built.count > 0) {
+        graph_work_free(vec_pop(&s->built));
+    }
+}
+
 void scheduler_destroy(struct scheduler *s)
 {
     if (s == NULL) {
@@ -103,6 +112,9 @@ void scheduler_destroy(struct scheduler *s)
     amm_destroy(s->amm);
     steal_destroy(s->steal);
     story_destroy(s->story);
+    graph_work_free(s->building);
+    drop_built(s);
+    vec_fini(&s->built);
     groups_fini(s);
     pool_fini(s);
     prefixes_fini(s);
@@ -178,6 +190,7 @@ static step_function *const answers[EVENT_KIND_COUNT] = {
     [EVENT_CLIENT_DESIRES] = step_client_desires,
     [EVENT_CLIENT_RELEASES] = step_client_releases,
     [EVENT_GRAPH] = step_graph,
+    [EVENT_GRAPH_CONTINUE] = step_graph_continue,
     [EVENT_GRAPH_FAILED] = step_graph_failed,
     [EVENT_CANCEL] = step_cancel,
     [EVENT_RETRY] = step_retry,
@@ -257,6 +270,7 @@ static struct span make_stimulus(struct step *step, enum event_kind kind)
 static void step_begin(struct scheduler *s, const struct event *event, struct step *step)
 {
     pool_sweep(s);
+    drop_built(s);
     arena_reset(&step->arena);
     step->action_count = 0;
     s->now = event->time > s->now ? event->time : s->now;
@@ -273,7 +287,7 @@ static void step_begin(struct scheduler *s, const struct event *event, struct st
 /* Idle since when: since the last move after which nothing was in the works. */
 static void note_idle(struct scheduler *s, uint64_t moves_before)
 {
-    bool busy = queue_count(s) > 0 || s->unrunnable_live > 0 || s->processing_now > 0;
+    bool busy = s->building != NULL || queue_count(s) > 0 || s->unrunnable_live > 0 || s->processing_now > 0;
     if (busy) {
         s->idle_since = 0;
     } else if (s->idle_since == 0 || s->transition_counter != moves_before) {
@@ -288,7 +302,9 @@ void scheduler_step(struct scheduler *s, const struct event *event, struct step 
     ASSERT(s->wants.count == 0);
     step_begin(s, event, step);
     uint64_t moves_before = s->transition_counter;
+    graph_finish_before(s, event, step);
     answers[event->kind](s, event, step);
+    step->graph_pending = s->building != NULL;
     ASSERT(s->wants.count == 0);
     note_idle(s, moves_before);
     if (s->config.check) {

@@ -4,6 +4,7 @@
 #include "core/scheduler/action.h"
 #include "core/scheduler/exchange.h"
 #include "core/scheduler/failure.h"
+#include "core/scheduler/graph.h"
 #include "core/scheduler/groups.h"
 #include "core/scheduler/pool.h"
 #include "core/scheduler/queue.h"
@@ -46,6 +47,7 @@ void step_client_remove(struct scheduler *s, const struct event *event, struct s
         return;
     }
     action_notice(step, NOTICE_CLIENT_REMOVED)->client = client->id;
+    graph_client_removed(s, client, step);
     client_releases_all(s, client, step);
     exchange_client_removed(s, client, step);
     client_bury(s, client);

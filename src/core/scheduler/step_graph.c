@@ -1,278 +1,275 @@
-/* step_graph.c: a client sends a graph. First everything is found out, then graph_build.c changes the
- * state: so a graph that cannot be taken leaves nothing behind.
- * Must agree with: scheduler.py update_graph, _find_lost_dependencies, _generate_taskstates (its walk);
- * protocol.md 4.2. */
-#include "base/text.h"
-#include "core/cull.h"
-#include "core/order.h"
+/* step_graph.c: a client sends a graph: whether it can be taken, and its way through the phases.
+ * Must agree with: scheduler.py update_graph, _find_lost_dependencies; protocol.md 4.2. */
 #include "core/scheduler/action.h"
 #include "core/scheduler/graph.h"
 #include "core/scheduler/pool.h"
 #include "core/scheduler/step_events.h"
+#include "core/scheduler/transition.h"
 #include "core/scheduler/wants.h"
 
 #define LEVEL_ERROR 40u
 #define LEVEL_INFO 20u
-#define AHEAD 8u /* keys whose table slots are asked for in advance */
 
-struct span graph_key(const struct graph_work *work, uint32_t number)
-{
-    const struct graph_info *graph = work->graph;
-    return number < graph->key_count ? graph->keys[number]
-                                     : graph->wanted.items[number - graph->key_count];
-}
+/* ---- graphs that are not taken ---- */
 
-/* ---- numbers of the wanted keys ---- */
-
-/* A small table of the wanted keys: the graph's many keys are looked up in it, not the other way round. */
-struct wanted_table {
-    uint32_t *slots; /* 1 + place in graph->wanted; 0 empty */
-    uint32_t mask;
-};
-
-static struct wanted_table wanted_table_make(struct span_list wanted, struct arena *arena)
-{
-    uint32_t capacity = 8;
-    while (capacity < 2 * (uint64_t)wanted.count) {
-        capacity *= 2;
-    }
-    struct wanted_table table = {arena_array(arena, uint32_t, capacity), capacity - 1};
-    memset(table.slots, 0, capacity * sizeof *table.slots);
-    for (uint32_t i = 0; i < wanted.count; i++) {
-        uint32_t slot = (uint32_t)span_hash(wanted.items[i]) & table.mask;
-        while (table.slots[slot] != 0) {
-            slot = (slot + 1) & table.mask;
-        }
-        table.slots[slot] = i + 1;
-    }
-    return table;
-}
-
-/* work->hashes and work->wanted. */
-static void number_keys(struct graph_work *work, struct arena *arena)
-{
-    const struct graph_info *graph = work->graph;
-    struct wanted_table table = wanted_table_make(graph->wanted, arena);
-    for (uint32_t i = 0; i < graph->wanted.count; i++) {
-        work->wanted[i] = graph->key_count + i; /* unless it turns up in the graph */
-        work->hashes[graph->key_count + i] = span_hash(graph->wanted.items[i]);
-    }
-    for (uint32_t number = 0; number < graph->key_count; number++) {
-        struct span key = graph->keys[number];
-        uint64_t hash = span_hash(key);
-        work->hashes[number] = hash;
-        uint32_t slot = (uint32_t)hash & table.mask;
-        for (; table.slots[slot] != 0; slot = (slot + 1) & table.mask) {
-            uint32_t place = table.slots[slot] - 1;
-            if (span_equal(graph->wanted.items[place], key)) {
-                work->wanted[place] = number; /* and on: a key may be wanted twice */
-            }
-        }
-    }
-}
-
-/* work->ids: what is known already. */
-static void look_up(const struct scheduler *s, struct graph_work *work)
-{
-    for (uint32_t number = 0; number < work->number_count; number++) {
-        if (number + AHEAD < work->number_count) {
-            task_prefetch_hashed(s, work->hashes[number + AHEAD]);
-        }
-        const struct task *task =
-            task_find_hashed(s, graph_key(work, number), work->hashes[number]);
-        work->ids[number] = task == NULL ? TASK_NONE : task->id;
-    }
-}
-
-/* ---- culling, ordering ---- */
-
-static void cull(struct graph_work *work, struct arena *arena)
-{
-    const struct graph_info *graph = work->graph;
-    work->kept_count = graph->task_count;
-    if (!graph->cull) {
-        return;
-    }
-    uint8_t *kept = arena_array(arena, uint8_t, graph->task_count);
-    struct cull_graph shape = {graph->task_count, graph->dep_start, graph->deps};
-    work->kept_count = cull_mark(&shape, work->wanted, graph->wanted.count, kept);
-    if (work->kept_count < graph->task_count) {
-        work->kept = kept;
-    }
-}
-
-/* The kept part of the graph as dask.order wants it; numbers[i] is the graph's number of its task i. */
-static struct order_graph order_graph_of(const struct graph_work *work, uint32_t *numbers,
-                                         struct arena *arena)
-{
-    const struct graph_info *graph = work->graph;
-    uint32_t *local = arena_array(arena, uint32_t, graph->key_count);
-    struct order_graph shape = {.data_mask = GRAPH_NOT_A_TASK, .task_count = work->kept_count};
-    uint64_t dep_count = 0;
-    for (uint32_t number = 0; number < graph->key_count; number++) {
-        if (graph_has(work, number)) {
-            local[number] = shape.key_count;
-            numbers[shape.key_count++] = number;
-            dep_count += graph->dep_start[number + 1] - graph->dep_start[number];
-        } else if (number >= graph->task_count) {
-            local[number] = shape.key_count;
-            numbers[shape.key_count++] = number;
-        }
-    }
-    uint32_t *dep_start = arena_array(arena, uint32_t, shape.task_count + 1);
-    uint32_t *deps = arena_array(arena, uint32_t, dep_count);
-    uint8_t *flags = arena_array(arena, uint8_t, shape.task_count);
-    struct span *names = arena_array(arena, struct span, shape.key_count);
-    uint32_t edge = 0;
-    for (uint32_t i = 0; i < shape.key_count; i++) {
-        uint32_t number = numbers[i];
-        names[i] = key_as_text(graph->keys[number], arena);
-        if (i >= shape.task_count) {
-            continue;
-        }
-        dep_start[i] = edge;
-        flags[i] = graph->flags == NULL ? 0 : graph->flags[number];
-        for (uint32_t j = graph->dep_start[number]; j < graph->dep_start[number + 1]; j++) {
-            deps[edge++] = local[graph->deps[j]];
-        }
-    }
-    dep_start[shape.task_count] = edge;
-    shape.dep_start = dep_start;
-    shape.deps = deps;
-    shape.flags = flags;
-    shape.names = names;
-    return shape;
-}
-
-/* The reason why a graph with a cycle cannot be run, as dask.order words it. */
-static struct span cycle_text(const struct order_graph *shape, struct arena *arena)
-{
-    uint32_t *keys = arena_array(arena, uint32_t, shape->task_count + 1);
-    uint32_t count = order_find_cycle(shape, keys);
-    struct text text = {0};
-    text_add_cstr(&text, "Cycle detected between the following keys:");
-    for (uint32_t i = 0; i < count; i++) {
-        text_add_cstr(&text, "\n  -> ");
-        text_add(&text, shape->names[keys[i]]);
-    }
-    struct span copy = arena_copy(arena, text_span(&text));
-    text_fini(&text);
-    return copy;
-}
-
-/* work->priorities. Empty: fine; else why not. */
-static struct span order(struct graph_work *work, struct arena *arena)
-{
-    const struct graph_info *graph = work->graph;
-    work->priorities = graph->priorities;
-    if (graph->priorities != NULL || work->kept_count == 0) {
-        return (struct span){0};
-    }
-    uint32_t *numbers = arena_array(arena, uint32_t, graph->key_count);
-    struct order_graph shape = order_graph_of(work, numbers, arena);
-    uint32_t *places = arena_array(arena, uint32_t, shape.task_count);
-    if (!order_compute(&shape, places)) {
-        return cycle_text(&shape, arena);
-    }
-    int64_t *priorities = arena_array(arena, int64_t, graph->task_count);
-    for (uint32_t i = 0; i < shape.task_count; i++) {
-        priorities[numbers[i]] = places[i];
-    }
-    work->priorities = priorities;
-    return (struct span){0};
-}
-
-/* ---- the walk from the wanted keys ---- */
-
-/* work->touched, in the order in which Dask's stack meets them. False: something needed is neither in the
- * graph nor known. */
-static bool discover(struct graph_work *work, struct arena *arena)
-{
-    const struct graph_info *graph = work->graph;
-    uint8_t *visited = arena_array(arena, uint8_t, work->number_count);
-    memset(visited, 0, work->number_count);
-    struct VEC(uint32_t) stack = {0};
-    vec_reserve(&stack, graph->wanted.count);
-    for (uint32_t i = 0; i < graph->wanted.count; i++) {
-        vec_push(&stack, work->wanted[i]);
-    }
-    bool complete = true;
-    while (stack.count > 0) {
-        uint32_t number = vec_pop(&stack);
-        if (visited[number] != 0) {
-            continue;
-        }
-        visited[number] = 1;
-        work->touched[work->touched_count++] = number;
-        if (!graph_has(work, number)) {
-            complete = complete && work->ids[number] != TASK_NONE;
-            continue;
-        }
-        for (uint32_t j = graph->dep_start[number]; j < graph->dep_start[number + 1]; j++) {
-            if (visited[graph->deps[j]] == 0) {
-                vec_push(&stack, graph->deps[j]);
-            }
-        }
-    }
-    vec_fini(&stack);
-    return complete;
-}
-
-/* ---- the event ---- */
-
-static void refuse(struct scheduler *s, const struct graph_work *work, struct span why,
+static void refuse(struct scheduler *s, const struct graph_info *graph, struct span why,
                    struct step *step)
 {
     struct failure_info info = {.kind = FAILURE_TEXT, .exception_text = why};
-    for (uint32_t i = 0; i < work->graph->wanted.count; i++) {
-        graph_key_failed(s, work->client->id, work->graph->wanted.items[i], &info, step);
+    for (uint32_t i = 0; i < graph->wanted.count; i++) {
+        graph_key_failed(s, graph->client, graph->wanted.items[i], &info, step);
     }
+    why = arena_copy(&step->arena, why); /* it may be the plan's, which goes */
     action_log(step, LEVEL_ERROR, "%.*s", (int)why.size, (const char *)why.data);
     struct notice *notice = action_notice(step, NOTICE_GRAPH_FAILED);
-    notice->client = work->client->id;
+    notice->client = graph->client;
     notice->text = why;
 }
 
+/* Forget what came in so far; what was there before stays. */
+static void take_back(struct scheduler *s, const struct graph_work *work, struct step *step)
+{
+    const struct graph_plan *plan = work->plan;
+    for (uint32_t i = 0; i < plan->touched_count; i++) {
+        task_id id = work->ids[plan->touched[i]];
+        struct task *task = id == TASK_NONE ? NULL : task_live_at(s, id);
+        if (task == NULL || (task->flags & TASK_PINNED) == 0) {
+            continue; /* it is what is lost, or its slot is another task's by now */
+        }
+        task->flags &= (uint16_t)~TASK_PINNED;
+        if (task->dependents.count == 0 && task->who_wants.count == 0) {
+            want(s, task, TASK_FORGOTTEN);
+        } else if (task->state != TASK_RELEASED) {
+            release_unneeded(s, task);
+        }
+    }
+    transitions_run(s, step);
+}
+
 /* An input is gone: the client is told, and must submit again what makes it. */
-static void cancel_lost(struct scheduler *s, const struct graph_work *work, struct step *step)
+static void cancel_lost(struct scheduler *s, struct graph_work *work, struct step *step)
 {
     struct span_list keys = work->graph->wanted;
+    struct client *client = client_at(s, work->client);
     action_log(step, LEVEL_INFO, "User asked for computation on lost data.");
-    action_cancelled(step, work->client->id, keys, SPAN("lost dependencies"), (struct span){0});
-    client_releases(s, work->client, keys.items, keys.count, step);
+    action_cancelled(step, client->id, keys, SPAN("lost dependencies"), (struct span){0});
+    take_back(s, work, step);
+    client_releases(s, client, keys.items, keys.count, step);
     struct notice *notice = action_notice(step, NOTICE_GRAPH_CANCELLED);
-    notice->client = work->client->id;
+    notice->client = client->id;
     notice->keys = keys;
+}
+
+/* ---- the way through the phases ---- */
+
+enum phase_list { LIST_TOUCHED, LIST_TASKS, LIST_KEYS, LIST_WANTED, LIST_IN_ORDER, LIST_TO_MOVE };
+
+static const struct {
+    graph_phase *run;
+    enum phase_list list; /* what it goes through */
+} phases[] = {
+    {graph_look_up, LIST_TOUCHED},      {graph_make_tasks, LIST_TOUCHED},
+    {graph_count_edges, LIST_TASKS},    {graph_reserve_edges, LIST_KEYS},
+    {graph_make_edges, LIST_TASKS},     {graph_set_priorities, LIST_TOUCHED},
+    {graph_desire, LIST_WANTED},        {graph_blame, LIST_TOUCHED},
+    {graph_note_needed, LIST_IN_ORDER}, {graph_move_needed, LIST_IN_ORDER},
+    {graph_move, LIST_TO_MOVE},         {graph_settle, LIST_TOUCHED},
+};
+enum { PHASE_MOVES = 9 }; /* the first in which tasks begin */
+#define PHASE_COUNT (sizeof phases / sizeof *phases)
+
+static_assert(PHASE_MOVES + 3 == PHASE_COUNT, "moves, the rest of them, and settling");
+
+static uint32_t list_size(const struct graph_work *work, enum phase_list list)
+{
+    switch (list) {
+    case LIST_TOUCHED:
+        return work->plan->touched_count;
+    case LIST_TASKS:
+        return work->graph->task_count;
+    case LIST_KEYS:
+        return work->graph->key_count;
+    case LIST_WANTED:
+        return work->graph->wanted.count;
+    case LIST_IN_ORDER:
+        return work->pins && work->plan->in_order != NULL ? work->plan->kept_count : 0;
+    case LIST_TO_MOVE:
+        return work->to_move_count;
+    }
+    UNREACHABLE();
+}
+
+static void phase_begin(struct scheduler *s, struct graph_work *work, struct step *step)
+{
+    if (phases[work->phase].run == graph_set_priorities) {
+        graph_begin_priorities(s, work);
+    } else if (phases[work->phase].run == graph_blame) {
+        graph_begin_moves(s, work, step);
+    }
+}
+
+/* One piece of at most `budget` places; how many it was. */
+static uint32_t work_on(struct scheduler *s, struct graph_work *work, struct step *step,
+                        uint64_t budget)
+{
+    if (work->at == 0) {
+        phase_begin(s, work, step);
+    }
+    uint32_t size = list_size(work, phases[work->phase].list);
+    uint32_t count = size - work->at < budget ? size - work->at : (uint32_t)budget;
+    phases[work->phase].run(s, work, step, work->at, work->at + count);
+    work->at += count;
+    if (work->at == size) {
+        work->at = 0;
+        work->phase++;
+    }
+    return count;
+}
+
+/* Something is lost before its tasks began to move; later on, losses are dealt with as always. */
+static bool is_in_vain(const struct graph_work *work)
+{
+    return work->is_lost && work->phase < PHASE_MOVES;
+}
+
+/* Its arrays stay until the step is over: a notice points to them. */
+static void end_work(struct scheduler *s)
+{
+    vec_push(&s->built, s->building);
+    s->building = NULL;
+}
+
+void graph_continue(struct scheduler *s, struct step *step, uint64_t budget)
+{
+    struct graph_work *work = s->building;
+    struct span stimulus = step->stimulus;
+    step->stimulus = arena_copy(&step->arena, work->stimulus);
+    while (budget > 0 && work->phase < PHASE_COUNT && !is_in_vain(work)) {
+        budget -= work_on(s, work, step, budget);
+    }
+    if (is_in_vain(work)) {
+        cancel_lost(s, work, step);
+        end_work(s);
+    } else if (work->phase == PHASE_COUNT) {
+        end_work(s);
+    }
+    step->stimulus = stimulus;
+}
+
+/* Events that may come in between: what they touch is never a task of the graph, or its pin protects it. */
+static bool may_interleave(enum event_kind kind)
+{
+    switch (kind) {
+    case EVENT_CLIENT_ADD:
+    case EVENT_CLIENT_HEARTBEAT:
+    case EVENT_CLIENT_REMOVE:
+    case EVENT_CLIENT_DESIRES:
+    case EVENT_CLIENT_RELEASES:
+    case EVENT_REPORT_KEY:
+    case EVENT_GRAPH_FAILED:
+    case EVENT_GRAPH_CONTINUE:
+    case EVENT_WORKER_ADD:
+    case EVENT_WORKER_HEARTBEAT:
+    case EVENT_WORKER_STATUS:
+    case EVENT_WORKER_SET_STATUS:
+    case EVENT_WORKER_RESOURCES:
+    case EVENT_TASK_FINISHED:
+    case EVENT_TASK_ERRED:
+    case EVENT_RELEASE_WORKER_DATA:
+    case EVENT_ADD_KEYS:
+    case EVENT_LONG_RUNNING:
+    case EVENT_RESCHEDULE:
+    case EVENT_STEAL_RESPONSE:
+    case EVENT_REFRESH_WHO_HAS:
+    case EVENT_REPLICA_MISSING:
+    case EVENT_SPAN_METRICS:
+    case EVENT_TICK:
+    case EVENT_REQUEST_GONE:
+        return true;
+    default:
+        return kind >= EVENT_SEMAPHORE_REGISTER && kind <= EVENT_FLAG_IS_SET;
+    }
+}
+
+void graph_finish_before(struct scheduler *s, const struct event *event, struct step *step)
+{
+    if (s->building != NULL && !may_interleave(event->kind)) {
+        graph_continue(s, step, UINT64_MAX);
+    }
+}
+
+void graph_client_removed(struct scheduler *s, const struct client *client, struct step *step)
+{
+    if (s->building != NULL && s->building->client == client->id) {
+        take_back(s, s->building, step);
+        end_work(s);
+    }
+}
+
+/* ---- the events ---- */
+
+static struct graph_work *work_create(const struct graph_info *graph, struct step *step)
+{
+    struct graph_work *work = mem_zalloc(1, sizeof *work);
+    arena_init(&work->arena);
+    work->graph = graph;
+    work->client = graph->client;
+    work->own_plan = graph->plan == NULL ? graph_plan_create(graph) : NULL;
+    work->plan = graph->plan == NULL ? work->own_plan : graph->plan;
+    work->stimulus = arena_copy(&work->arena, step->stimulus);
+    uint32_t numbers = work->plan->number_count;
+    uint32_t touched = work->plan->touched_count;
+    work->pins = graph->slice > 0 && touched > graph->slice;
+    work->ids = arena_array(&work->arena, task_id, numbers);
+    work->is_new = arena_array(&work->arena, uint8_t, numbers);
+    work->is_needed = arena_array(&work->arena, uint8_t, numbers);
+    work->new_dependents = arena_array(&work->arena, uint32_t, graph->key_count);
+    work->firsts = arena_array(&work->arena, task_id, touched);
+    work->keys = arena_array(&work->arena, struct span, touched);
+    work->to_move = arena_array(&work->arena, task_id, graph->wanted.count);
+    memset(work->ids, 0xff, numbers * sizeof *work->ids);
+    memset(work->is_new, 0, numbers);
+    memset(work->is_needed, 0, numbers);
+    memset(work->new_dependents, 0, graph->key_count * sizeof *work->new_dependents);
+    work->annotations = annotations_begin(graph, &work->arena);
+    work->annotation_count = graph->annotation_count;
+    return work;
+}
+
+void graph_work_free(struct graph_work *work)
+{
+    if (work != NULL) {
+        annotations_end(work->annotations, work->annotation_count);
+        id_map_fini(&work->groups_seen);
+        graph_plan_destroy(work->own_plan);
+        arena_fini(&work->arena);
+        mem_free(work);
+    }
 }
 
 void step_graph(struct scheduler *s, const struct event *event, struct step *step)
 {
     const struct graph_info *graph = event->of.graph.graph;
-    struct graph_work work = {.graph = graph, .client = client_find(s, graph->client)};
-    if (work.client == NULL) {
+    ASSERT(s->building == NULL);
+    if (client_find(s, graph->client) == NULL) {
         return; /* it left while its graph was being read */
     }
-    struct arena *arena = &step->arena;
-    ASSERT((uint64_t)graph->key_count + graph->wanted.count < UINT32_MAX);
-    work.number_count = graph->key_count + graph->wanted.count;
-    work.wanted = arena_array(arena, uint32_t, graph->wanted.count);
-    work.hashes = arena_array(arena, uint64_t, work.number_count);
-    work.ids = arena_array(arena, task_id, work.number_count);
-    work.is_new = arena_array(arena, uint8_t, work.number_count);
-    work.touched = arena_array(arena, uint32_t, work.number_count);
-    memset(work.is_new, 0, work.number_count);
-    number_keys(&work, arena);
-    cull(&work, arena);
-    struct span why = order(&work, arena);
-    why = why.size > 0 ? why : annotations_refuse(s, graph, arena);
+    struct graph_work *work = work_create(graph, step);
+    struct span why = work->plan->refused;
+    why = why.size > 0 ? why : annotations_refuse(s, graph, &step->arena);
     if (why.size > 0) {
-        refuse(s, &work, why, step);
+        refuse(s, graph, why, step);
+        graph_work_free(work);
         return;
     }
-    look_up(s, &work);
-    if (!discover(&work, arena)) {
-        cancel_lost(s, &work, step);
-        return;
+    s->building = work;
+    graph_continue(s, step, work->pins ? graph->slice : UINT64_MAX);
+}
+
+void step_graph_continue(struct scheduler *s, const struct event *event, struct step *step)
+{
+    (void)event;
+    if (s->building != NULL) {
+        graph_continue(s, step, s->building->graph->slice);
     }
-    graph_build(s, &work, step);
 }

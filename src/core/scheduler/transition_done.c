@@ -2,6 +2,7 @@
  * Must agree with: scheduler.py _transition_processing_memory … _transition_released_forgotten. */
 #include "core/scheduler/action.h"
 #include "core/scheduler/failure.h"
+#include "core/scheduler/graph.h"
 #include "core/scheduler/groups.h"
 #include "core/scheduler/pool.h"
 #include "core/scheduler/processing.h"
@@ -313,7 +314,8 @@ static void forget_inputs(struct scheduler *s, struct task *task)
         struct task *dependency = task_at(s, inputs[i].other);
         waiter_discard(task, i, dependency);
         missing_discard(task, i);
-        if (dependency->dependents.count == 1 && dependency->who_wants.count == 0) {
+        if (dependency->dependents.count == 1 && dependency->who_wants.count == 0 &&
+            (dependency->flags & TASK_PINNED) == 0) {
             want(s, dependency, TASK_FORGOTTEN); /* this task was its last dependent */
         }
     }
@@ -327,6 +329,9 @@ static void forget_inputs(struct scheduler *s, struct task *task)
 void propagate_forgotten(struct scheduler *s, struct task *task, struct step *step)
 {
     task_set_state(s, task, TASK_FORGOTTEN);
+    if ((task->flags & TASK_PINNED) != 0) {
+        s->building->is_lost = true;
+    }
     forget_dependents(s, task);
     forget_inputs(s, task);
     free_replicas(s, task, step);

@@ -68,7 +68,7 @@ void client_desires(struct scheduler *s, struct client *client, const struct spa
         struct task *task = task_find(s, keys[i]);
         if (task != NULL) {
             client_desires_task(s, client, task, step);
-            if (task->state == TASK_RELEASED) {
+            if (task->state == TASK_RELEASED && (task->flags & TASK_PINNED) == 0) {
                 want(s, task, TASK_WAITING); /* Dask leaves it, and the client waits for ever */
             }
         }
@@ -82,7 +82,7 @@ void client_releases_task(struct scheduler *s, struct client *client, struct tas
         return;
     }
     links_remove(&task->who_wants, slot, wants_what_of, who_wants_of, s);
-    if (task->who_wants.count > 0) {
+    if (task->who_wants.count > 0 || (task->flags & TASK_PINNED) != 0) {
         return;
     }
     if (task->dependents.count == 0) {

@@ -24,8 +24,9 @@ struct play {
     struct run runs[RUNS_MAX];
     uint32_t run_count;
     uint32_t graph_count, worker_count;
-    bool calm; /* no more trouble: everything is answered well */
-    bool loud; /* print what happens */
+    bool calm;   /* no more trouble: everything is answered well */
+    bool loud;   /* print what happens */
+    bool slices; /* graphs come in in pieces, other events between them */
 };
 
 static uint32_t roll(struct play *play, uint32_t bound)
@@ -159,19 +160,24 @@ static void add_graph(struct play *play)
             text_printf(&wanted, " %s", key_name(play, first + i));
         }
     }
-    struct resource gpu = {SPAN("GPU"), 1 + roll(play, 2)};
-    struct span host = stage_key(&play->stage, roll(play, 2) == 0 ? "even" : "w1");
-    struct annotation_info annotation = {.retries = roll(play, 3),
-                                         .workers = {&host, roll(play, 6) == 0},
-                                         .allow_other_workers = roll(play, 2) == 0,
-                                         .resources = &gpu,
-                                         .resource_count = roll(play, 6) == 0};
-    struct graph_info graph = {.annotations = &annotation,
+    struct arena *arena = &play->stage.arena; /* lent for as long as the graph comes in */
+    struct resource *gpu = arena_new(arena, struct resource);
+    struct span *host = arena_new(arena, struct span);
+    struct annotation_info *annotation = arena_new(arena, struct annotation_info);
+    *gpu = (struct resource){SPAN("GPU"), 1 + roll(play, 2)};
+    *host = stage_key(&play->stage, roll(play, 2) == 0 ? "even" : "w1");
+    *annotation = (struct annotation_info){.retries = roll(play, 3),
+                                           .workers = {host, roll(play, 6) == 0},
+                                           .allow_other_workers = roll(play, 2) == 0,
+                                           .resources = gpu,
+                                           .resource_count = roll(play, 6) == 0};
+    struct graph_info graph = {.annotations = annotation,
                                .annotation_count = roll(play, 2),
                                .cull = roll(play, 2) == 0,
                                .all_actors = roll(play, 12) == 0,
                                .fifo_timeout = roll(play, 3),
-                               .user_priority = roll(play, 2)};
+                               .user_priority = roll(play, 2),
+                               .slice = play->slices ? roll(play, 5) : 0};
     stage_graph_with(&play->stage, client, text_cstr(&words), text_cstr(&wanted), graph);
     text_fini(&words);
     text_fini(&wanted);
@@ -317,9 +323,19 @@ static void stray_message(struct play *play)
     play_event(play, &event);
 }
 
+static void continue_graph(struct play *play)
+{
+    struct event event = {.kind = EVENT_GRAPH_CONTINUE};
+    play_event(play, &event);
+}
+
 static void play_one(struct play *play)
 {
     uint32_t what = roll(play, 100);
+    if (play->stage.step.graph_pending && roll(play, 2) == 0) {
+        continue_graph(play);
+        return;
+    }
     if (what < 12) {
         add_graph(play);
     } else if (what < 20) {
@@ -346,6 +362,9 @@ static void play_one(struct play *play)
 static void calm_down(struct play *play)
 {
     play->calm = true;
+    while (play->stage.step.graph_pending) {
+        continue_graph(play);
+    }
     for (uint32_t slot = 0; slot < WORKERS_MAX; slot++) {
         if (play->workers[slot] == WORKER_NONE) {
             add_worker(play, slot);
@@ -415,6 +434,7 @@ static void play_seed(uint64_t seed, uint32_t events, bool stealing, bool loud)
     play->stage.config.transition_log_length = 50;
     stage_begin(&play->stage);
     prng_init(&play->prng, seed);
+    play->slices = seed % 2 == 1;
     for (uint32_t i = 0; i < events; i++) {
         play_one(play);
     }

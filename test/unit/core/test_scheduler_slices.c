@@ -1,0 +1,234 @@
+/* test_scheduler_slices.c: a large graph comes in in slices, other events between them. */
+#include "support/story.h"
+
+static void more(struct stage *stage)
+{
+    struct event event = {.kind = EVENT_GRAPH_CONTINUE};
+    stage_step(stage, &event);
+}
+
+static void all(struct stage *stage)
+{
+    while (stage->step.graph_pending) {
+        more(stage);
+    }
+}
+
+static const int64_t order[] = {0, 1, 2, 3, 4, 5, 6, 7};
+
+static struct graph_info sliced(uint32_t slice)
+{
+    return (struct graph_info){.slice = slice, .priorities = order};
+}
+
+/* Piece by piece, and in the end all is as if it had come at once. */
+static void test_same_as_at_once(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage);
+    worker_id a = stage_worker(&stage, "a", 8);
+    client_id me = stage_client(&stage, "me");
+    stage_graph_with(&stage, me, "w x:w y:w z:x,y", "y z", sliced(1));
+    uint32_t steps = 1;
+    while (stage.step.graph_pending) {
+        more(&stage);
+        steps++;
+    }
+    assert_true(steps > 20);
+    stage_expect(&stage, "compute w@a\n");
+    assert_int_equal(stage.notices[NOTICE_GRAPH_ADDED], 1);
+    stage_finish(&stage, a, "w");
+    stage_finish(&stage, a, "x");
+    stage_finish(&stage, a, "y");
+    stage_finish(&stage, a, "z");
+    stage_expect(&stage, "compute x@a <- w(8)@a\ncompute y@a <- w(8)@a\nmemory me: y\nfree a: w\n"
+                         "compute z@a <- x(8)@a y(8)@a\nmemory me: z\nfree a: x\n");
+    stage_release(&stage, "me", "y z");
+    assert_int_equal(view_task_count(stage.s), 0);
+    stage_close(&stage);
+}
+
+/* A small graph is not cut up, whatever the slice. */
+static void test_small_graph(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage);
+    stage_worker(&stage, "a", 8);
+    client_id me = stage_client(&stage, "me");
+    stage_graph_with(&stage, me, "x y:x", "y", sliced(2));
+    assert_false(stage.step.graph_pending);
+    stage_expect(&stage, "compute x@a\n");
+    stage_close(&stage);
+}
+
+/* Meanwhile the last user of an old result is done: the result stays, as the graph builds on it. */
+static void test_keeps_what_it_needs(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage);
+    worker_id a = stage_worker(&stage, "a", 8);
+    client_id me = stage_client(&stage, "me");
+    client_id you = stage_client(&stage, "you");
+    stage_graph(&stage, you, "old user:old", "user");
+    stage_finish(&stage, a, "old");
+    stage_forget_transcript(&stage);
+    stage_graph_with(&stage, me, "x:old y:x z:y", "z", sliced(2));
+    more(&stage); /* looked up */
+    stage_finish(&stage, a, "user");
+    stage_release(&stage, "you", "user");
+    stage_expect(&stage, "memory you: user\nfree a: user\n");
+    all(&stage);
+    stage_expect(&stage, "compute x@a <- old(8)@a\nmemory me: old\n");
+    stage_finish(&stage, a, "x");
+    assert_string_equal(stage_state(&stage, "old"), "released");
+    stage_close(&stage);
+}
+
+/* It turns out that the graph does not need it after all: it goes when the graph has come in. */
+static void test_lets_go_what_it_kept(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage);
+    worker_id a = stage_worker(&stage, "a", 8);
+    client_id me = stage_client(&stage, "me");
+    client_id you = stage_client(&stage, "you");
+    stage_graph(&stage, you, "old", "old");
+    stage_finish(&stage, a, "old");
+    stage_graph(&stage, me, "x:old", "x");
+    stage_finish(&stage, a, "x");
+    stage_forget_transcript(&stage);
+    stage_graph_with(&stage, me, "x:old y z", "x y z", sliced(2));
+    more(&stage);
+    more(&stage);
+    stage_release(&stage, "you", "old");
+    stage_expect(&stage, "");
+    all(&stage);
+    stage_expect(&stage, "memory me: x\ncompute y@a\ncompute z@a\nmemory me: x\nmemory me: old\n"
+                         "free a: old\n");
+    assert_string_equal(stage_state(&stage, "old"), "released");
+    stage_close(&stage);
+}
+
+/* Data that the graph needs is lost for good before its tasks begin: it is cancelled, nothing is left. */
+static void test_lost_meanwhile(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage);
+    worker_id a = stage_worker(&stage, "a", 8);
+    client_id me = stage_client(&stage, "me");
+    client_id you = stage_client(&stage, "you");
+    struct span key = stage_key(&stage, "data");
+    int64_t size = 5;
+    struct event event = {.kind = EVENT_DATA_PLACED,
+                          .of.data_placed = {you, {&key, 1}, {&a, 1}, {&size, 1}}};
+    stage_step(&stage, &event);
+    stage_graph_with(&stage, me, "x:data y:x z:y", "z", sliced(2));
+    for (uint32_t i = 0; i < 6; i++) {
+        more(&stage);
+    }
+    assert_string_equal(stage_state(&stage, "y"), "released");
+    stage_forget_transcript(&stage);
+    event = (struct event){.kind = EVENT_RELEASE_WORKER_DATA, .of.release_worker_data = {a, key}};
+    stage_step(&stage, &event);
+    stage_expect(&stage, "lost you: data\ncancelled you: data (already forgotten)\n");
+    all(&stage);
+    stage_expect(&stage, "cancelled me: z (lost dependencies)\n");
+    assert_int_equal(view_task_count(stage.s), 0);
+    stage_close(&stage);
+}
+
+/* An input that is not there is found at once, before any task is made. */
+static void test_missing_input(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage);
+    client_id me = stage_client(&stage, "me");
+    stage_graph_with(&stage, me, "w:ghost x:w y:x z:y", "z", sliced(1));
+    all(&stage);
+    stage_expect(&stage, "cancelled me: z (lost dependencies)\n");
+    assert_int_equal(view_task_count(stage.s), 0);
+    stage_close(&stage);
+}
+
+/* The client goes away while its graph comes in. */
+static void test_client_leaves(void **state)
+{
+    (void)state;
+    for (uint32_t steps = 0; steps < 40; steps++) {
+        struct stage stage;
+        stage_open(&stage);
+        stage_worker(&stage, "a", 8);
+        client_id me = stage_client(&stage, "me");
+        stage_graph_with(&stage, me, "w x:w y:w z:x,y", "y z", sliced(1));
+        for (uint32_t i = 0; i < steps && stage.step.graph_pending; i++) {
+            more(&stage);
+        }
+        struct event leave = {.kind = EVENT_CLIENT_REMOVE, .of.client_remove = {me}};
+        stage_step(&stage, &leave);
+        assert_false(stage.step.graph_pending);
+        assert_int_equal(view_task_count(stage.s), 0);
+        stage_close(&stage);
+    }
+}
+
+/* Another graph, or a worker's death, waits until the first graph is in: nothing is seen half made. */
+static void test_finished_before(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage);
+    worker_id a = stage_worker(&stage, "a", 8);
+    stage_worker(&stage, "b", 8);
+    client_id me = stage_client(&stage, "me");
+    client_id you = stage_client(&stage, "you");
+    stage_graph_with(&stage, me, "x y:x z:y", "z", sliced(1));
+    stage_graph(&stage, you, "x y:x", "y");
+    assert_false(stage.step.graph_pending);
+    stage_expect(&stage, "compute x@a\n");
+    assert_int_equal(stage_view(&stage, "y").wanter_count, 1);
+    stage_graph_with(&stage, me, "u v:u w:v", "w", sliced(1));
+    stage_worker_lost(&stage, a, "");
+    assert_false(stage.step.graph_pending);
+    stage_expect(&stage, "compute u@b\ncompute x@b\ngone a\n");
+    stage_close(&stage);
+}
+
+/* Somebody comes to want a task of the graph before it has begun. */
+static void test_wanted_meanwhile(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage);
+    stage_worker(&stage, "a", 8);
+    client_id me = stage_client(&stage, "me");
+    stage_graph_with(&stage, me, "x y:x z:y", "z", sliced(1));
+    while (stage_task(&stage, "x") == NULL) {
+        more(&stage);
+    }
+    stage_desire(&stage, "published-x", "x");
+    stage_expect(&stage, "");
+    stage_release(&stage, "published-x", "x");
+    stage_desire(&stage, "published-x", "x");
+    all(&stage);
+    stage_expect(&stage, "compute x@a\n");
+    assert_int_equal(stage_view(&stage, "x").wanter_count, 1);
+    stage_close(&stage);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_same_as_at_once),     cmocka_unit_test(test_small_graph),
+        cmocka_unit_test(test_keeps_what_it_needs), cmocka_unit_test(test_lets_go_what_it_kept),
+        cmocka_unit_test(test_lost_meanwhile),      cmocka_unit_test(test_missing_input),
+        cmocka_unit_test(test_client_leaves),       cmocka_unit_test(test_finished_before),
+        cmocka_unit_test(test_wanted_meanwhile),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
