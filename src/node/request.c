@@ -61,6 +61,17 @@ void request_abandon(struct request *request)
     }
 }
 
+void requests_fini(struct node *node)
+{
+    uint32_t cursor = 0;
+    for (struct map_entry *entry; (entry = map_next(&node->requests, &cursor)) != NULL;) {
+        struct request *request = entry->value.pointer;
+        request->is_gone = true;
+        request_reply_nil(request);
+    }
+    map_fini(&node->requests);
+}
+
 void request_drop_message(struct request *request)
 {
     frames_fini(&request->message);

@@ -35,6 +35,8 @@ int request_create(struct node *node, const struct frames *message, request_deli
                    void *user, struct request **out_request) MUST_USE;
 /* The open request of this number, or NULL. */
 struct request *request_find(struct node *node, uint64_t number);
+/* End those that are still open: every connection is gone. */
+void requests_fini(struct node *node);
 /* Its message is not needed any more: a wait may be long, and a small message holds a large buffer. */
 void request_drop_message(struct request *request);
 /* The connection is gone: the answer will be dropped; the core is told if it may be waiting. */

@@ -316,7 +316,7 @@ void node_destroy(struct node *node)
     vec_fini(&node->client_streams);
     vec_fini(&node->dirty_streams);
     vec_fini(&node->status_watchers);
-    map_fini(&node->requests);
+    requests_fini(node);
     message_decoder_fini(&node->rpc_decoder);
     message_decoder_fini(&node->stream_decoder);
     arena_fini(&node->scratch);
