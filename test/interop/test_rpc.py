@@ -23,7 +23,7 @@ def test_task_status(cluster, client):
 
 def test_check_idle(cluster, client):
     busy = client.submit(slowinc, 1, delay=0.3)
-    assert cluster.ask("check_idle") is None
+    eventually(lambda: cluster.ask("check_idle") is None)
     wait(busy)
     assert eventually(lambda: cluster.ask("check_idle")) <= time.time() + 1
 
