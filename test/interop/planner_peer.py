@@ -18,6 +18,7 @@ from distributed.protocol.core import dumps, loads
 from distributed.protocol.serialize import Serialized, ToPickle
 
 PYTHON_ROOT = str(Path(__file__).parents[2] / "python")
+TESTS = os.path.dirname(os.path.abspath(__file__))  # whose functions the jobs name
 
 
 def numbers(frame):
@@ -128,7 +129,7 @@ class Planner:
 
         self.process = subprocess.Popen(
             [python, "-m", "cask.planner"],
-            env={**os.environ, "PYTHONPATH": PYTHON_ROOT, **(env or {})},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join((PYTHON_ROOT, TESTS)), **(env or {})},
             pass_fds=(3, theirs.fileno()),
             preexec_fn=channel_to_fd_3,
         )
