@@ -205,6 +205,7 @@ static const char *const WORKER_FIELDS[] = {
     "actors",
     "executing",
     "needs_what",
+    "task_prefix_count",
     NULL,
 };
 
@@ -296,6 +297,32 @@ static void put_needs(const struct view_writer *w, const struct worker_view *vie
     map_fini(&needs);
 }
 
+/* {prefix: n} of its running tasks */
+static void put_prefix_counts(const struct view_writer *w, worker_id worker)
+{
+    struct span name;
+    uint32_t count = 0, running;
+    while (view_worker_prefix(w->node->core, worker, count, &name, &running)) {
+        count++;
+    }
+    msgpack_write_map(&w->out->head, count);
+    for (uint32_t i = 0; i < count; i++) {
+        view_worker_prefix(w->node->core, worker, i, &name, &running);
+        msgpack_write_str_lossy(&w->out->head, name);
+        msgpack_write_uint(&w->out->head, running);
+    }
+}
+
+/* Its name; in a dump the repr of stock's enum. */
+static void put_status(const struct view_writer *w, enum worker_status status)
+{
+    const char *name = worker_status_name(status);
+    struct text repr = {0};
+    text_printf(&repr, w->is_dump ? "<Status.%s: '%s'>" : "%s", name, name);
+    msgpack_write_str(&w->out->head, text_span(&repr));
+    text_fini(&repr);
+}
+
 static void put_worker(const struct view_writer *w, worker_id worker)
 {
     struct text *head = &w->out->head;
@@ -312,7 +339,7 @@ static void put_worker(const struct view_writer *w, worker_id worker)
     view_put_text_or_nil(w, view.local_directory);
     view_put_map(w, view.services);
     view_put_text_or_nil(w, view.nanny);
-    msgpack_write_cstr(head, worker_status_name(view.status));
+    put_status(w, view.status);
     view_put_map(w, view.metrics);
     view_put_resources(w, view.resources);
     view_put_resources(w, view.used_resources);
@@ -330,6 +357,7 @@ static void put_worker(const struct view_writer *w, worker_id worker)
     put_actors(w, &view);
     put_executing(w, &view);
     put_needs(w, &view);
+    put_prefix_counts(w, worker);
 }
 
 static uint32_t put_workers(const struct view_writer *w, struct key_list names)

@@ -174,30 +174,46 @@ static void put_plain_name(struct text *head, struct msgpack_reader *reader)
     text_fini(&shown);
 }
 
-/* A value as readers of dumps take it: text for every name that is a list or a map (metrics have tuples). */
-static void put_plain(struct text *head, struct msgpack_reader *reader, unsigned depth)
+/* What a map stands for that its reader would not leave a map: the list of a set, the name of an enum's member;
+ * else the map itself. */
+static struct span unwrap(struct span value)
 {
-    enum msgpack_type type = msgpack_peek(reader);
-    struct span value = {0};
+    struct span mark, inner;
+    if ((msgpack_find(value, "__Set__", &mark) == OK && msgpack_find(value, "as-list", &inner) == OK) ||
+        (msgpack_find(value, "__Enum__", &mark) == OK && msgpack_find(value, "name", &inner) == OK)) {
+        return inner;
+    }
+    return value;
+}
+
+/* A value as readers of dumps take it: plain, with text for every name that is a list or a map (metrics have
+ * tuples). */
+static void put_plain(struct text *head, struct span value, unsigned depth)
+{
+    value = unwrap(value);
+    struct msgpack_reader reader = msgpack_reader(value);
+    enum msgpack_type type = msgpack_peek(&reader);
     uint32_t count = 0;
     int code = OK;
     if (depth == LIMIT_MSGPACK_DEPTH_MAX || (type != MSGPACK_MAP && type != MSGPACK_ARRAY)) {
-        code = msgpack_read_value(reader, &value);
         msgpack_write_raw(head, value);
-    } else if (type == MSGPACK_ARRAY) {
-        code = msgpack_read_array(reader, &count);
+        return;
+    }
+    if (type == MSGPACK_ARRAY) {
+        code = msgpack_read_array(&reader, &count);
         msgpack_write_array(head, count);
     } else {
-        code = msgpack_read_map(reader, &count);
+        code = msgpack_read_map(&reader, &count);
         msgpack_write_map(head, count);
     }
-    ASSERT(code == OK); /* a blob is well-formed */
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; code == OK && i < count; i++) {
         if (type == MSGPACK_MAP) {
-            put_plain_name(head, reader);
+            put_plain_name(head, &reader);
         }
-        put_plain(head, reader, depth + 1);
+        code = msgpack_read_value(&reader, &value);
+        put_plain(head, value, depth + 1);
     }
+    ASSERT(code == OK); /* a blob is well-formed */
 }
 
 static bool is_plain(const struct blob *blob)
@@ -214,8 +230,7 @@ static void put_blob(const struct view_writer *w, const struct blob *blob)
         return;
     }
     if (is_plain(blob)) {
-        struct msgpack_reader reader = msgpack_reader(slice_span(blob->value));
-        put_plain(&w->out->head, &reader, 0);
+        put_plain(&w->out->head, slice_span(blob->value), 0);
         return;
     }
     struct text shown = {0};

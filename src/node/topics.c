@@ -243,25 +243,35 @@ void topics_log_value(struct topics *topics, const char *name, struct span value
 
 /* ---- from peers -------------------------------------------------------------------------------- */
 
-/* A worker's map with its address under "worker" (unless the topic is the worker's own). */
+/* A worker's map with its address under "worker", whatever it said there itself. */
 static struct blob *with_worker(struct blob *event, struct span address)
 {
     struct msgpack_reader reader = msgpack_reader(slice_span(event->value));
-    struct span known;
-    uint32_t count;
-    if (msgpack_peek(&reader) != MSGPACK_MAP || msgpack_read_map(&reader, &count) != OK ||
-        msgpack_find(slice_span(event->value), "worker", &known) == OK) {
+    struct span name, value;
+    struct text pairs = {0}, map = {0};
+    uint32_t count = 0, kept = 1;
+    if (msgpack_peek(&reader) != MSGPACK_MAP || msgpack_read_map(&reader, &count) != OK) {
         return blob_ref(event);
     }
-    struct text map = {0};
-    msgpack_write_map(&map, count + 1);
-    msgpack_write_raw(&map, span_of(reader.at, (size_t)(reader.end - reader.at)));
+    for (uint32_t i = 0; i < count; i++) {
+        int code = msgpack_read_value(&reader, &name);
+        code = code == OK ? msgpack_read_value(&reader, &value) : code;
+        ASSERT(code == OK); /* a blob is well-formed */
+        if (!span_equal_text(name, "\xa6worker")) {
+            msgpack_write_raw(&pairs, name);
+            msgpack_write_raw(&pairs, value);
+            kept++;
+        }
+    }
+    msgpack_write_map(&map, kept);
+    msgpack_write_raw(&map, text_span(&pairs));
     msgpack_write_cstr(&map, "worker");
     msgpack_write_str(&map, address);
     struct blob *blob = blob_create(slice_copy(text_span(&map)), event->frame_count);
     for (uint32_t i = 0; i < event->frame_count; i++) {
         blob->frames[i] = slice_ref(event->frames[i]);
     }
+    text_fini(&pairs);
     text_fini(&map);
     return blob;
 }

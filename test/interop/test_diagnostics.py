@@ -1,5 +1,6 @@
 """What the scheduler tells about itself: states, stories, profiles, logs, events, dumps."""
 
+import asyncio
 import gzip
 import json
 import re
@@ -17,8 +18,9 @@ from distributed import (
     wait,
     warn,
 )
+from distributed.core import clean_exception
 from distributed.diagnostics import MemorySampler
-from distributed.diagnostics.progressbar import progress
+from distributed.diagnostics.progressbar import MultiProgressBar, ProgressBar, progress
 from harness import eventually
 from tasks import add, inc, slowinc
 
@@ -188,6 +190,75 @@ def test_progress_of_several_functions(client, capsys):
     xs = client.map(slowinc, range(10, 20), delay=0.02)
     progress(client.submit(sum, xs), interval="20ms")
     assert "100% Completed" in capsys.readouterr().out
+
+
+class Watched:
+    """What a progress bar is told, first and last"""
+
+    def _draw_bar(self, **told):
+        self.first = getattr(self, "first", told)
+        self.last = told
+
+
+class WatchedBar(Watched, ProgressBar):
+    pass
+
+
+class WatchedBars(Watched, MultiProgressBar):
+    pass
+
+
+def watch(client, make, futures, **options):
+    bar = make(futures, scheduler=client.scheduler.address, interval="10ms", **options)
+    client.sync(bar.listen)
+    return bar.last
+
+
+def test_what_progress_bars_are_told(client):
+    xs = client.map(slowinc, range(4), delay=0.02, key=[("x", i) for i in range(4)])
+    total = client.submit(sum, xs, key="total")
+    finished = {"all": 5, "remaining": 0, "status": "finished"}
+    assert watch(client, WatchedBar, [total]) == finished
+    told = watch(client, WatchedBars, [total, *xs])
+    assert told["all"] == {"x": 4, "total": 1} and told["remaining"] == {"x": 0, "total": 0}
+    assert watch(client, WatchedBar, [total], complete=False) == finished | {"all": 1}
+    assert watch(client, WatchedBar, []) == finished | {"all": 0}
+
+    with span("outer"), span("inner"):
+        y = client.submit(slowinc, 1, delay=0.1, key="y")
+    z = client.submit(inc, y, key="z")
+    told = watch(client, WatchedBars, [z], group_by="spans")
+    assert {name: n for (name, _), n in told["all"].items()} == {"outer, inner": 1, "default": 1}
+    told = watch(client, WatchedBars, [z], group_by=lambda key: "all")  # needs Python there
+    assert told["all"] == {"all": 1} and told["status"] == "finished"
+
+
+def test_progress_of_what_fails_or_is_cancelled(client):
+    x = client.submit(slowinc, 1, delay=0.1, key="x")
+    bad = client.submit(lambda _: 1 / 0, x, key="bad")
+    after = client.submit(inc, bad, key="after")
+    for _ in range(2):  # while it fails, and when it has
+        told = watch(client, WatchedBar, [after])
+        assert (told["status"], told["key"], told["all"]) == ("error", "bad", 3)
+        error = clean_exception(told["exception"])[1]
+        assert isinstance(error, ZeroDivisionError)
+
+    slow = client.submit(slowinc, 1, delay=5, key="slow")
+    bar = WatchedBar([slow], scheduler=client.scheduler.address, interval="10ms")
+    done = asyncio.run_coroutine_threadsafe(bar.listen(), client.loop.asyncio_loop)
+    eventually(lambda: bar.last)
+    client.cancel([slow])
+    done.result(10)
+    assert bar.last["status"] == "error"
+
+
+def test_progress_of_keys_to_come(client):
+    bar = WatchedBar(["later"], scheduler=client.scheduler.address, interval="10ms")
+    done = asyncio.run_coroutine_threadsafe(bar.listen(), client.loop.asyncio_loop)
+    time.sleep(0.1)
+    later = client.submit(inc, 1, key="later")
+    done.result(10)
+    assert bar.last["status"] == "finished" and later.result() == 2
 
 
 def test_events_and_topics(client):

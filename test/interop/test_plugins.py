@@ -3,8 +3,9 @@
 import os
 import sys
 
+import dask
 import pytest
-from distributed import NannyPlugin, SchedulerPlugin, WorkerPlugin, get_worker
+from distributed import NannyPlugin, SchedulerPlugin, WorkerPlugin, get_worker, wait
 from harness import eventually
 from tasks import inc
 
@@ -145,6 +146,86 @@ def test_scheduler_plugin(client, cluster, connect):
         return list(dask_scheduler.plugins)
 
     assert "recorder" not in client.run_on_scheduler(names)
+
+
+class Details(SchedulerPlugin):
+    """Notes what its hooks are called with"""
+
+    name = "details"
+
+    def __init__(self):
+        self.graphs = []
+        self.ends = {}
+        self.events = []
+        self.workers = []
+
+    def update_graph(self, scheduler, *, client, keys, tasks, annotations, priority, stimulus_id, **_):
+        self.graphs.append((client, keys, tasks, dict(annotations), priority))
+
+    def transition(self, key, start, finish, *args, stimulus_id, **kwargs):
+        if start == "processing":
+            self.ends[key] = (finish, kwargs)
+
+    def log_event(self, topic, msg):
+        self.events.append((topic, msg))
+
+    def add_worker(self, scheduler, worker):
+        self.workers.append(("add", worker))
+
+    def remove_worker(self, scheduler, worker, *, stimulus_id, **_):
+        self.workers.append(("remove", worker))
+
+
+def test_what_scheduler_plugins_are_told(make_cluster, connect):
+    cluster = make_cluster("alice")
+    client = connect(cluster)
+    client.register_plugin(Details())
+    with dask.annotate(colour="red", size={"x": 1}):
+        x = client.submit(inc, 1, key="x")
+    y = client.submit(sum, [x, x], key=("y", 0))
+    bad = client.submit(lambda _: 1 / 0, x, key="bad")
+    wait([y, bad])
+    client.log_event("mine", {"some": (1, 2)})
+
+    def look(dask_scheduler):
+        plugin = dask_scheduler.plugins["details"]
+        # the exception comes as it is stored, which only a client can open
+        bad = plugin.ends["bad"][0], sorted(plugin.ends["bad"][1])
+        return plugin.graphs, plugin.ends["x"], bad, plugin.events, plugin.workers
+
+    (first, second, _), end, bad, events, _ = eventually(
+        lambda: (seen := client.run_on_scheduler(look)) and seen[3] and seen
+    )
+    name, keys, tasks, annotations, priority = first
+    assert name == client.id and keys == {"x"} and list(tasks) == ["x"]
+    assert annotations == {"colour": {"x": "red"}, "size": {"x": {"x": 1}}}
+    assert priority.keys() == {"x"} and len(priority["x"]) == 3
+    assert second[1] == {("y", 0)} and set(second[2]) >= {("y", 0)}
+    finish, details = end
+    assert finish == "memory" and details["worker"] in client.scheduler_info()["workers"]
+    assert details["startstops"][0]["action"] == "compute" and details["typename"] == "int"
+    assert bad[0] == "erred" and {"exception", "exception_text", "startstops"} <= set(bad[1])
+    assert ("mine", {"some": (1, 2)}) in [e for e in client.run_on_scheduler(look)[3]]
+
+    cluster.start_workers("bob")
+    (bob,) = client.scheduler_info()["workers"].keys() - {details["worker"]}
+    client.retire_workers([bob])
+    eventually(lambda: client.run_on_scheduler(look)[4] == [("add", bob), ("remove", bob)])
+
+
+def test_operations_that_users_add(client):
+    def add(dask_scheduler):
+        dask_scheduler.heard = []
+        dask_scheduler.handlers["double"] = lambda x: 2 * x
+        dask_scheduler.stream_handlers["hear"] = lambda client, what: dask_scheduler.heard.append(
+            (client, what)
+        )
+
+    client.run_on_scheduler(add)
+    assert client.sync(client.scheduler.double, x=21) == 42
+    client._send_to_scheduler({"op": "hear", "what": [1]})
+    heard = [(client.id, (1,))]
+    eventually(lambda: client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.heard) == heard)
 
 
 def test_upload_file(client, tmp_path):
