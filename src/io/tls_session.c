@@ -182,7 +182,9 @@ void io_tls_session_create(struct io_stream *stream, struct io_tls *tls, bool se
     } else {
         SSL_set_connect_state(session->ssl);
         if (server_name != NULL) {
-            SSL_set_tlsext_host_name(session->ssl, server_name);
+            /* SSL_set_tlsext_host_name() as a call: the macro casts const away. OpenSSL copies it. */
+            SSL_ctrl(session->ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
+                     (void *)(uintptr_t)server_name);
         }
     }
     stream->tls = session;
