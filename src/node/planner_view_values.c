@@ -179,8 +179,10 @@ static void put_plain_name(struct text *head, struct msgpack_reader *reader)
 static struct span unwrap(struct span value)
 {
     struct span mark, inner;
-    if ((msgpack_find(value, "__Set__", &mark) == OK && msgpack_find(value, "as-list", &inner) == OK) ||
-        (msgpack_find(value, "__Enum__", &mark) == OK && msgpack_find(value, "name", &inner) == OK)) {
+    if ((msgpack_find(value, "__Set__", &mark) == OK &&
+         msgpack_find(value, "as-list", &inner) == OK) ||
+        (msgpack_find(value, "__Enum__", &mark) == OK &&
+         msgpack_find(value, "name", &inner) == OK)) {
         return inner;
     }
     return value;

@@ -23,8 +23,8 @@ struct request {
     struct span op;          /* in the message */
     struct span serializers; /* raw msgpack of the "serializers" field, or empty */
     bool wants_reply;
-    bool closes;  /* close the connection after the answer */
-    bool is_gone; /* nobody waits any more */
+    bool closes;       /* close the connection after the answer */
+    bool is_gone;      /* nobody waits any more */
     bool is_with_core; /* only the core will answer it: it ends when nobody waits any more */
     request_deliver *deliver;
     void *user; /* of deliver: the connection */

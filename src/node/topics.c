@@ -25,10 +25,10 @@ struct leaver {
 struct topics {
     struct node *node;
     uint32_t length;
-    struct map by_name;    /* canonical msgpack → struct topic * */
-    double cleanup_delay;  /* seconds */
+    struct map by_name;                /* canonical msgpack → struct topic * */
+    double cleanup_delay;              /* seconds */
     struct VEC(struct leaver) leavers; /* in order of `due` … */
-    uint32_t leaver_first; /* … from here on */
+    uint32_t leaver_first;             /* … from here on */
 };
 
 struct topics *topics_create(struct node *node, uint32_t length, double cleanup_delay)

@@ -150,7 +150,7 @@ struct step {
     struct span refused;         /* … or why not */
     client_id client;            /* CLIENT_ADD: the new client */
     struct span_list reply_keys; /* RETRY: the visited keys */
-    bool graph_pending;          /* part of a graph is still to come: EVENT_GRAPH_CONTINUE when idle */
+    bool graph_pending; /* part of a graph is still to come: EVENT_GRAPH_CONTINUE when idle */
 };
 
 void step_init(struct step *step);

@@ -377,11 +377,11 @@ struct scheduler {
     struct arena place_arena; /* of one placement: place.c */
     struct story *story;
 
-    struct graph_work *building;        /* the graph that is coming in; NULL none */
+    struct graph_work *building;           /* the graph that is coming in; NULL none */
     struct VEC(struct graph_work *) built; /* what came in in this step */
-    double generation, last_graph_time; /* FIFO priorities */
-    double no_workers_since;            /* 0: there are workers, or nothing is ready */
-    double idle_since;                  /* 0: busy */
+    double generation, last_graph_time;    /* FIFO priorities */
+    double no_workers_since;               /* 0: there are workers, or nothing is ready */
+    double idle_since;                     /* 0: busy */
     double next_ttl_check;
 
     struct steal *steal;

@@ -287,7 +287,8 @@ static void step_begin(struct scheduler *s, const struct event *event, struct st
 /* Idle since when: since the last move after which nothing was in the works. */
 static void note_idle(struct scheduler *s, uint64_t moves_before)
 {
-    bool busy = s->building != NULL || queue_count(s) > 0 || s->unrunnable_live > 0 || s->processing_now > 0;
+    bool busy = s->building != NULL || queue_count(s) > 0 || s->unrunnable_live > 0 ||
+                s->processing_now > 0;
     if (busy) {
         s->idle_since = 0;
     } else if (s->idle_since == 0 || s->transition_counter != moves_before) {

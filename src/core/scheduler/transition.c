@@ -234,7 +234,8 @@ void missing_clear(struct task *task)
 
 bool task_is_unneeded(const struct task *task)
 {
-    return task->waiter_count == 0 && task->who_wants.count == 0 && (task->flags & TASK_PINNED) == 0;
+    return task->waiter_count == 0 && task->who_wants.count == 0 &&
+           (task->flags & TASK_PINNED) == 0;
 }
 
 void release_unneeded(struct scheduler *s, struct task *task)

@@ -16,7 +16,7 @@
 struct stage {
     struct config *config;
     struct node *node;
-    struct text answer;    /* the last one, as Python shows it */
+    struct text answer; /* the last one, as Python shows it */
     uint32_t answer_count;
 };
 
@@ -52,22 +52,33 @@ static void put_json(struct text *out, const json_t *value)
     switch (json_typeof(value)) {
     case JSON_OBJECT:
         msgpack_write_map(out, (uint32_t)json_object_size(value));
-        json_object_foreach((json_t *)(uintptr_t)value, name, item) {
+        json_object_foreach((json_t *)(uintptr_t)value, name, item)
+        {
             msgpack_write_cstr(out, name);
             put_json(out, item);
         }
         break;
     case JSON_ARRAY:
         msgpack_write_array(out, (uint32_t)json_array_size(value));
-        json_array_foreach(value, index, item) {
+        json_array_foreach(value, index, item)
+        {
             put_json(out, item);
         }
         break;
-    case JSON_STRING: msgpack_write_cstr(out, json_string_value(value)); break;
-    case JSON_INTEGER: msgpack_write_int(out, json_integer_value(value)); break;
-    case JSON_REAL: msgpack_write_float(out, json_real_value(value)); break;
-    case JSON_NULL: msgpack_write_nil(out); break;
-    default: msgpack_write_bool(out, json_is_true(value));
+    case JSON_STRING:
+        msgpack_write_cstr(out, json_string_value(value));
+        break;
+    case JSON_INTEGER:
+        msgpack_write_int(out, json_integer_value(value));
+        break;
+    case JSON_REAL:
+        msgpack_write_float(out, json_real_value(value));
+        break;
+    case JSON_NULL:
+        msgpack_write_nil(out);
+        break;
+    default:
+        msgpack_write_bool(out, json_is_true(value));
     }
 }
 
@@ -225,8 +236,9 @@ static void test_abandoned_wait(void **state)
 static void test_publish_waits_for_the_stream(void **state)
 {
     struct stage *stage = *state;
-    const char *put = "{'op': 'publish_put', 'names': ['d'], 'keys': [['x']], 'data': [7], 'override': false,"
-                      " 'client': 'Client-1', 'uid': 'one'}";
+    const char *put =
+        "{'op': 'publish_put', 'names': ['d'], 'keys': [['x']], 'data': [7], 'override': false,"
+        " 'client': 'Client-1', 'uid': 'one'}";
     add_client(stage, "Client-1");
     assert_non_null(begin(stage, put));
     EXPECT(stage, "{'op': 'publish_list'}", "[]");
@@ -243,15 +255,20 @@ static void test_planner_views(void **state)
 {
     struct stage *stage = *state;
     add_client(stage, "Client-1");
-    const char *clients = ask(stage, "{'op': 'planner_view', 'what': 'clients', 'names': ['Client-1', 'no']}");
-    assert_non_null(strstr(clients, "{'fields': ['client_key', 'wants_what', 'last_seen', 'versions'], 'rows': "
-                                    "[['Client-1', [], "));
+    const char *clients =
+        ask(stage, "{'op': 'planner_view', 'what': 'clients', 'names': ['Client-1', 'no']}");
+    assert_non_null(
+        strstr(clients, "{'fields': ['client_key', 'wants_what', 'last_seen', 'versions'], 'rows': "
+                        "[['Client-1', [], "));
     EXPECT(stage, "{'op': 'planner_view', 'what': 'task_sets'}",
            "{'queued': [], 'unrunnable': [], 'replicated_tasks': []}");
-    assert_non_null(strstr(ask(stage, "{'op': 'planner_view', 'what': 'scheduler'}"), "'status': 'running'"));
-    assert_non_null(strstr(ask(stage, "{'op': 'planner_view', 'what': 'everything'}"), "ValueError"));
-    assert_non_null(strstr(ask(stage, "{'op': 'planner_client_send', 'name': 'Client-1', 'messages': []}"),
-                           "KeyError")); /* known, but it has no stream */
+    assert_non_null(
+        strstr(ask(stage, "{'op': 'planner_view', 'what': 'scheduler'}"), "'status': 'running'"));
+    assert_non_null(
+        strstr(ask(stage, "{'op': 'planner_view', 'what': 'everything'}"), "ValueError"));
+    assert_non_null(
+        strstr(ask(stage, "{'op': 'planner_client_send', 'name': 'Client-1', 'messages': []}"),
+               "KeyError")); /* known, but it has no stream */
 }
 
 /* A dump leaves out what it is told to, at every level. */
