@@ -42,7 +42,7 @@ for program in "${programs[@]}"; do
     else
         failed=$((failed + 1))
         tail -n 40 "$log"
-        echo "fuzz: $name: FAILED, see $log" >&2
+        echo "fuzz: $name: FAILED, see $log"
     fi
 done
 echo "fuzz: $passed passed, $failed failed"

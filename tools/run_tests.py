@@ -4,8 +4,9 @@
     tools/run_tests.py [PART...]
 
 Without arguments all parts run, also after one has failed. Counts are of single tests: what Meson
-and pytest say they ran; a part without a count of its own is one test. Only the standard library
-is used, as this starts before anything can be relied on.
+and pytest say they ran; a part without a count of its own is one test. The names of what failed are
+the last lines before the closing one, as a CI system may show nothing but the end. Only the
+standard library is used, as this starts before anything can be relied on.
 """
 
 from __future__ import annotations
@@ -22,13 +23,31 @@ import xml.etree.ElementTree as xml
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PYTHON = ".venv/bin/python"
 FUZZ_SECONDS = "5"
+# Most interop tests wait for processes that start: two at a time hardly cost more than one. More would
+# starve each other on the two cores that CI has.
+INTEROP_PROCESSES = "2"
+FAILURES_SHOWN_MAX = 60  # of a part
+LINE_MAX = 200
 
 
 class Count:
-    """How many single tests of a part passed, failed, were skipped"""
+    """How many single tests of a part passed, were skipped; the names of those that failed"""
 
-    def __init__(self, passed=0, failed=0, skipped=0):
-        self.passed, self.failed, self.skipped = passed, failed, skipped
+    def __init__(self, passed=0, failures=(), skipped=0):
+        self.passed, self.failures, self.skipped = passed, list(failures), skipped
+
+    @property
+    def failed(self):
+        return len(self.failures)
+
+    def add(self, result, name):
+        """`result` is "passed" or "skipped", or else says how it failed"""
+        if result == "passed":
+            self.passed += 1
+        elif result == "skipped":
+            self.skipped += 1
+        else:
+            self.failures.append(f"{name}: {result}" if result else name)
 
 
 def run(*command, **environment):
@@ -38,8 +57,8 @@ def run(*command, **environment):
     return subprocess.run(words, cwd=ROOT, env={**os.environ, **environment}).returncode
 
 
-def as_one(code):
-    return Count(passed=int(code == 0), failed=int(code != 0))
+def as_one(name, code):
+    return Count(passed=1) if code == 0 else Count(failures=[f"{name}: exit code {code}"])
 
 
 def with_meson(build, *suites):
@@ -49,17 +68,13 @@ def with_meson(build, *suites):
     arguments = [word for suite in suites for word in ("--suite", suite)]
     code = run("meson", "test", "-C", build, "--no-rebuild", "--print-errorlogs", *arguments)
     count = Count()
+    results = {"OK": "passed", "EXPECTEDFAIL": "passed", "SKIP": "skipped"}
     if log.exists():
         for line in log.read_text().splitlines():
-            result = json.loads(line)["result"]
-            if result in ("OK", "EXPECTEDFAIL"):
-                count.passed += 1
-            elif result == "SKIP":
-                count.skipped += 1
-            else:
-                count.failed += 1
-    if code != 0 and count.failed == 0:
-        count.failed = 1
+            test = json.loads(line)
+            count.add(results.get(test["result"], test["result"]), test["name"])
+    if code != 0 and not count.failures:
+        count.add(f"exit code {code}", "meson test")
     return count
 
 
@@ -73,7 +88,7 @@ def build_with(folder, *options, **environment):
 
 
 def part_build():
-    return as_one(build_with("build"))
+    return as_one("build", build_with("build"))
 
 
 def part_unit():
@@ -82,29 +97,36 @@ def part_unit():
 
 def part_asan():
     code = build_with("build-asan", "-Db_sanitize=address,undefined")
-    return with_meson("build-asan", "unit", "sim") if code == 0 else as_one(code)
+    return with_meson("build-asan", "unit", "sim") if code == 0 else as_one("build-asan", code)
 
 
 def part_lint():
-    return as_one(run("tools/lint.sh", "--quick"))
+    return as_one("tools/lint.sh --quick", run("tools/lint.sh", "--quick"))
+
+
+def junit_result(case):
+    """Of a <testcase>: as Count.add wants it; the first line of a failure says what was wrong"""
+    for wrong in ("failure", "error"):
+        found = case.find(wrong)
+        if found is not None:
+            lines = (found.get("message") or "").splitlines()
+            return lines[0] if lines else wrong
+    return "passed" if case.find("skipped") is None else "skipped"
 
 
 def part_interop():
     """Stock clients and workers against build/cask"""
     report = ROOT / "build" / "interop.xml"
     report.unlink(missing_ok=True)
-    code = run(PYTHON, "-m", "pytest", "test/interop", f"--junitxml={report}")
+    parallel = ("-n", INTEROP_PROCESSES, "--dist", "loadfile")
+    code = run(PYTHON, "-m", "pytest", "test/interop", *parallel, f"--junitxml={report}")
     count = Count()
     if report.exists():
-        for suite in xml.parse(report).getroot().iter("testsuite"):
-            total, failures, errors, skipped = (
-                int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped")
-            )
-            count.failed += failures + errors
-            count.skipped += skipped
-            count.passed += total - failures - errors - skipped
-    if code != 0 and count.failed == 0:
-        count.failed = 1
+        for case in xml.parse(report).getroot().iter("testcase"):
+            module = case.get("classname", "").rpartition(".")[2]
+            count.add(junit_result(case), f"{module}::{case.get('name')}")
+    if code != 0 and not count.failures:
+        count.add(f"exit code {code}", "pytest")
     return count
 
 
@@ -113,14 +135,18 @@ def part_fuzz():
     setup = ("-Dfuzz=true", "-Db_sanitize=address,undefined", "-Db_lundef=false")
     code = build_with("build-fuzz", *setup, CC="clang")
     if code != 0:
-        return as_one(code)
+        return as_one("build-fuzz", code)
     print("$ tools/fuzz.sh build-fuzz", FUZZ_SECONDS, flush=True)
     done = subprocess.run(
         ["tools/fuzz.sh", "build-fuzz", FUZZ_SECONDS], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
     print(done.stdout, flush=True)
-    counts = re.search(r"^fuzz: (\d+) passed, (\d+) failed$", done.stdout, re.MULTILINE)
-    return Count(int(counts[1]), int(counts[2])) if counts else as_one(done.returncode)
+    count = Count()
+    for name, what in re.findall(r"^fuzz: (\w+): (clean|FAILED)", done.stdout, re.MULTILINE):
+        count.add("passed" if what == "clean" else f"see build-fuzz/test/fuzz/{name}.log", name)
+    if done.returncode != 0 and not count.failures:
+        count.add(f"exit code {done.returncode}", "tools/fuzz.sh")
+    return count
 
 
 PARTS = {
@@ -131,6 +157,14 @@ PARTS = {
     "interop": part_interop,
     "fuzz": part_fuzz,
 }
+
+
+def show_failures(part, failures):
+    for failure in failures[:FAILURES_SHOWN_MAX]:
+        line = f"FAILED {part}: {failure}"
+        print(line if len(line) <= LINE_MAX else line[: LINE_MAX - 1] + "…")
+    if len(failures) > FAILURES_SHOWN_MAX:
+        print(f"FAILED {part}: and {len(failures) - FAILURES_SHOWN_MAX} more")
 
 
 def main(names):
@@ -150,6 +184,8 @@ def main(names):
             f"{name:10}{mark:8}{count.passed:6} passed{count.failed:6} failed"
             f"{count.skipped:6} skipped{seconds:8.1f} s"
         )
+    for name, count, _ in rows:
+        show_failures(name, count.failures)
     passed, failed, skipped = (
         sum(getattr(count, name) for _, count, _ in rows)
         for name in ("passed", "failed", "skipped")

@@ -33,12 +33,23 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.xfail(reason=mark.args[0], strict=False))
 
 
+def clip_traceback(longrepr):
+    """Values of megabytes stand in messages and in source lines; what went wrong stands before them"""
+    if getattr(longrepr, "reprcrash", None) is not None:
+        longrepr.reprcrash.message = harness.clip(longrepr.reprcrash.message, 400)
+    for traceback, *_ in getattr(longrepr, "chain", ()):
+        for entry in traceback.reprentries:
+            entry.lines[:] = [harness.clip(line) for line in entry.lines]
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     report = (yield).get_result()
     if report.failed:
+        clip_traceback(report.longrepr)
+        report.sections[:] = [(title, harness.clip(text)) for title, text in report.sections]
         for process in harness.live:
-            report.sections.append((f"log of {process.label}", process.log()[-6000:]))
+            report.sections.append((f"log of {process.label}", harness.clip(process.log())))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import os
 import pathlib
+import random
 import shlex
 import shutil
 import signal
@@ -55,11 +56,22 @@ def eventually(condition, timeout=30, message=""):
         pause = min(pause * 1.5, 0.1)
 
 
+def clip(text, lines=40, columns=200):
+    """The last lines of a text, none of them long: for people, and for a CI that shows little"""
+    kept = text.splitlines()[-lines:]
+    return "\n".join(
+        line if len(line) <= columns else f"{line[: columns - 1]}…" for line in kept
+    )
+
+
 def free_port(host="127.0.0.1"):
+    """Below those that connecting takes (32768 on), or other tests' clients could be quicker than our scheduler"""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.bind((host, 0))
-        return probe.getsockname()[1]
+    while True:
+        with socket.socket(family) as probe, contextlib.suppress(OSError):
+            port = random.randrange(20_000, 32_000)
+            probe.bind((host, port))
+            return port
 
 
 def ask(address, op, security=None, **arguments):

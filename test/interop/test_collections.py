@@ -9,6 +9,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from dask import delayed
 from distributed import futures_of, wait
 from harness import KIND
@@ -201,7 +202,6 @@ def test_a_large_array_graph(client):
 
 
 def test_xarray(client):
-    xr = pytest.importorskip("xarray")
     data = np.arange(24_000.0).reshape(40, 30, 20)
     ds = xr.Dataset({"t": (("time", "lat", "lon"), data)}, coords={"time": np.arange(40)})
     lazy = ds.chunk(time=10, lat=15)
@@ -219,7 +219,6 @@ def test_xarray(client):
 
 @pytest.mark.parametrize("method", ["tasks", "p2p"])
 def test_xarray_rechunk(client, method):
-    xr = pytest.importorskip("xarray")
     data = xr.DataArray(np.arange(40_000.0).reshape(200, 200), dims=("x", "y"))
     with dask.config.set({"array.rechunk.method": method}):
         moved = data.chunk(x=20).chunk(x=-1, y=20).sum("x").compute()

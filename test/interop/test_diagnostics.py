@@ -117,7 +117,6 @@ def test_task_stream_of_an_interval(client):
 
 
 def test_performance_report(client, tmp_path):
-    pytest.importorskip("bokeh")
     with performance_report(filename=str(tmp_path / "report.html"), stacklevel=1):
         client.gather(client.map(slowinc, range(5), delay=0.02))
     html = (tmp_path / "report.html").read_text()

@@ -84,7 +84,6 @@ def test_statistical_profile(client, spin):
 @pytest.mark.seed("S194", "S195", "S197", "S198")
 def test_captures_written_to_files(client, x, spin, in_tmp):
     """The first two are drawn by the client, which needs bokeh for it"""
-    pytest.importorskip("bokeh")
     with get_task_stream(plot="save", filename="task-stream.html") as ts:
         x.compute()
     assert ts.data and len((in_tmp / "task-stream.html").read_text()) > 2000

@@ -7,6 +7,7 @@ from random import uniform
 
 import dask
 import dask.array as da
+import h5py
 import numpy as np
 import pytest
 from distributed import Client, Nanny, SpecCluster, as_completed, futures_of, wait
@@ -101,7 +102,6 @@ def test_scale_by_hand(make_spec_cluster):
 
 @pytest.mark.seed("S158", "S159", "S160", "S161", "S162")
 def test_persist_loads_once(client, tmp_path):
-    h5py = pytest.importorskip("h5py")
     path = tmp_path / "random.hdf5"
     data = np.random.default_rng(1).normal(size=4000)
     with h5py.File(path, "w") as file:
@@ -135,7 +135,6 @@ def test_persist_loads_once(client, tmp_path):
 
 @pytest.mark.seed("S160")
 def test_h5py_handles_travel(client, tmp_path):
-    h5py = pytest.importorskip("h5py")
     data = np.arange(4000.0)
     with h5py.File(tmp_path / "random.hdf5", "w") as file:
         file["x"] = data
