@@ -108,6 +108,8 @@ bool closing_is_native(struct span key)
 struct choice {
     struct node *node;
     struct arena arena;
+    struct close_request request;
+    struct text attribute; /* to group by; empty: each alone */
     const worker_id *workers;
     uint32_t count;
     closing_done *done;
@@ -118,49 +120,13 @@ static void finish(void *user)
 {
     struct choice *choice = user;
     choice->done(choice->user, (struct worker_list){choice->workers, choice->count});
+    text_fini(&choice->attribute);
     arena_fini(&choice->arena);
     mem_free(choice);
 }
 
-/* Keep those of the choice that are in the list. */
-static void keep_allowed(void *user, struct span addresses)
-{
-    struct choice *choice = user;
-    struct msgpack_reader reader = msgpack_reader(addresses);
-    worker_id *kept = arena_array(&choice->arena, worker_id, choice->count);
-    uint32_t listed = 0, count = 0;
-    struct map allowed = {0};
-    struct span address;
-    if (msgpack_read_array(&reader, &listed) == OK) {
-        for (uint32_t i = 0; i < listed && msgpack_read_str(&reader, &address) == OK; i++) {
-            map_put(&allowed, address, NULL);
-        }
-    }
-    for (uint32_t i = 0; i < choice->count; i++) {
-        address = view_worker_address(choice->node->core, choice->workers[i]);
-        if (map_find(&allowed, address) != NULL) {
-            kept[count++] = choice->workers[i];
-        }
-    }
-    map_fini(&allowed);
-    choice->workers = kept;
-    choice->count = count;
-    finish(choice);
-}
-
-static void ask_plugins(struct choice *choice)
-{
-    struct text list = {0};
-    msgpack_write_array(&list, choice->count);
-    for (uint32_t i = 0; i < choice->count; i++) {
-        msgpack_write_str(&list, view_worker_address(choice->node->core, choice->workers[i]));
-    }
-    planner_valid_workers(choice->node->planner, text_span(&list), keep_allowed, choice);
-    text_fini(&list);
-}
-
 /* The group of each worker, by its place. */
-static const struct span *group_workers(struct choice *choice, struct span attribute)
+static const struct span *group_workers(struct choice *choice)
 {
     struct node *node = choice->node;
     uint32_t count = view_worker_count(node->core);
@@ -168,8 +134,8 @@ static const struct span *group_workers(struct choice *choice, struct span attri
     for (uint32_t i = 0; i < count; i++) {
         struct outgoing value;
         outgoing_init(&value);
-        bool is_there =
-            closing_write_attribute(node, view_worker_at(node->core, i), attribute, &value);
+        bool is_there = closing_write_attribute(node, view_worker_at(node->core, i),
+                                                text_span(&choice->attribute), &value);
         ASSERT(is_there); /* closing_is_native knows the names */
         groups[i] = arena_copy(&choice->arena, text_span(&value.head));
         outgoing_fini(&value);
@@ -177,33 +143,87 @@ static const struct span *group_workers(struct choice *choice, struct span attri
     return groups;
 }
 
+static void choose(struct choice *choice)
+{
+    if (choice->attribute.size > 0) {
+        choice->request.group_of = group_workers(choice);
+    }
+    choice->workers = balance_workers_to_close(choice->node->core, &choice->request, &choice->arena,
+                                               &choice->count);
+}
+
+/* Choose among those that plugins left in the list. */
+static void choose_allowed(void *user, struct span addresses)
+{
+    struct choice *choice = user;
+    struct node *node = choice->node;
+    uint32_t worker_count = view_worker_count(node->core);
+    bool *is_kept = arena_array(&choice->arena, bool, worker_count);
+    struct msgpack_reader reader = msgpack_reader(addresses);
+    uint32_t listed = 0;
+    struct map allowed = {0};
+    struct span address;
+    if (msgpack_read_array(&reader, &listed) == OK) {
+        for (uint32_t i = 0; i < listed && msgpack_read_str(&reader, &address) == OK; i++) {
+            map_put(&allowed, address, NULL);
+        }
+    }
+    for (uint32_t i = 0; i < worker_count; i++) {
+        address = view_worker_address(node->core, view_worker_at(node->core, i));
+        is_kept[i] = map_find(&allowed, address) == NULL;
+    }
+    map_fini(&allowed);
+    choice->request.is_kept = is_kept;
+    choose(choice);
+    finish(choice);
+}
+
+/* Plugins see all that could close before any is chosen: who may not close must not count as one of n. */
+static void ask_plugins(struct choice *choice)
+{
+    struct node *node = choice->node;
+    struct text list = {0}, head = {0};
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < view_worker_count(node->core); i++) {
+        worker_id worker = view_worker_at(node->core, i);
+        if (balance_may_close(node->core, worker)) {
+            msgpack_write_str(&list, view_worker_address(node->core, worker));
+            count++;
+        }
+    }
+    msgpack_write_array(&head, count);
+    msgpack_write_raw(&head, text_span(&list));
+    planner_valid_workers(node->planner, text_span(&head), choose_allowed, choice);
+    text_fini(&head);
+    text_fini(&list);
+}
+
+bool closing_needs_plugins(const struct node *node)
+{
+    return planner_wants(node->planner, PLANNER_HOOK_VALID_WORKERS);
+}
+
 void closing_choose(struct node *node, const struct closing_question *question, closing_done *done,
                     void *user)
 {
     struct choice *choice = mem_zalloc(1, sizeof *choice);
-    struct text attribute = {0};
-    bool is_native = read_key(question->key, &attribute);
-    ASSERT(is_native);
     arena_init(&choice->arena);
     choice->node = node;
     choice->done = done;
     choice->user = user;
-    struct close_request request = CLOSE_REQUEST_DEFAULT;
+    bool is_native = read_key(question->key, &choice->attribute);
+    ASSERT(is_native);
+    choice->request = CLOSE_REQUEST_DEFAULT;
     if (question->memory_ratio >= 0) {
-        request.memory_ratio = question->memory_ratio;
+        choice->request.memory_ratio = question->memory_ratio;
     }
-    request.n = question->n;
-    request.minimum = question->minimum;
-    request.target = question->target;
-    if (attribute.size > 0) {
-        request.group_of = group_workers(choice, text_span(&attribute));
-    }
-    choice->workers =
-        balance_workers_to_close(node->core, &request, &choice->arena, &choice->count);
-    text_fini(&attribute);
-    if (choice->count > 0 && planner_wants(node->planner, PLANNER_HOOK_VALID_WORKERS)) {
+    choice->request.n = question->n;
+    choice->request.minimum = question->minimum;
+    choice->request.target = question->target;
+    if (closing_needs_plugins(node)) {
         ask_plugins(choice);
     } else {
+        choose(choice);
         io_post(node->loop, finish, choice);
     }
 }

@@ -17,7 +17,9 @@ bool closing_is_native(struct span key);
 
 /* The workers (empty: none), borrowed for the call. Called once, never inside. */
 typedef void closing_done(void *user, struct worker_list workers);
-/* `question->key` must be native. Scheduler plugins may forbid some. */
+/* Some scheduler plugin has a say in which workers may close. */
+bool closing_needs_plugins(const struct node *node);
+/* `question->key` must be native. Scheduler plugins are asked which workers it is a choice of. */
 void closing_choose(struct node *node, const struct closing_question *question, closing_done *done,
                     void *user);
 

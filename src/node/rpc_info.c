@@ -338,6 +338,29 @@ void rpc_check_idle(struct node *node, struct request *request, const struct mes
     reply(request, &answer);
 }
 
+struct adaptive_call {
+    struct node *node;
+    uint64_t request;
+};
+
+/* As many as there are, less those that plugins and load let go. */
+static void adaptive_chosen(void *user, struct worker_list workers)
+{
+    struct adaptive_call *call = user;
+    int64_t count = view_worker_count(call->node->core);
+    request_reply_int(request_find(call->node, call->request), count - (int64_t)workers.count);
+    mem_free(call);
+}
+
+static void choose_adaptively(struct node *node, struct request *request)
+{
+    static const struct closing_question any = {
+        .memory_ratio = -1, .n = -1, .minimum = -1, .target = -1};
+    struct adaptive_call *call = mem_zalloc(1, sizeof *call);
+    *call = (struct adaptive_call){node, request->number};
+    closing_choose(node, &any, adaptive_chosen, call);
+}
+
 void rpc_adaptive_target(struct node *node, struct request *request, const struct message *message)
 {
     double configured = config_seconds(node->config, "distributed.adaptive.target-duration", 5);
@@ -348,7 +371,12 @@ void rpc_adaptive_target(struct node *node, struct request *request, const struc
                               "target_duration must be a positive duration such as '5s'");
         return;
     }
-    request_reply_int(request, adapt_target(node->core, seconds));
+    int64_t wanted = adapt_wanted(node->core, seconds);
+    if (wanted < view_worker_count(node->core) && closing_needs_plugins(node)) {
+        choose_adaptively(node, request);
+    } else {
+        request_reply_int(request, adapt_target(node->core, seconds));
+    }
 }
 
 void rpc_versions(struct node *node, struct request *request, const struct message *message)

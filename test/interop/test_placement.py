@@ -4,7 +4,7 @@ import dask
 import numpy as np
 import pytest
 from dask import delayed
-from distributed import wait
+from distributed import SchedulerPlugin, wait
 from harness import eventually
 from tasks import inc, my_address, my_name, slowinc
 
@@ -189,6 +189,35 @@ def test_adaptive_target(client, cluster):
     assert cluster.ask("adaptive_target", target_duration=0.01) >= 3
     assert not cluster.ask("workers_to_close")  # none while there is work
     wait(futures)
+
+
+class KeepsA(SchedulerPlugin):
+    """Wants the worker that would be closed first to stay"""
+
+    name = "keeps-a"
+
+    def valid_workers_downscaling(self, scheduler, workers):
+        return [ws for ws in workers if ws.name != "a"]
+
+
+def test_plugins_forbid_that_a_worker_closes(make_cluster, connect):
+    """They are asked before the choice: another worker is closed instead of the one they keep"""
+    cluster = make_cluster("a", "b", "c")
+    client = connect(cluster)
+    held = [client.submit(bytes, 10**6, workers=name, pure=False) for name in ("b", "c")]
+    wait(held)
+    closing = {"n": 1, "attribute": "name"}
+    assert list(cluster.ask("workers_to_close", **closing)) == ["a"]
+    client.register_plugin(KeepsA())
+    assert list(cluster.ask("workers_to_close", **closing)) != ["a"]
+    assert len(cluster.ask("workers_to_close", **closing)) == 1
+    assert set(cluster.ask("workers_to_close", n=3, attribute="name")) == {"b", "c"}
+    del held
+    eventually(cluster.empty)
+    assert cluster.ask("adaptive_target") == 1
+    assert client.retire_workers(n=1) and "a" in cluster.addresses()
+    client.unregister_scheduler_plugin("keeps-a")
+    assert cluster.ask("adaptive_target") == 0
 
 
 def test_root_tasks_are_queued(client):

@@ -68,13 +68,17 @@ static bool is_memory_short(const struct scheduler *s)
     return limit > 0 && used > MEMORY_FRACTION * limit;
 }
 
-int64_t adapt_target(const struct scheduler *s, double target_duration)
+int64_t adapt_wanted(const struct scheduler *s, double target_duration)
 {
     int64_t workers = s->workers_sorted.count;
     int64_t target = (int64_t)target_by_work(s, target_duration > 0 ? target_duration : 1e-9);
-    if (is_memory_short(s) && target < 2 * workers) {
-        target = 2 * workers;
-    }
+    return is_memory_short(s) && target < 2 * workers ? 2 * workers : target;
+}
+
+int64_t adapt_target(const struct scheduler *s, double target_duration)
+{
+    int64_t workers = s->workers_sorted.count;
+    int64_t target = adapt_wanted(s, target_duration);
     if (target >= workers) {
         return target;
     }

@@ -46,12 +46,16 @@ struct balance_plan balance_surplus(const struct scheduler *s, const struct bala
 struct close_request {
     double memory_ratio;        /* NaN: not given */
     int64_t n, minimum, target; /* −1: not given; a negative target minus workers counts as n = 0 */
-    const struct span
-        *group_of; /* by place among sorted workers: its group (any bytes); NULL: each alone */
+    /* Both by place among the sorted workers, or NULL: a worker's group (any bytes; NULL: each alone), and whether
+     * somebody forbids that it closes. */
+    const struct span *group_of;
+    const bool *is_kept;
 };
 /* What workers_to_close() means without arguments. */
 #define CLOSE_REQUEST_DEFAULT                                                                      \
     ((struct close_request){.memory_ratio = NAN, .n = -1, .minimum = -1, .target = -1})
+/* Nothing that runs there forbids closing the worker: neither a long-running task nor a shuffle. */
+bool balance_may_close(const struct scheduler *s, worker_id worker);
 /* Workers that can be closed without loss, in the arena; count in *out_count. */
 const worker_id *balance_workers_to_close(const struct scheduler *s,
                                           const struct close_request *request, struct arena *arena,

@@ -21,9 +21,9 @@ struct close_plan {
 };
 
 /* Long-running tasks often submit others, and a shuffle would begin anew: such workers stay. */
-static bool may_close(const struct scheduler *s, const struct worker *worker)
+bool balance_may_close(const struct scheduler *s, worker_id worker)
 {
-    return worker->long_running.count == 0 && !shuffles_participates(s, worker->id);
+    return worker_at(s, worker)->long_running.count == 0 && !shuffles_participates(s, worker);
 }
 
 static void group_count(struct close_group *group, const struct worker *worker)
@@ -45,7 +45,8 @@ static uint32_t *find_groups(const struct scheduler *s, const struct close_reque
     for (uint32_t i = 0; i < worker_count; i++) {
         const struct worker *worker = worker_at(s, s->workers_sorted.items[i]);
         group_of[i] = UINT32_MAX;
-        if (!may_close(s, worker)) {
+        if (!balance_may_close(s, worker->id) ||
+            (request->is_kept != NULL && request->is_kept[i])) {
             continue;
         }
         struct span name = request->group_of == NULL ? worker->address : request->group_of[i];

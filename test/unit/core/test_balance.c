@@ -197,6 +197,14 @@ static void test_workers_to_close(void **state)
     assert_string_equal(closing(&stage, request), "bc");
     request.n = 1;
     assert_string_equal(closing(&stage, request), "");
+    const bool kept[] = {false, false, true, false};
+    request = CLOSE_REQUEST_DEFAULT;
+    request.is_kept = kept;
+    assert_string_equal(closing(&stage, request), "b"); /* what c could hold does not count */
+    request.n = 1;
+    assert_string_equal(closing(&stage, request), "b");
+    request.n = 4;
+    assert_string_equal(closing(&stage, request), "bda");
     stage_close(&stage);
 }
 
