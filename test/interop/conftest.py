@@ -6,6 +6,7 @@ thread each.  After every test on the shared cluster, once its client has gone, 
 must have forgotten every task: a leak fails the test that caused it.
 """
 
+import dask
 import pytest
 from distributed import Client
 
@@ -58,6 +59,14 @@ def no_process_is_left():
     yield
     for process in list(harness.live):
         process.close()
+
+
+@pytest.fixture(autouse=True)
+def no_default_scheduler_is_left():
+    """A test whose client stays Dask's default scheduler would fail later ones that compute"""
+    yield
+    left = dask.config.config.pop("scheduler", None)
+    assert left is None, f"scheduler={left!r} was left in Dask's configuration"
 
 
 class Shared:
@@ -141,7 +150,8 @@ def make_cluster():
 
 @pytest.fixture
 def connect():
-    """connect(cluster, …) → a Client that is closed with the test"""
+    """connect(cluster, …) → a Client that is closed with the test, the newest first: in another
+    order stock's clients leave themselves behind as Dask's default scheduler"""
     clients = []
 
     def connect(target, **kwargs):
@@ -153,7 +163,7 @@ def connect():
         return client
 
     yield connect
-    for client in clients:
+    for client in reversed(clients):
         client.close()
 
 

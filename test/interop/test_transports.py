@@ -150,7 +150,7 @@ def test_tls_refuses_strangers(make_cluster, connect, certificate, security):
     )
     plain = cluster.address.replace("tls://", "tcp://")
     with pytest.raises(OSError):
-        Client(plain, timeout=1)
+        Client(plain, timeout=1, set_as_default=False)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with pytest.raises((ssl.SSLError, OSError)):  # no certificate of its own

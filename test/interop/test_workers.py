@@ -188,10 +188,9 @@ def test_restart_while_busy_tells_all_clients(make_cluster, connect):
     assert other.submit(inc, 1).result(timeout=10) == 2
 
 
-def test_shutdown_ends_everything(make_cluster):
+def test_shutdown_ends_everything(make_cluster, connect):
     cluster = make_cluster("a")
-    with Client(cluster.address) as client:
-        client.shutdown()
+    connect(cluster).shutdown()
     assert cluster.scheduler.wait(20) == 0
     assert cluster.workers["a"].wait(20) == 0
 
@@ -216,4 +215,4 @@ def test_a_client_reconnects_to_nothing_and_says_so(make_cluster):
     cluster = make_cluster()
     cluster.close()
     with pytest.raises(OSError, match="Timed out|refused|connect|reset"):
-        Client(cluster.address, timeout=1)
+        Client(cluster.address, timeout=1, set_as_default=False)
