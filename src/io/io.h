@@ -156,7 +156,8 @@ struct io_listen_events {
      * io_stream_abort. */
     void (*accepted)(void *user, struct io_stream *stream);
     /* A peer was turned away (failed TLS or websocket handshake, no file descriptor left …): a
-     * text for the log. May be NULL. */
+     * text for the log. A lack of descriptors is told once, until all who waited were accepted.
+     * May be NULL. */
     void (*refused)(void *user, int code, const char *text);
 };
 
@@ -192,6 +193,9 @@ size_t io_stream_queued(const struct io_stream *stream);
 /* Stop and go on reading: back-pressure on the peer. Not counted: one resume undoes all pauses. */
 void io_stream_pause(struct io_stream *stream);
 void io_stream_resume(struct io_stream *stream);
+/* Close an open stream with ERR_TIMEOUT unless this is called again within `seconds`; 0: no longer. For the user's
+ * own handshake: without it, peers that say nothing would pile up. */
+void io_stream_expect(struct io_stream *stream, double seconds);
 /* Send what is queued, say goodbye, close. At most 5 s pass. Nothing is read any more. */
 void io_stream_close(struct io_stream *stream);
 /* Close at once; what is queued is dropped. Also ends a close that lasts. */

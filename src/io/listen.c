@@ -33,6 +33,7 @@ struct io_listener {
     uv_poll_t poll;
     uv_timer_t pause;
     int fd;
+    bool is_short; /* of file descriptors: told, and peers wait in the backlog */
     uint32_t open_handles;
     struct io_address address;
 };
@@ -116,6 +117,20 @@ static bool is_passing(int errno_value)
     }
 }
 
+/* Told once: each descriptor that comes free is taken at once by the next who waits. */
+static void wait_for_descriptors(struct io_listener *listener, int errno_value)
+{
+    char text[256];
+    uv_poll_stop(&listener->poll);
+    io_loop_start_timer(&listener->pause, on_pause_over, ACCEPT_PAUSE_SECONDS, 0);
+    if (!listener->is_short) {
+        listener->is_short = true;
+        snprintf(text, sizeof text, "connections have to wait: %s; raise the limit of open files",
+                 io_errno_text(errno_value));
+        refuse(listener, ERR_IO, text);
+    }
+}
+
 static void on_readable(uv_poll_t *poll, int status, int events)
 {
     (void)status; /* accept says what is wrong */
@@ -128,16 +143,11 @@ static void on_readable(uv_poll_t *poll, int status, int events)
             continue;
         }
         if (errno == EAGAIN || errno == EWOULDBLOCK) {
+            listener->is_short = false;
             return;
         }
         if (!is_passing(errno)) {
-            char text[256];
-            snprintf(text, sizeof text,
-                     "a connection has to wait: %s; raise the limit of open files",
-                     io_errno_text(errno));
-            uv_poll_stop(&listener->poll);
-            io_loop_start_timer(&listener->pause, on_pause_over, ACCEPT_PAUSE_SECONDS, 0);
-            refuse(listener, ERR_IO, text);
+            wait_for_descriptors(listener, errno);
             return;
         }
     }

@@ -165,6 +165,8 @@ static void on_deadline(uv_timer_t *timer)
     } else if (stream->phase < IO_PHASE_READY) {
         io_stream_fail(stream, ERR_TIMEOUT, "no %s handshake in time",
                        stream->phase == IO_PHASE_TLS ? "TLS" : "websocket");
+    } else if (stream->phase == IO_PHASE_OPEN) {
+        io_stream_fail(stream, ERR_TIMEOUT, "nothing was said in time");
     } else {
         io_stream_dispose(stream);
     }
@@ -296,6 +298,18 @@ void io_stream_start(struct io_stream *stream, const struct io_stream_events *ev
     stream->phase = IO_PHASE_OPEN;
     io_loop_ready(stream->loop, stream);
     io_stream_watch(stream);
+}
+
+void io_stream_expect(struct io_stream *stream, double seconds)
+{
+    if (stream->phase != IO_PHASE_OPEN) {
+        return; /* it is closing, and the deadline is that of its end */
+    }
+    if (seconds > 0) {
+        io_stream_deadline(stream, seconds);
+    } else {
+        uv_timer_stop(&stream->deadline);
+    }
 }
 
 void io_stream_pause(struct io_stream *stream)

@@ -5,6 +5,7 @@
  * chunks that the stream owns until the system has them; large frames are only referenced. */
 #include "node/comm.h"
 
+#include <math.h>
 #include <stdio.h>
 
 #include "base/alloc.h"
@@ -160,6 +161,7 @@ struct comm *comm_accept(const struct comm_settings *settings, struct io_stream 
     comm->is_open = true;
     learn_ends(comm);
     io_stream_start(stream, &stream_events, comm);
+    io_stream_expect(stream, settings->connect_timeout);
     send_handshake(comm);
     return comm;
 }
@@ -239,6 +241,7 @@ static void comm_on_opened(void *user)
     struct comm *comm = user;
     comm->is_open = true;
     learn_ends(comm);
+    io_stream_expect(comm->stream, fmax(comm->retry_until - io_monotonic(), RETRY_FIRST));
     for (uint32_t i = 0; i < comm->unsent.count; i++) {
         write_chunks(comm, comm->unsent.items[i]);
     }
@@ -294,6 +297,7 @@ static void take_handshake(struct comm *comm)
             handshake_ours(comm->is_local ? COMPRESS_NONE : comm->settings->compression);
         comm->agreed = handshake_agree(&ours, &comm->theirs);
         comm->is_shaken = true;
+        io_stream_expect(comm->stream, 0);
         if (comm->events->ready != NULL) {
             comm->events->ready(comm->user, comm);
         }
