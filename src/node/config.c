@@ -25,6 +25,7 @@ extern char **environ;
 
 struct config {
     struct config_node *root;
+    struct VEC(char *) variables; /* what was set explicitly */
 };
 
 /* ---- trees ------------------------------------------------------------------------------------ */
@@ -197,21 +198,67 @@ static struct config_node *read_value(const char *value)
     return node;
 }
 
+/* take_variable, the other way round. */
+static void note_variable(struct config *config, const char *name, const char *value)
+{
+    struct text variable = {0};
+    text_add_cstr(&variable, "DASK_");
+    for (const char *c = name; *c != '\0'; c++) {
+        if (*c == '.') {
+            text_add_cstr(&variable, "__");
+        } else {
+            text_add_char(&variable, *c == '-'                  ? '_'
+                                     : (*c >= 'a' && *c <= 'z') ? (char)(*c - 32)
+                                                                : *c);
+        }
+    }
+    text_printf(&variable, "=%s", value);
+    vec_push(&config->variables, mem_copy(variable.data, variable.size + 1));
+    text_fini(&variable);
+}
+
 void config_set(struct config *config, const char *name, const char *value)
 {
     config_node_put_path(config->root, name, read_value(value));
+    note_variable(config, name, value);
+}
+
+/* A string literal as Python writes it. */
+static void write_literal(struct text *out, const char *text)
+{
+    text_add_char(out, '"');
+    for (const char *c = text; *c != '\0'; c++) {
+        if (*c == '"' || *c == '\\' || (uint8_t)*c < ' ') {
+            text_printf(out, "\\x%02x", (unsigned)*c);
+        } else {
+            text_add_char(out, *c);
+        }
+    }
+    text_add_char(out, '"');
 }
 
 void config_set_list(struct config *config, const char *name, const char *const *values)
 {
     struct config_node *list = config_node_create(CONFIG_LIST);
+    struct text literal = {0};
+    text_add_char(&literal, '[');
     for (; *values != NULL; values++) {
         struct config_node *item = config_node_create(CONFIG_SCALAR);
         item->is_quoted = true;
         item->text = mem_copy(*values, strlen(*values) + 1);
         config_node_add(list, item);
+        text_add_cstr(&literal, literal.size > 1 ? ", " : "");
+        write_literal(&literal, *values);
     }
+    text_add_char(&literal, ']');
     config_node_put_path(config->root, name, list);
+    note_variable(config, name, text_cstr(&literal));
+    text_fini(&literal);
+}
+
+const char *config_variable(const struct config *config, uint32_t index)
+{
+    return index < config->variables.count ? config->variables.items[index] : NULL;
 }
 
 /* DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL → distributed.scheduler.worker-ttl */
@@ -313,6 +360,10 @@ int config_create(struct config **out_config, struct text *why)
 void config_destroy(struct config *config)
 {
     config_node_destroy(config->root);
+    for (uint32_t i = 0; i < config->variables.count; i++) {
+        mem_free(config->variables.items[i]);
+    }
+    vec_fini(&config->variables);
     mem_free(config);
 }
 

@@ -39,6 +39,9 @@ bool config_child(const struct config *config, const char *name, uint32_t index,
 /* Items of a list. */
 bool config_item(const struct config *config, const char *name, uint32_t index,
                  const char **out_value);
+/* What was set explicitly, as variables of the environment ("DASK_A__B_C=value") from which a child reads the
+ * same; in the order of setting. NULL past the end. */
+const char *config_variable(const struct config *config, uint32_t index);
 /* The subtree as msgpack, appended; for children that must see the same settings. */
 void config_write(const struct config *config, const char *name, struct text *out_msgpack);
 

@@ -19,8 +19,7 @@ const char *const planner_hook_names[PLANNER_HOOK_COUNT] = {
 
 /* ---- pending requests ---- */
 
-static struct pending *pending_add(struct planner *planner, enum pending_kind kind,
-                                   uint64_t *out_number)
+struct pending *pending_add(struct planner *planner, enum pending_kind kind, uint64_t *out_number)
 {
     struct pending *pending = mem_zalloc(1, sizeof *pending);
     pending->kind = kind;
@@ -46,6 +45,7 @@ void pending_destroy(struct pending *pending)
     }
     slice_fini(&pending->workers);
     text_fini(&pending->failure);
+    text_fini(&pending->what);
     mem_free(pending);
 }
 
@@ -101,6 +101,9 @@ static void pending_fail(struct planner *planner, struct pending *pending, const
     case PENDING_PRELOAD:
         planner_fail_preload(planner, why);
         break;
+    case PENDING_RESTORE:
+        planner_restored(pending, why);
+        break;
     }
 }
 
@@ -133,7 +136,7 @@ static void fail_unsent(struct planner *planner)
     vec_fini(&numbers);
 }
 
-static void fail_all(struct planner *planner, const char *why)
+void planner_fail_all(struct planner *planner, const char *why)
 {
     struct map failed = planner->pending;
     memset(&planner->pending, 0, sizeof planner->pending); /* an owner may ask again at once */
@@ -145,49 +148,12 @@ static void fail_all(struct planner *planner, const char *why)
     map_fini(&failed);
 }
 
-/* ---- the process ---- */
+/* ---- sending ---- */
 
-static void on_message(void *user, const struct frames *message)
+void planner_send(struct planner *planner, uint64_t number, struct outgoing *out)
 {
-    planner_take_message(user, message);
-}
-
-static void on_ended(void *user, const char *why)
-{
-    struct planner *planner = user;
-    planner->process = NULL;
-    if (!planner->is_stopping) {
-        log_error(LOGGER, "%s", why);
-        if (planner->plugins.size > 0) {
-            log_error(LOGGER, "Scheduler plugins were lost with it: %s",
-                      text_cstr(&planner->plugins));
-        }
-    }
-    planner_forget_interest(planner);
-    outgoing_clear(&planner->events);
-    planner->event_count = 0;
-    planner_abandon_queries(planner);
-    fail_all(planner, why);
-}
-
-static const struct planner_process_events process_events = {
-    .message = on_message,
-    .ended = on_ended,
-};
-
-/* Send a request that is pending; without a process it fails soon. */
-static void send(struct planner *planner, uint64_t number, struct outgoing *out)
-{
-    struct node *node = planner->node;
     struct text why = {0};
-    if (planner->is_stopping) {
-        text_add_cstr(&why, "the scheduler is closing");
-    } else if (planner->process == NULL &&
-               planner_process_start(node->loop, node->config, &process_events, planner,
-                                     &planner->process, &why) != OK) {
-        log_error(LOGGER, "%s", text_cstr(&why));
-    }
-    if (why.size == 0) {
+    if (planner_ensure(planner, &why)) {
         planner_process_send(planner->process, out);
     } else {
         fail_soon(planner, pending_find(planner, number), text_cstr(&why));
@@ -196,8 +162,7 @@ static void send(struct planner *planner, uint64_t number, struct outgoing *out)
     text_fini(&why);
 }
 
-/* {"op": op, "id": number, … `more` pairs follow. */
-static void begin(struct outgoing *out, const char *op, uint64_t number, uint32_t more)
+void planner_begin(struct outgoing *out, const char *op, uint64_t number, uint32_t more)
 {
     outgoing_init(out);
     msgpack_write_map(&out->head, 2 + more);
@@ -275,7 +240,7 @@ void planner_materialise(struct planner *planner, const struct planner_graph_req
     pending->graph_done = done;
     pending->user = user;
     struct outgoing out;
-    begin(&out, "materialise", number, count);
+    planner_begin(&out, "materialise", number, count);
     int code = OK;
     for (uint32_t i = 0; i < 4 && code == OK; i++) {
         if (fields[i].raw.size > 0) {
@@ -283,7 +248,7 @@ void planner_materialise(struct planner *planner, const struct planner_graph_req
         }
     }
     if (code == OK) {
-        send(planner, number, &out);
+        planner_send(planner, number, &out);
     } else {
         fail_soon(planner, pending, "the graph points to frames that its message does not have");
         outgoing_fini(&out);
@@ -336,10 +301,10 @@ static void forward_known(struct planner *planner, struct request *request, cons
     struct text arguments = {0};
     uint32_t count = put_arguments(&arguments, frames_head(&request->message));
     struct outgoing out;
-    begin(&out, op, number, count);
+    planner_begin(&out, op, number, count);
     msgpack_write_raw(&out.head, text_span(&arguments));
     put_frames(&out, &request->message);
-    send(planner, number, &out);
+    planner_send(planner, number, &out);
     text_fini(&arguments);
 }
 
@@ -368,12 +333,12 @@ static void forward_added(struct planner *planner, struct request *request)
     pending->request = request;
     struct connection *connection = connection_of(request);
     struct outgoing out;
-    begin(&out, "handler", number, 3);
+    planner_begin(&out, "handler", number, 3);
     put_handler_call(&out, request->op, frames_head(&request->message), NULL, (struct span){0});
     msgpack_write_cstr(&out.head, "peer");
     msgpack_write_cstr(&out.head, connection == NULL ? "" : comm_peer(connection_comm(connection)));
     put_frames(&out, &request->message);
-    send(planner, number, &out);
+    planner_send(planner, number, &out);
 }
 
 void planner_forward(struct planner *planner, struct request *request)
@@ -455,41 +420,13 @@ void planner_valid_workers(struct planner *planner, struct span addresses,
     pending->user = user;
     pending->workers = slice_copy(addresses);
     struct outgoing out;
-    begin(&out, "valid_workers", number, 1);
+    planner_begin(&out, "valid_workers", number, 1);
     msgpack_write_cstr(&out.head, "workers");
     msgpack_write_raw(&out.head, addresses);
-    send(planner, number, &out);
+    planner_send(planner, number, &out);
 }
 
 /* ---- life ---- */
-
-/* The setting distributed.scheduler.preload: nil or empty means none. */
-static void start_preloads(struct planner *planner)
-{
-    const struct config *config = planner->node->config;
-    struct text preload = {0}, argv = {0};
-    config_write(config, "distributed.scheduler.preload", &preload);
-    config_write(config, "distributed.scheduler.preload-argv", &argv);
-    struct msgpack_reader reader = msgpack_reader(text_span(&preload));
-    uint32_t count = 0;
-    bool is_list = msgpack_read_array(&reader, &count) == OK;
-    if (is_list ? count > 0 : msgpack_peek(&reader) == MSGPACK_STR) {
-        uint64_t number;
-        pending_add(planner, PENDING_PRELOAD, &number);
-        struct outgoing out;
-        begin(&out, "preload", number, 2);
-        msgpack_write_cstr(&out.head, "preload");
-        msgpack_write_raw(&out.head, text_span(&preload));
-        msgpack_write_cstr(&out.head, "preload_argv");
-        if (argv.size == 0) {
-            msgpack_write_nil(&out.head);
-        }
-        msgpack_write_raw(&out.head, text_span(&argv));
-        send(planner, number, &out);
-    }
-    text_fini(&preload);
-    text_fini(&argv);
-}
 
 struct planner *planner_create(struct node *node)
 {
@@ -497,7 +434,7 @@ struct planner *planner_create(struct node *node)
     planner->node = node;
     planner->soon = io_timer_create(node->loop, on_soon, planner);
     outgoing_init(&planner->events);
-    start_preloads(planner);
+    planner_life_init(planner);
     return planner;
 }
 
@@ -544,7 +481,7 @@ void planner_destroy(struct planner *planner)
     planner_forget_interest(planner);
     vec_fini(&planner->queries);
     outgoing_fini(&planner->events);
-    text_fini(&planner->plugins);
+    planner_life_fini(planner);
     io_timer_destroy(planner->soon);
     mem_free(planner);
 }

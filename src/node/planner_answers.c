@@ -206,9 +206,24 @@ static void end_graph(struct pending *pending, const struct frames *message)
     }
 }
 
-static void end_request(struct pending *pending, const struct frames *message)
+/* The answer to a registration is the name, or nil if the plugin was there; clients are not told. */
+static void end_registration(struct planner *planner, struct pending *pending, struct span head)
+{
+    struct span name = planner_text_field(head, "reply");
+    if (name.data != NULL) {
+        planner_keep_plugin(planner, name, pending->request);
+    }
+    request_reply_nil(pending->request);
+}
+
+static void end_request(struct planner *planner, struct pending *pending,
+                        const struct frames *message)
 {
     struct span head = frames_head(message);
+    if (says_ok(head) && span_equal_text(pending->request->op, "register_scheduler_plugin")) {
+        end_registration(planner, pending, head);
+        return;
+    }
     struct blob *reply = take_field(message, head, says_ok(head) ? "reply" : "error");
     if (reply == NULL) {
         request_raise_builtin(pending->request, "RuntimeError",
@@ -229,19 +244,27 @@ static void end_workers(struct pending *pending, const struct frames *message)
     pending->workers_done(pending->user, reply);
 }
 
-static void end_preload(struct planner *planner, const struct frames *message)
+/* Something was loaded, now or again: true, or why not. */
+static bool was_loaded(const struct frames *message, struct text *why)
 {
     struct span head = frames_head(message), error;
-    if (!says_ok(head)) {
-        struct span text = {0};
-        if (msgpack_find(head, "error", &error) == OK) {
-            text = planner_text_field(error, "exception_text");
-        }
-        struct text why = {0};
-        text_add(&why, text);
-        planner_fail_preload(planner, text_cstr(&why));
-        text_fini(&why);
+    bool is_ok = says_ok(head);
+    if (!is_ok && msgpack_find(head, "error", &error) == OK) {
+        text_add(why, planner_text_field(error, "exception_text"));
     }
+    return is_ok;
+}
+
+static void end_load(struct planner *planner, struct pending *pending, const struct frames *message)
+{
+    struct text why = {0};
+    bool is_loaded = was_loaded(message, &why);
+    if (pending->kind == PENDING_RESTORE) {
+        planner_restore_answered(planner, pending, is_loaded ? NULL : text_cstr(&why));
+    } else if (!is_loaded) {
+        planner_fail_preload(planner, text_cstr(&why));
+    }
+    text_fini(&why);
 }
 
 /* The last message about a request. */
@@ -254,19 +277,23 @@ static void take_end(struct planner *planner, uint64_t number, const struct fram
         return;
     }
     map_remove(&planner->pending, span_of(&number, sizeof number));
+    if (pending->kind != PENDING_RESTORE) {
+        planner_finished_request(planner);
+    }
     switch (pending->kind) {
     case PENDING_GRAPH:
         end_graph(pending, message);
         break;
     case PENDING_REQUEST:
     case PENDING_FEED:
-        end_request(pending, message);
+        end_request(planner, pending, message);
         break;
     case PENDING_WORKERS:
         end_workers(pending, message);
         break;
     case PENDING_PRELOAD:
-        end_preload(planner, message);
+    case PENDING_RESTORE:
+        end_load(planner, pending, message);
         break;
     }
     pending_destroy(pending);
@@ -357,8 +384,7 @@ static void add_stream_handler(struct planner *planner, struct span name)
 
 static void add_plugin(struct planner *planner, struct span name)
 {
-    text_add_cstr(&planner->plugins, planner->plugins.size > 0 ? ", " : "");
-    text_add(&planner->plugins, name);
+    map_put(&planner->plugins, name, NULL);
 }
 
 void planner_forget_interest(struct planner *planner)
@@ -366,7 +392,7 @@ void planner_forget_interest(struct planner *planner)
     memset(planner->wants, 0, sizeof planner->wants);
     map_fini(&planner->handlers);
     map_fini(&planner->stream_handlers);
-    text_clear(&planner->plugins);
+    map_fini(&planner->plugins);
     scheduler_want_transitions(planner->node->core, false);
 }
 
@@ -377,6 +403,7 @@ static void take_interest(struct planner *planner, struct span head)
     read_names(head, "handlers", add_handler, planner);
     read_names(head, "stream_handlers", add_stream_handler, planner);
     read_names(head, "plugins", add_plugin, planner);
+    planner_forget_plugins(planner);
     scheduler_want_transitions(planner->node->core, planner->wants[PLANNER_HOOK_TRANSITION]);
 }
 

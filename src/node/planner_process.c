@@ -164,8 +164,10 @@ static void describe_end(const struct planner_process *process, struct text *out
     if (process->is_malformed) {
         text_add_cstr(out, "sent a malformed message and was stopped");
     } else if (process->signal_number != 0) {
-        text_printf(out, "was ended by signal %d (%s)", process->signal_number,
-                    strsignal(process->signal_number));
+        bool is_kill =
+            process->signal_number == SIGKILL; /* as the kernel does when memory is out */
+        text_printf(out, "was ended by signal %d (%s)%s", process->signal_number,
+                    strsignal(process->signal_number), is_kill ? ": out of memory?" : "");
     } else {
         text_printf(out, "ended with status %d", process->status);
     }
@@ -326,9 +328,12 @@ static const struct io_stream_events error_events = {
 
 /* ---- start ---- */
 
-/* PYTHONPATH with our package in front. */
+/* PYTHONPATH with our package in front; nothing if Python finds it by itself. */
 static void python_path(const struct text *package_path, struct text *out)
 {
+    if (package_path->size == 0) {
+        return;
+    }
     const char *inherited = getenv("PYTHONPATH");
     text_printf(out, "PYTHONPATH=%s", text_cstr(package_path));
     if (inherited != NULL && inherited[0] != '\0') {
@@ -342,14 +347,19 @@ static int spawn(struct planner_process *process, struct io_loop *loop, const st
     struct text python = {0}, package_path = {0}, environment = {0};
     planner_find_python(config, &python, &package_path);
     const char *argv[] = {text_cstr(&python), "-m", "cask.planner", NULL};
-    const char *variables[] = {NULL, NULL};
-    if (package_path.size > 0) {
-        python_path(&package_path, &environment);
-        variables[0] = text_cstr(&environment);
+    struct VEC(const char *) variables = {0};
+    const char *variable;
+    for (uint32_t i = 0; (variable = config_variable(config, i)) != NULL; i++) {
+        vec_push(&variables, variable); /* files and the environment it reads itself */
     }
+    python_path(&package_path, &environment);
+    if (environment.size > 0) {
+        vec_push(&variables, text_cstr(&environment));
+    }
+    vec_push(&variables, NULL);
     struct io_process_options options = {
         .argv = argv,
-        .environment = variables,
+        .environment = variables.items,
         .stdio = {IO_NULL, IO_INHERIT, IO_PIPE},
         .channel = true,
         .own_group = true,
@@ -362,6 +372,7 @@ static int spawn(struct planner_process *process, struct io_loop *loop, const st
             "the planner could not be started with %s: %s (set cask.planner.python or CASK_PYTHON)",
             text_cstr(&python), text_cstr(&reason));
     }
+    vec_fini(&variables);
     text_fini(&reason);
     text_fini(&python);
     text_fini(&package_path);

@@ -395,19 +395,21 @@ class SchedulerView:
         self.plugins.remove(name)
         self._interest_changed()
 
-    async def register_scheduler_plugin(self, plugin, name=None, *, idempotent: bool) -> None:
+    async def register_scheduler_plugin(self, plugin, name=None, *, idempotent: bool) -> str | None:
+        """The plugin's name; None if it was there already."""
         if isinstance(plugin, (bytes, bytearray, memoryview)):
             plugin = stock.loads(plugin)
             assert isinstance(plugin, stock.SchedulerPlugin)
         if name is None:
             name = stock._get_plugin_name(plugin)
         if name in self.plugins and idempotent:
-            return
+            return None
         if hasattr(plugin, "start"):
             result = plugin.start(self)
             if inspect.isawaitable(result):
                 await result
         self.add_plugin(plugin, name=name, idempotent=idempotent)
+        return name
 
     async def unregister_scheduler_plugin(self, name: str) -> None:
         self.remove_plugin(name)

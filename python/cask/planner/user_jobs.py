@@ -49,7 +49,7 @@ class UserJobs:
         self._scheduler = scheduler
         self._running: dict[int, asyncio.Task] = {}
         self._events = asyncio.Lock()  # events reach plugins one after the other
-        self._told: tuple | None = None
+        self._told: dict | None = None
         self._preloads: list = []
         self._operations = {
             "run_function": self._run_function,
@@ -66,24 +66,15 @@ class UserJobs:
     def interest_changed(self) -> None:
         """Tell the scheduler which hooks and added operations need calling, if that is new."""
         scheduler = self._scheduler
-        interest = (
-            tuple(scheduler.plugins.hooks()),
-            tuple(scheduler.handlers),
-            tuple(scheduler.stream_handlers),
-        )
+        interest = {
+            "hooks": scheduler.plugins.hooks(),
+            "handlers": list(scheduler.handlers),
+            "stream_handlers": list(scheduler.stream_handlers),
+            "plugins": list(scheduler.plugins),
+        }
         if interest != self._told:
-            hooks, handlers, stream_handlers = self._told = interest
-            self._channel.write(
-                dumps(
-                    {
-                        "op": "interest",
-                        "hooks": hooks,
-                        "handlers": handlers,
-                        "stream_handlers": stream_handlers,
-                        "plugins": list(scheduler.plugins),
-                    }
-                )
-            )
+            self._told = interest
+            self._channel.write(dumps({"op": "interest", **interest}))
 
     def submit(self, op: str, number: int | None, frames: list) -> None:
         """Begin a request. The event loop's thread."""
@@ -161,8 +152,12 @@ class UserJobs:
             if teardown:
                 teardown(scheduler, state)
 
-    async def _register_plugin(self, plugin, name=None, idempotent: bool = False) -> None:
-        await self._scheduler.register_scheduler_plugin(plugin, name=name, idempotent=idempotent)
+    async def _register_plugin(self, plugin, name=None, idempotent: bool = False) -> str | None:
+        """The name it has now, by which the scheduler registers it again in a later planner; None
+        if there was one already."""
+        return await self._scheduler.register_scheduler_plugin(
+            plugin, name=name, idempotent=idempotent
+        )
 
     async def _unregister_plugin(self, name: str) -> None:
         self._scheduler.remove_plugin(name)

@@ -372,6 +372,11 @@ static void test_set(void **state)
     assert_true(config_seconds(config, "c.d.e", 0) == 3);
     assert_true(config_item(config, "distributed.scheduler.preload", 1, &item));
     assert_string_equal(item, "[two]");
+    assert_string_equal(config_variable(config, 0), "DASK_A__B=2");
+    assert_string_equal(config_variable(config, 1), "DASK_C__D__E=3s");
+    assert_string_equal(config_variable(config, 2),
+                        "DASK_DISTRIBUTED__SCHEDULER__PRELOAD=[\"one\", \"[two]\"]");
+    assert_null(config_variable(config, 3));
     config_destroy(config);
 }
 

@@ -117,6 +117,13 @@ void request_reply_blob(struct request *request, const struct blob *blob)
     stop_if_enough();
 }
 
+void request_reply_nil(struct request *request)
+{
+    struct blob *nil = payload_nil();
+    request_reply_blob(request, nil);
+    blob_unref(nil);
+}
+
 struct connection *connection_of(struct request *request)
 {
     return world.peer_is_gone ? NULL : (struct connection *)request;
@@ -150,12 +157,19 @@ void node_close(struct node *node, const char *reason)
 
 static char python_path[64]; /* what cask.planner.python says; empty: unset */
 static const char *preload_path;
+static const char *set_variable; /* of the command line */
 
 const char *config_text(const struct config *config, const char *name, const char *absent)
 {
     (void)config;
     return strcmp(name, "cask.planner.python") == 0 && python_path[0] != '\0' ? python_path
                                                                               : absent;
+}
+
+const char *config_variable(const struct config *config, uint32_t index)
+{
+    (void)config;
+    return index == 0 ? set_variable : NULL;
 }
 
 void config_write(const struct config *config, const char *name, struct text *out_msgpack)
@@ -378,10 +392,56 @@ static void test_signal_and_asking_again(void **state)
     ask_graph(node, &outcome);
     io_loop_run(node->loop);
     assert_int_equal(outcome.count, 2);
-    assert_contains(&outcome.failure, "ended by signal 9 (Killed)");
+    assert_contains(&outcome.failure, "ended by signal 9 (Killed): out of memory?");
     outcome_fini(&outcome);
     node_end(node);
     use_default();
+}
+
+/* Planners that end before they finish anything are started ever more rarely; the reason stays. */
+static void test_ends_again_and_again(void **state)
+{
+    (void)state;
+    use_script("echo \"No module named 'dask'\" >&2; exit 1");
+    struct node *node = node_begin();
+    struct outcome outcome = {0};
+    for (uint32_t i = 1; i <= 3; i++) {
+        ask_graph(node, &outcome);
+        io_loop_run(node->loop);
+        assert_contains(&outcome.failure, "ended with status 1");
+        assert_int_equal(node->planner->life.failures, i);
+    }
+    ask_graph(node, &outcome);
+    assert_null(node->planner->process);
+    io_loop_run(node->loop);
+    assert_contains(&outcome.failure, "3 planners in a row ended");
+    assert_contains(&outcome.failure, "No module named 'dask'");
+    node->planner->life.not_before = 0; /* the wait is over */
+    ask_graph(node, &outcome);
+    assert_non_null(node->planner->process);
+    io_loop_run(node->loop);
+    assert_int_equal(node->planner->life.failures, 4);
+    assert_true(node->planner->life.not_before > io_monotonic() + 1); /* and longer now */
+    outcome_fini(&outcome);
+    node_end(node);
+    use_default();
+}
+
+/* What the command line says is in the planner's environment. */
+static void test_settings_reach_it(void **state)
+{
+    (void)state;
+    set_variable = "DASK_A__B=from the command line";
+    use_script("echo \"a.b is $DASK_A__B\" >&2; exit 1");
+    struct node *node = node_begin();
+    struct outcome outcome = {0};
+    ask_graph(node, &outcome);
+    io_loop_run(node->loop);
+    assert_contains(&outcome.failure, "a.b is from the command line");
+    outcome_fini(&outcome);
+    node_end(node);
+    use_default();
+    set_variable = NULL;
 }
 
 static void test_no_interpreter(void **state)
@@ -489,6 +549,80 @@ static void test_functions_and_restart(void **state)
     node_end(node);
 }
 
+static struct request *call_register(struct node *node)
+{
+    struct text more = {0};
+    msgpack_write_cstr(&more, "plugin");
+    msgpack_write_bin(&more, SPAN("\x80\x04"
+                                  "cdistributed.diagnostics.plugin\nSchedulerPlugin\n)\x81."));
+    msgpack_write_cstr(&more, "name");
+    msgpack_write_cstr(&more, "mine");
+    msgpack_write_cstr(&more, "idempotent");
+    msgpack_write_bool(&more, false);
+    struct request *request = call(node, "register_scheduler_plugin", 3, &more);
+    text_fini(&more);
+    return request;
+}
+
+static bool has_plugin(const struct node *node)
+{
+    return map_find(&node->planner->plugins, SPAN("mine")) != NULL;
+}
+
+/* A client's plugin is there again after the planner's end, until it is unregistered. */
+static void test_plugins_come_back(void **state)
+{
+    (void)state;
+    need_dask();
+    struct node *node = node_begin();
+    struct planner *planner = node->planner;
+    planner_forward(planner, call_register(node));
+    io_loop_run(node->loop);
+    assert_true(span_equal(text_span(&world.replied), SPAN("\xc0"))); /* nil, as stock answers */
+    assert_true(has_plugin(node));
+    for (uint32_t i = 0; i < 2; i++) {
+        planner_forward(planner,
+                        call_builtin(node, "exec", "(\x8c\x17import os; os._exit(7) t.", 28));
+        world.reply_awaited++;
+        io_loop_run(node->loop);
+        assert_false(has_plugin(node));
+        assert_int_equal(planner->life.plugins.count, 1);
+        planner_forward(planner, call_builtin(node, "int", "(t.", 3));
+        world.reply_awaited++;
+        io_loop_run(node->loop);
+        assert_true(has_plugin(node));
+    }
+    struct text more = {0};
+    msgpack_write_cstr(&more, "name");
+    msgpack_write_cstr(&more, "mine");
+    planner_forward(planner, call(node, "unregister_scheduler_plugin", 1, &more));
+    text_fini(&more);
+    world.reply_awaited++;
+    io_loop_run(node->loop);
+    assert_int_equal(planner->life.plugins.count, 0);
+    node_end(node);
+}
+
+/* A plugin that planners do not survive is let go of in the end. */
+static void test_plugin_that_ends_planners(void **state)
+{
+    (void)state;
+    need_dask();
+    struct node *node = node_begin();
+    struct planner *planner = node->planner;
+    planner_forward(planner, call_register(node));
+    io_loop_run(node->loop);
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_int_equal(planner->life.plugins.count, 1);
+        planner_forward(planner,
+                        call_builtin(node, "exec", "(\x8c\x17import os; os._exit(7) t.", 28));
+        world.reply_awaited++;
+        io_loop_run(node->loop);
+    }
+    assert_int_equal(planner->life.plugins.count, 0);
+    node_end(node);
+}
+
 /* Items go out until the reader has gone; then the feed is cancelled and ends. */
 static void test_feed(void **state)
 {
@@ -536,11 +670,15 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_exit_is_explained),
         cmocka_unit_test(test_signal_and_asking_again),
+        cmocka_unit_test(test_ends_again_and_again),
+        cmocka_unit_test(test_settings_reach_it),
         cmocka_unit_test(test_no_interpreter),
         cmocka_unit_test(test_malformed_message),
         cmocka_unit_test(test_stop),
         cmocka_unit_test(test_graph),
         cmocka_unit_test(test_functions_and_restart),
+        cmocka_unit_test(test_plugins_come_back),
+        cmocka_unit_test(test_plugin_that_ends_planners),
         cmocka_unit_test(test_feed),
         cmocka_unit_test(test_preload_and_added_operation),
     };
