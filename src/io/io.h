@@ -169,6 +169,8 @@ MUST_USE int io_listen(struct io_loop *loop, const struct io_address *address, s
 /* Begin to accept. */
 void io_listener_start(struct io_listener *listener, const struct io_listen_events *events,
                        void *user);
+/* Peers must finish their TLS and websocket handshakes in `seconds`, instead of LIMIT_HANDSHAKE_SECONDS. */
+void io_listener_expect(struct io_listener *listener, double seconds);
 /* The address bound, with its real port. */
 const struct io_address *io_listener_address(const struct io_listener *listener);
 /* Stop listening, remove a unix path, drop peers still in handshake, free; no callback follows.

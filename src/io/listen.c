@@ -1,12 +1,13 @@
 /* listen.c: listening sockets and the peers that come through them.
  *
  * A peer is shown to the user only after its handshakes, which must be done in
- * LIMIT_HANDSHAKE_SECONDS. When file descriptors run out, accepting pauses instead of spinning: the
+ * LIMIT_HANDSHAKE_SECONDS unless the user says otherwise. When file descriptors run out, accepting pauses instead of spinning: the
  * peer waits in the kernel's backlog. */
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -22,6 +23,8 @@
 /* Peers taken in one turn. */
 #define ACCEPTS_MAX 64
 #define ACCEPT_PAUSE_SECONDS 0.1
+/* Descriptors that peers do not get: at most this many, at most an eighth. */
+#define KEPT_MAX 64
 
 struct io_listener {
     struct io_loop *loop;
@@ -33,7 +36,9 @@ struct io_listener {
     uv_poll_t poll;
     uv_timer_t pause;
     int fd;
-    bool is_short; /* of file descriptors: told, and peers wait in the backlog */
+    int highest;              /* of the descriptors seen so far; open or not */
+    double handshake_seconds; /* for those below the user's own */
+    bool is_short;            /* of file descriptors: told, and peers wait in the backlog */
     uint32_t open_handles;
     struct io_address address;
 };
@@ -86,7 +91,7 @@ static void welcome(struct io_listener *listener, int fd)
     if (is_ws(&listener->address)) {
         io_ws_create(stream, false, NULL);
     }
-    io_stream_deadline(stream, LIMIT_HANDSHAKE_SECONDS);
+    io_stream_deadline(stream, listener->handshake_seconds);
     io_stream_connected(stream);
 }
 
@@ -118,7 +123,7 @@ static bool is_passing(int errno_value)
 }
 
 /* Told once: each descriptor that comes free is taken at once by the next who waits. */
-static void wait_for_descriptors(struct io_listener *listener, int errno_value)
+static void wait_for_descriptors(struct io_listener *listener, const char *what)
 {
     char text[256];
     uv_poll_stop(&listener->poll);
@@ -126,9 +131,27 @@ static void wait_for_descriptors(struct io_listener *listener, int errno_value)
     if (!listener->is_short) {
         listener->is_short = true;
         snprintf(text, sizeof text, "connections have to wait: %s; raise the limit of open files",
-                 io_errno_text(errno_value));
+                 what);
         refuse(listener, ERR_IO, text);
     }
+}
+
+/* Peers get all descriptors but some for our own use: connections to workers, files. The system gives out the
+ * lowest, so only once a high one was seen it is asked which is next. */
+static bool is_nearly_full(const struct io_listener *listener)
+{
+    struct rlimit limit;
+    int code = getrlimit(RLIMIT_NOFILE, &limit);
+    ASSERT(code == 0);
+    rlim_t kept = limit.rlim_cur / 8 < KEPT_MAX ? limit.rlim_cur / 8 : KEPT_MAX;
+    if ((rlim_t)listener->highest < limit.rlim_cur - kept) {
+        return false;
+    }
+    int next = dup(listener->fd);
+    if (next >= 0) {
+        close(next);
+    }
+    return next < 0 || (rlim_t)next >= limit.rlim_cur - kept;
 }
 
 static void on_readable(uv_poll_t *poll, int status, int events)
@@ -137,8 +160,13 @@ static void on_readable(uv_poll_t *poll, int status, int events)
     (void)events;
     struct io_listener *listener = poll->data;
     for (int count = 0; count < ACCEPTS_MAX && listener->fd >= 0; count++) {
+        if (is_nearly_full(listener)) {
+            wait_for_descriptors(listener, "nearly all file descriptors are taken");
+            return;
+        }
         int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
+            listener->highest = fd > listener->highest ? fd : listener->highest;
             welcome(listener, fd);
             continue;
         }
@@ -147,7 +175,7 @@ static void on_readable(uv_poll_t *poll, int status, int events)
             return;
         }
         if (!is_passing(errno)) {
-            wait_for_descriptors(listener, errno);
+            wait_for_descriptors(listener, io_errno_text(errno));
             return;
         }
     }
@@ -298,6 +326,8 @@ int io_listen(struct io_loop *loop, const struct io_address *address, struct io_
     listener->loop = loop;
     listener->address = bound;
     listener->fd = fd;
+    listener->highest = fd;
+    listener->handshake_seconds = LIMIT_HANDSHAKE_SECONDS;
     listener->tls = is_tls(address) ? io_tls_ref(tls) : NULL;
     code = uv_poll_init(&loop->uv, &listener->poll, fd);
     ASSERT(code == 0);
@@ -322,6 +352,12 @@ void io_listener_start(struct io_listener *listener, const struct io_listen_even
     listener->events = events;
     listener->user = user;
     watch(listener);
+}
+
+void io_listener_expect(struct io_listener *listener, double seconds)
+{
+    ASSERT(seconds > 0);
+    listener->handshake_seconds = seconds;
 }
 
 const struct io_address *io_listener_address(const struct io_listener *listener)

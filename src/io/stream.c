@@ -224,16 +224,23 @@ void io_stream_watch(struct io_stream *stream)
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
     struct io_stream *stream = poll->data;
+    if (status < 0) { /* an error of the socket: libuv no longer watches it */
+        stream->watched = 0;
+    }
     if (stream->phase == IO_PHASE_CONNECTING) {
         io_connection_progress(stream);
         return;
     }
-    /* On an error of polling itself (status) the next call on the socket says what it is. */
+    /* The next call on the socket says what is wrong; maybe the one after, as bytes that came before a reset are
+     * read first. */
     if (((events & UV_WRITABLE) != 0 || status < 0) && stream->phase <= IO_PHASE_FLUSHING) {
         io_stream_flush(stream);
     }
     if (((events & UV_READABLE) != 0 || status < 0) && stream->poll == poll) {
         io_stream_pump(stream);
+    }
+    if (status < 0 && stream->poll == poll) {
+        io_stream_watch(stream);
     }
 }
 

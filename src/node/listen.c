@@ -212,6 +212,9 @@ static int listen_one(struct node *node, const struct node_options *options, uin
     }
     vec_push(&node->listeners, listener);
     warn_if_open(io_listener_address(listener));
+    if (node->comm_settings.connect_timeout > 0) {
+        io_listener_expect(listener, node->comm_settings.connect_timeout);
+    }
     io_listener_start(listener, &listen_events, node);
     return OK;
 }
