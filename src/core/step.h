@@ -27,11 +27,32 @@ struct span_list {
     uint32_t count;
 };
 
+struct size_list {
+    const int64_t *items;
+    uint32_t count;
+};
+
+/* Resources of a worker or a task: names and amounts. */
+struct resource {
+    struct span name;
+    double amount;
+};
+
+struct resource_list {
+    const struct resource *items;
+    uint32_t count;
+};
+
 /* A number of one time-span inside a task's run: {"action": …, "start": …, "stop": …}. */
 struct startstop {
     struct span action; /* "compute", "transfer", "disk-read", "disk-write", "deserialize" */
     double start, stop; /* seconds since the epoch, scheduler's clock */
     struct span source; /* transfer: address of the sender; else empty */
+};
+
+struct startstop_list {
+    const struct startstop *items;
+    uint32_t count;
 };
 
 #endif

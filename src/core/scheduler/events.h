@@ -4,12 +4,6 @@
 
 #include "core/step.h"
 
-/* Resources of a worker or a task: names and amounts. */
-struct resource {
-    struct span name;
-    double amount;
-};
-
 /* One set of annotations, shared by the tasks that carry it. The node parses it; `wire` is the whole
  * map as it goes to workers, without "span". Order of precedence: per-task over global. */
 struct annotation_info {
@@ -149,20 +143,8 @@ enum event_kind {
 #define EVENT_TYPE_sizes struct size_list
 #define EVENT_TYPE_resources struct resource_list
 
-struct startstop_list {
-    const struct startstop *items;
-    uint32_t count;
-};
 struct worker_list {
     const worker_id *items;
-    uint32_t count;
-};
-struct size_list {
-    const int64_t *items;
-    uint32_t count;
-};
-struct resource_list {
-    const struct resource *items;
     uint32_t count;
 };
 
