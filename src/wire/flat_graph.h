@@ -38,7 +38,7 @@ struct flat_graph {
     struct span *keys;  /* key_count: canonical msgpack (tuples as arrays, ints minimal) */
     uint32_t *
         dep_start; /* task_count + 1: task i's dependencies are deps[dep_start[i]..dep_start[i+1]) */
-    uint32_t *deps;          /* key numbers, each at most once a task */
+    uint32_t *deps;          /* key numbers, ascending within a task, so each at most once */
     struct blob **run_specs; /* task_count: {"__Pickled__": 1} with sub-header and buffers; owned */
     uint8_t *flags;          /* task_count: FLAT_… */
     uint32_t annotation_set_count;

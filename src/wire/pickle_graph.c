@@ -11,6 +11,8 @@
  * Source: dask/_expr.py, dask/_task_spec.py. */
 #include "wire/pickle_graph.h"
 
+#include <stdlib.h>
+
 #include "base/alloc.h"
 #include "wire/pickle_cut.h"
 
@@ -392,8 +394,46 @@ static int depend_on_all(struct pickle_cut *cut, uint32_t task, const struct ite
     return error;
 }
 
+static int compare_numbers(const void *a, const void *b)
+{
+    uint32_t number_a = *(const uint32_t *)a;
+    uint32_t number_b = *(const uint32_t *)b;
+    return (number_a > number_b) - (number_a < number_b);
+}
+
+/* The newest task's dependencies came out of a Python set: in no order, another one in each client. In the
+ * graph's order, whatever later follows them meets its neighbours in memory side by side. */
+static void sort_dependencies(struct pickle_cut *cut, uint32_t task)
+{
+    uint32_t *deps = cut->deps.items + cut->graph.dep_start[task];
+    uint32_t count = cut->deps.count - cut->graph.dep_start[task];
+    uint32_t least = UINT32_MAX;
+    uint32_t most = 0;
+    bool sorted = true;
+    for (uint32_t i = 0; i < count; i++) {
+        sorted = sorted && (i == 0 || deps[i - 1] < deps[i]);
+        least = deps[i] < least ? deps[i] : least;
+        most = deps[i] > most ? deps[i] : most;
+    }
+    if (sorted) {
+        return;
+    }
+    if ((most - least) / 16 > count) {
+        qsort(deps, count, sizeof *deps, compare_numbers);
+        return;
+    }
+    uint32_t at = 0;
+    for (uint32_t number = least; number <= most; number++) {
+        if (cut->users.items[number] == task + 1) {
+            deps[at++] = number;
+        }
+    }
+    ASSERT(at == count);
+}
+
 int pickle_cut_end_task(struct pickle_cut *cut, uint32_t task, uint8_t flags)
 {
+    sort_dependencies(cut, task);
     cut->graph.flags[task] = flags;
     cut->graph.dep_start[task + 1] = cut->deps.count;
     int error = pickle_emit_end(&cut->emitter, &cut->graph.run_specs[task]);

@@ -201,6 +201,8 @@ GRAPHS = {
         key: Task(key, tasks.inc, 1)
         for key in ["é", "x" * 300, ("t", 0), ("t", ("u", -1)), 5, -70000, 1 << 40, 2.5, ("t", 0.5), ""]
     },
+    "far dependencies": {f"k{i:02}": i for i in range(70)}
+    | {"far": Task("far", collect, *(TaskRef(f"k{i}") for i in (69, "00", 35)))},
     "tuple dependencies": {
         ("x", 1): Task(("x", 1), tasks.inc, 1),
         ("x", 2): Task(("x", 2), tasks.add, TaskRef(("x", 1)), Alias(("x", 1))),

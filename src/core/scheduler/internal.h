@@ -285,7 +285,8 @@ struct queue_entry {
     uint32_t serial;
 };
 struct queue {
-    struct VEC(struct queue_entry) run; /* ascending; run_head is the next */
+    struct VEC(
+        struct queue_entry) run; /* ascending from run_head, the next; before it spent ones */
     uint32_t run_head, run_live;
     uint32_t run_base; /* added to a place in the run before a task keeps it; see queue.c */
     struct VEC(struct queue_entry) heap; /* what came out of order; four children a node */

@@ -1,8 +1,11 @@
-/* queue.c: a sorted run with a head, and a four-ary heap for what comes out of order. Entries carry their
- * priority, so comparing touches no task.
+/* queue.c: a sorted run that grows at both ends, and a four-ary heap for what comes out of order. Entries
+ * carry their priority, so comparing touches no task.
+ *
+ * A graph's roots come in order or, as its wanted task's last input is met first, in the reverse order: both
+ * cost the run nothing. In a heap each coming and going would touch a dozen tasks, long out of every cache.
  *
  * task->ready_place: in the heap HEAP_BIT + place; in the run place + run_base (31 bits), so that the
- * run's spent front can be cut off without telling every task behind it. */
+ * run's front can be cut off or made longer without telling every task behind it. */
 #include "core/scheduler/queue.h"
 
 #include <math.h>
@@ -11,7 +14,7 @@
 #include "core/scheduler/transition.h"
 
 #define HEAP_BIT 0x80000000u
-#define FRONT_MIN 1024u /* spent entries worth cutting off */
+#define FRONT_MIN 1024u /* spent entries worth cutting off, and free ones worth making */
 #define AHEAD 4u        /* memory is asked for that many tasks before their turn */
 
 /* A total order: ties are broken by age. */
@@ -86,7 +89,25 @@ static void heap_take(struct scheduler *s, uint32_t place)
 
 /* ---- the run ---- */
 
-/* Spent entries at its front, and an empty run, go. */
+/* The entries before run_head, spent or free, become `count` ones. */
+static void run_set_front(struct queue *queue, uint32_t count)
+{
+    uint32_t live = queue->run.count - queue->run_head;
+    if (count > queue->run_head) {
+        vec_reserve(&queue->run, count - queue->run_head);
+    }
+    struct queue_entry *items = queue->run.items;
+    memmove(items + count, items + queue->run_head, live * sizeof *items);
+    for (uint32_t i = 0; i < count; i++) {
+        items[i].task = TASK_NONE;
+    }
+    queue->run_base = (queue->run_base + queue->run_head - count) & ~HEAP_BIT;
+    queue->run.count = count + live;
+    queue->run_head = count;
+}
+
+/* Spent entries at its front, and an empty run, go. Only once they are most of it: were half enough, a front
+ * just made by run_prepend would be cut off at once. */
 static void run_trim(struct queue *queue)
 {
     while (queue->run_head < queue->run.count &&
@@ -94,14 +115,27 @@ static void run_trim(struct queue *queue)
         queue->run_head++;
     }
     uint32_t spent = queue->run_head;
-    if (spent < queue->run.count && (spent < FRONT_MIN || spent < queue->run.count / 2)) {
-        return;
+    if (spent == queue->run.count || (spent >= FRONT_MIN && spent / 3 >= queue->run.count / 4)) {
+        run_set_front(queue, 0);
     }
-    memmove(queue->run.items, queue->run.items + spent,
-            (queue->run.count - spent) * sizeof *queue->run.items);
-    queue->run.count -= spent;
-    queue->run_head = 0;
-    queue->run_base = (queue->run_base + spent) & ~HEAP_BIT;
+}
+
+static void run_append(struct queue *queue, struct task *task, struct queue_entry entry)
+{
+    task->ready_place = (queue->run.count + queue->run_base) & ~HEAP_BIT;
+    vec_push(&queue->run, entry);
+    queue->run_live++;
+}
+
+static void run_prepend(struct queue *queue, struct task *task, struct queue_entry entry)
+{
+    if (queue->run_head == 0) {
+        run_set_front(queue, queue->run.count < FRONT_MIN ? FRONT_MIN : queue->run.count);
+    }
+    queue->run_head--;
+    task->ready_place = (queue->run_head + queue->run_base) & ~HEAP_BIT;
+    queue->run.items[queue->run_head] = entry;
+    queue->run_live++;
 }
 
 static uint32_t run_place(const struct queue *queue, const struct task *task)
@@ -118,14 +152,14 @@ void queue_add(struct scheduler *s, struct task *task)
     struct queue *queue = &s->queue;
     struct queue_entry entry = {task->priority_user, task->priority_generation,
                                 task->priority_order, task->id, task->serial};
-    if (queue->run.count == 0 || !entry_before(&entry, &queue->run.items[queue->run.count - 1])) {
-        task->ready_place = (queue->run.count + queue->run_base) & ~HEAP_BIT;
-        vec_push(&queue->run, entry);
-        queue->run_live++;
-        return;
+    if (queue->run_live == 0 || !entry_before(&entry, &queue->run.items[queue->run.count - 1])) {
+        run_append(queue, task, entry);
+    } else if (entry_before(&entry, &queue->run.items[queue->run_head])) {
+        run_prepend(queue, task, entry);
+    } else {
+        vec_push(&queue->heap, entry);
+        heap_up(s, queue->heap.count - 1, entry);
     }
-    vec_push(&queue->heap, entry);
-    heap_up(s, queue->heap.count - 1, entry);
 }
 
 void queue_remove(struct scheduler *s, struct task *task)
@@ -232,7 +266,7 @@ void queue_check(const struct scheduler *s)
     uint32_t live = 0;
     for (uint32_t i = 0; i < queue->run.count; i++) {
         const struct queue_entry *entry = &queue->run.items[i];
-        ASSERT(i == 0 || !entry_before(entry, entry - 1));
+        ASSERT(i <= queue->run_head || !entry_before(entry, entry - 1));
         if (entry->task != TASK_NONE) {
             ASSERT(i >= queue->run_head);
             ASSERT(task_at(s, entry->task)->state == TASK_QUEUED);

@@ -1,7 +1,7 @@
 /* queue.h: tasks held back until a worker has a free slot, by priority.
  *
- * Roots come in ascending order of priority nearly always: those are appended to a sorted run and taken
- * from its head, which costs nothing. Stragglers go to a heap. */
+ * Roots come in ascending or descending order of priority nearly always: those are put at the ends of a
+ * sorted run and taken from its head, which costs nothing. Stragglers go to a heap. */
 #ifndef CASK_CORE_SCHEDULER_QUEUE_H
 #define CASK_CORE_SCHEDULER_QUEUE_H
 

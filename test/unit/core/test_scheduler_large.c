@@ -2,6 +2,7 @@
  * And the memory that a task takes. */
 #include <malloc.h>
 
+#include "base/prng.h"
 #include "base/vec.h"
 #include "support/story.h"
 
@@ -64,31 +65,42 @@ static void large_submit(struct large *large, uint32_t wanted_first)
     scheduler_step(large->stage.s, &event, &large->stage.step);
 }
 
+struct computes VEC(struct action_compute);
+
+/* What workers were asked in the last step. */
+static void large_collect(const struct large *large, struct computes *sent)
+{
+    for (uint32_t i = 0; i < large->stage.step.action_count; i++) {
+        if (large->stage.step.actions[i].kind == ACTION_COMPUTE) {
+            vec_push(sent, large->stage.step.actions[i].of.compute);
+        }
+    }
+}
+
+static void large_answer(struct large *large, const struct action_compute *run)
+{
+    struct startstop compute = {SPAN("compute"), 0, 0.001, {0}};
+    struct event event = {.kind = EVENT_TASK_FINISHED,
+                          .time = large->stage.time,
+                          .of.task_finished = {.worker = run->worker,
+                                               .key = view_task_key(run->task),
+                                               .run_id = run->run_id,
+                                               .nbytes = 8,
+                                               .typename_ = SPAN("int"),
+                                               .startstops = {&compute, 1}}};
+    scheduler_step(large->stage.s, &event, &large->stage.step);
+}
+
 /* Workers answer all they are asked, until nothing is asked any more. How many tasks ran. */
 static uint32_t large_run(struct large *large)
 {
-    struct VEC(struct action_compute) sent = {0};
+    struct computes sent = {0};
     uint32_t next = 0;
-    for (;;) {
-        for (uint32_t i = 0; i < large->stage.step.action_count; i++) {
-            if (large->stage.step.actions[i].kind == ACTION_COMPUTE) {
-                vec_push(&sent, large->stage.step.actions[i].of.compute);
-            }
-        }
-        if (next == sent.count) {
-            break;
-        }
+    large_collect(large, &sent);
+    while (next < sent.count) {
         struct action_compute run = sent.items[next++];
-        struct startstop compute = {SPAN("compute"), 0, 0.001, {0}};
-        struct event event = {.kind = EVENT_TASK_FINISHED,
-                              .time = large->stage.time,
-                              .of.task_finished = {.worker = run.worker,
-                                                   .key = view_task_key(run.task),
-                                                   .run_id = run.run_id,
-                                                   .nbytes = 8,
-                                                   .typename_ = SPAN("int"),
-                                                   .startstops = {&compute, 1}}};
-        scheduler_step(large->stage.s, &event, &large->stage.step);
+        large_answer(large, &run);
+        large_collect(large, &sent);
     }
     vec_fini(&sent);
     return next;
@@ -203,13 +215,77 @@ static void test_bytes_a_task(void **state)
     large_close(&large);
 }
 
+static int64_t order_of(const struct large *large, const struct task *task)
+{
+    struct task_view view;
+    view_task(large->stage.s, task, &view);
+    return view.priority_order;
+}
+
+/* Roots wait for one worker. Their order of arrival is that of the wanted task's inputs, which is anything:
+ * up, down, or mixed. They are sent in order of priority all the same. */
+static void check_queue_order(const uint32_t *inputs, uint32_t count)
+{
+    struct large large;
+    large_open(&large, count + 1, count);
+    stage_worker(&large.stage, "a", 1);
+    for (uint32_t i = 0; i < count; i++) {
+        large_add(&large, "leaf", 0, 0);
+    }
+    large_add(&large, "merge", 0, count);
+    memcpy(large.deps, inputs, count * sizeof *inputs);
+    large_submit(&large, count);
+    scheduler_check(large.stage.s);
+    struct computes sent = {0};
+    large_collect(&large, &sent);
+    uint32_t at_once = sent.count;
+    for (uint32_t next = 0; next < sent.count; next++) {
+        struct action_compute run = sent.items[next];
+        large_answer(&large, &run);
+        large_collect(&large, &sent);
+        if (next % 500 == 0) {
+            scheduler_check(large.stage.s);
+        }
+    }
+    assert_int_equal(sent.count, count + 1);
+    for (uint32_t i = at_once + 1; i < sent.count; i++) {
+        assert_true(order_of(&large, sent.items[i - 1].task) <
+                    order_of(&large, sent.items[i].task));
+    }
+    vec_fini(&sent);
+    large_close(&large);
+}
+
+static void test_queue_order(void **state)
+{
+    (void)state;
+    enum { ROOTS = 5000 };
+    static uint32_t inputs[ROOTS];
+    for (uint32_t i = 0; i < ROOTS; i++) {
+        inputs[i] = i;
+    }
+    check_queue_order(inputs, ROOTS);
+    for (uint32_t i = 0; i < ROOTS; i++) {
+        inputs[i] = ROOTS - 1 - i;
+    }
+    check_queue_order(inputs, ROOTS);
+    struct prng prng;
+    prng_init(&prng, 1);
+    for (uint32_t i = ROOTS - 1; i > 0; i--) {
+        uint32_t other = prng_below(&prng, i + 1);
+        uint32_t swapped = inputs[i];
+        inputs[i] = inputs[other];
+        inputs[other] = swapped;
+    }
+    check_queue_order(inputs, ROOTS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fan_in),
-        cmocka_unit_test(test_fan_out),
-        cmocka_unit_test(test_unique_prefixes),
-        cmocka_unit_test(test_bytes_a_task),
+        cmocka_unit_test(test_fan_in),          cmocka_unit_test(test_fan_out),
+        cmocka_unit_test(test_unique_prefixes), cmocka_unit_test(test_bytes_a_task),
+        cmocka_unit_test(test_queue_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,7 +22,8 @@ EXPRS = {
     name: cut.LLGExpr(cut.GRAPHS[name])
     for name in (
         "function", "lambda", "shared lambda", "recursive", "each other", "instance", "numpy",
-        "pandas", "containers", "nodes", "keys", "tuple dependencies", "constants", "none",
+        "pandas", "containers", "nodes", "keys", "far dependencies", "tuple dependencies", "constants",
+        "none",
     )
 } | {
     f"map {name}": cut.MAPS[name]
