@@ -3,13 +3,16 @@
 Three kinds of thread: the main one runs the event loop and all that users run on the scheduler; one
 reads the channel; a few materialise graphs. So an answer is read while user code waits for it, and
 no request waits for a long graph.
+
+What graphs need is imported at the start; distributed and the event loop, which take twice as long,
+when something else is asked for.
 """
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import os
+import queue
 import signal
 import socket
 import sys
@@ -17,69 +20,99 @@ import threading
 
 import msgpack
 
+from cask.planner import cull, spec_pickle
+from cask.planner.channel import Channel, ChannelClosed
+from cask.planner.graph_jobs import GraphJobs
+
 CHANNEL_FD = 3
 
 
-def _read_messages(channel, queries, graphs, users, loop, stopped) -> None:
-    """Give each message to who handles it, until the channel ends."""
-    from cask.planner.channel import ChannelClosed
+class Inbox:
+    """Messages on their way from the reader to the main thread's event loop, once there is one."""
 
-    try:
-        while True:
-            frames = channel.read()
-            head = msgpack.unpackb(frames[0], use_list=False, strict_map_key=False)
-            op, number = head["op"], head["id"]
-            if op == "answer":
-                queries.answered(frames)
-            elif op == "materialise":
-                graphs.submit(number, frames)
+    def __init__(self):
+        self._first: queue.SimpleQueue = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._loop = None
+        self._deliver = None
+
+    def put(self, message) -> None:
+        """Hand on a message, or None: no more will come. The reader's thread."""
+        with self._lock:
+            if self._loop is None:
+                self._first.put(message)
             else:
-                loop.call_soon_threadsafe(users.submit, op, number, frames)
-    except ChannelClosed:
-        pass
-    finally:
-        queries.close()
-        loop.call_soon_threadsafe(stopped.set)
+                self._loop.call_soon_threadsafe(self._deliver, message)
+
+    def wait(self):
+        """The first message."""
+        return self._first.get()
+
+    def attach(self, loop, deliver) -> None:
+        """From now on `deliver` is called on the loop with each message. The loop's thread."""
+        with self._lock:
+            while not self._first.empty():
+                loop.call_soon(deliver, self._first.get())
+            self._loop, self._deliver = loop, deliver
 
 
-async def _serve(peer: socket.socket) -> None:
-    from cask.planner import cull, spec_pickle
-    from cask.planner.channel import Channel
-    from cask.planner.graph_jobs import GraphJobs
-    from cask.planner.queries import Queries
-    from cask.planner.scheduler_view import SchedulerView
-    from cask.planner.user_jobs import UserJobs
+class Reader(threading.Thread):
+    """Gives each message to who handles it, until the channel ends."""
 
-    cull.install()
-    spec_pickle.install()
-    loop = asyncio.get_running_loop()
-    channel = Channel(peer)
-    queries = Queries(channel)
-    scheduler = SchedulerView(queries, loop, lambda: users.interest_changed())
-    users = UserJobs(channel, scheduler)
-    graphs = GraphJobs(channel)
-    stopped = asyncio.Event()
+    def __init__(self, channel: Channel, graphs: GraphJobs):
+        super().__init__(name="channel", daemon=True)
+        self._channel = channel
+        self._graphs = graphs
+        self.inbox = Inbox()
+        self.queries = None  # of the user side, once there is one: only it asks
+
+    def run(self) -> None:
+        try:
+            while True:
+                self._take(self._channel.read())
+        except ChannelClosed:
+            pass
+        finally:
+            if self.queries is not None:
+                self.queries.close()
+            self.inbox.put(None)
+
+    def _take(self, frames: list) -> None:
+        head = msgpack.unpackb(frames[0], use_list=False, strict_map_key=False)
+        op, number = head["op"], head["id"]
+        if op == "answer":
+            self.queries.answered(frames)
+        elif op == "materialise":
+            self._graphs.submit(number, frames)
+        else:
+            self.inbox.put((op, number, frames))
+
+
+def _freeze() -> None:
+    """What was imported stays; no need to look at it again."""
     gc.collect()
-    gc.freeze()  # what was imported stays; no need to look at it again
-    reader = threading.Thread(
-        target=_read_messages,
-        args=(channel, queries, graphs, users, loop, stopped),
-        name="channel",
-        daemon=True,
-    )
-    reader.start()
-    await stopped.wait()
-    await users.close()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)  # nobody waits for graphs that are still being made
+    gc.freeze()
 
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the scheduler, which ends us
     peer = socket.socket(fileno=CHANNEL_FD)
     peer.set_inheritable(False)
-    asyncio.run(_serve(peer))
+    cull.install()
+    spec_pickle.install()
+    channel = Channel(peer)
+    reader = Reader(channel, GraphJobs(channel))
+    _freeze()
+    reader.start()
+    first = reader.inbox.wait()
+    if first is not None:
+        from cask.planner.user_side import serve
+
+        _freeze()
+        serve(channel, reader, first)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # nobody waits for graphs that are still being made
 
 
 if __name__ == "__main__":

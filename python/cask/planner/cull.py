@@ -15,6 +15,7 @@ from collections import defaultdict
 from typing import Any
 
 import dask
+from dask._task_spec import GraphNode
 from dask.base import flatten
 from dask.blockwise import Blockwise
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
@@ -99,11 +100,24 @@ def _cull_layer(layer: Layer, pending: PendingKeys, external_keys) -> tuple[Laye
     return layer.cull(set(pending.keys), external_keys)
 
 
+def _only_task(layer: Layer) -> tuple[Any, GraphNode] | None:
+    """Key and task of a layer that is nothing but one task, as each `delayed` call makes one."""
+    if type(layer) is MaterializedLayer and len(layer.mapping) == 1:
+        ((key, node),) = layer.mapping.items()
+        if isinstance(node, GraphNode):
+            return key, node
+    return None
+
+
+def _has_legacy_tasks(layer: Layer) -> bool:
+    return _only_task(layer) is None and layer.has_legacy_tasks
+
+
 def cull(graph: HighLevelGraph, keys) -> HighLevelGraph:
     """The part of `graph` that `keys` (nested lists allowed) need, as HighLevelGraph.cull."""
     wanted = set(flatten(keys))
     external_keys: Any = set()
-    if any(layer.has_legacy_tasks for layer in graph.layers.values()):
+    if any(map(_has_legacy_tasks, graph.layers.values())):
         external_keys = graph.get_all_external_keys()
 
     layers: dict = {}
@@ -112,7 +126,15 @@ def cull(graph: HighLevelGraph, keys) -> HighLevelGraph:
     pending = PendingKeys(wanted)
     for name in reversed(graph._toposort_layers()):
         layer = graph.layers[name]
-        if pending.keys:
+        only = _only_task(layer) if pending.keys else None
+        if only:
+            key, node = only
+            # A layer of as many tasks as keys are pending stays whole, as in dask._task_spec.cull.
+            if key not in pending.keys and len(pending.keys) > 1:
+                continue
+            pending.add(node.dependencies)
+            pending.discard(key)
+        elif pending.keys:
             layer, culled = _cull_layer(layer, pending, external_keys)
             if not culled:
                 continue

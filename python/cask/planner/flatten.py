@@ -16,9 +16,8 @@ from typing import Any
 import msgpack
 from dask._task_spec import GraphNode, Task
 from dask.core import istask
-from distributed.protocol import pickle as distributed_pickle
-from distributed.protocol.core import dumps
 
+from cask.planner import plain
 from cask.planner.spec_pickle import BufferTable, TaskPickler
 
 DATA_PRODUCER = 1 << 0
@@ -100,7 +99,7 @@ class AnnotationSets:
         same = tuple((name, id(value)) for name, value in found.items())
         number = self._numbers.get(same)
         if number is None:
-            frames = dumps(found)
+            frames = plain.write(found)
             content = tuple(bytes(frame) for frame in frames)
             number = self._numbers.get(content)
             if number is None:
@@ -124,6 +123,8 @@ def _flags(node: GraphNode, barrier_type) -> int:
 
 def shuffle_row(number: int, node) -> dict:
     """What the shuffle extension must know of a P2PBarrierTask; protocol.md 8.5."""
+    from distributed.protocol import pickle as distributed_pickle  # loaded: P2P is of distributed
+
     spec = node.spec
     row = {
         "task": number,

@@ -6,14 +6,15 @@ import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from distributed.core import error_message
-from distributed.protocol.core import dumps, loads
-
+from cask.planner import plain
 from cask.planner.channel import Channel, ChannelClosed
 from cask.planner.flatten import AnnotationSets, FlatGraph
 from cask.planner.materialise import collector_pause, materialise
 
 logger = logging.getLogger("distributed.scheduler")
+
+# What comes with a graph, pickled, and goes back as plain values.
+ASKED = ("annotations", "code", "span_metadata")
 
 # A short graph need not wait for a long one. More would only take turns on one interpreter.
 GRAPHS_AT_ONCE = 4
@@ -21,6 +22,9 @@ GRAPHS_AT_ONCE = 4
 
 def plain_error(error: BaseException) -> dict:
     """What a server answers when a handler raised; its pickles are plain bytes, as clients take."""
+    plain.import_distributed()
+    from distributed.core import error_message
+
     fields = error_message(error, status="uncaught-error")
     for name in ("exception", "traceback"):
         value = fields[name]
@@ -34,11 +38,16 @@ def _plain_annotations(annotations: dict) -> dict:
     return {name: value for name, value in annotations.items() if not callable(value)}
 
 
+def opened(value):
+    """A field that is absent, plain or pickled."""
+    return value.open() if isinstance(value, plain.Envelope) else value
+
+
 def _with_arrays(message: dict, arrays: list) -> list:
     """The frames of `message`, then `arrays`; its field arrays_at says where these begin."""
-    head = dumps({**message, "arrays_at": 1})
+    head = plain.write({**message, "arrays_at": 1})
     if len(head) > 1:  # some value of the message has frames of its own
-        head = dumps({**message, "arrays_at": len(head)})
+        head = plain.write({**message, "arrays_at": len(head)})
     return head + arrays
 
 
@@ -63,16 +72,19 @@ class GraphJobs:
                 except BaseException as error:  # a request always gets an answer
                     logger.debug("Materialisation failed", exc_info=True)
                     reply = {"op": "graph", "id": number, "status": "error"}
-                    self._channel.write(dumps(reply | {"error": plain_error(error)}))
+                    self._channel.write(plain.write(reply | {"error": plain_error(error)}))
         except ChannelClosed:
             pass  # the reader ends the process
 
     def _stream(self, number: int, frames: list) -> None:
         start = time.perf_counter()
-        message = loads(frames, deserialize=False)
+        message = plain.read(frames)
         frames.clear()
-        for_all = message.get("annotations")
-        result = materialise(message.pop("expr_ser"))
+        expression = message.pop("expr_ser")
+        asked = {name: opened(message.get(name)) for name in ASKED}
+        for_all = asked["annotations"]
+        result = materialise(expression)
+        del expression
         annotations = AnnotationSets(result.annotations, for_all)
         graph = FlatGraph(result.tasks, annotations)
         cull = result.cull
@@ -92,8 +104,8 @@ class GraphJobs:
         }
         if for_all is not None:
             end["annotations"] = _plain_annotations(for_all)
-        if message.get("code") is not None:
-            end["code"] = [list(block) for block in message["code"]]
-        if message.get("span_metadata") is not None:
-            end["span_metadata"] = message["span_metadata"]
+        if asked["code"] is not None:
+            end["code"] = [list(block) for block in asked["code"]]
+        if asked["span_metadata"] is not None:
+            end["span_metadata"] = asked["span_metadata"]
         self._channel.write(_with_arrays(end, arrays))

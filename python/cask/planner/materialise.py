@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 from dask._expr import LLGExpr
 from dask._task_spec import DataNode, GraphNode, convert_legacy_graph
 from dask.tokenize import tokenize
-from distributed.client import _MapExpr
-from distributed.protocol import deserialize
-from distributed.protocol.serialize import Serialized
+
+from cask.planner.plain import Envelope
 
 UNREADABLE = textwrap.dedent(
     """\
@@ -75,15 +74,21 @@ def where_it_failed(error: BaseException) -> str:
     return ""
 
 
-def read_expression(expression: Serialized):
+def read_expression(expression: Envelope):
     """Unpickle what the client sent. RuntimeError, with the cause chained, if that fails."""
     try:
-        return deserialize(expression.header, expression.frames)
+        return expression.open()
     except Exception as error:
         raise RuntimeError(UNREADABLE + where_it_failed(error)) from error
 
 
-def name_large_arguments(expr: _MapExpr, graph: dict) -> dict:
+def _is_map(expr) -> bool:
+    """`expr` is what `Client.map` sends; if distributed is not loaded it is something else."""
+    map_type = getattr(sys.modules.get("distributed.client"), "_MapExpr", None)
+    return map_type is not None and isinstance(expr, map_type)
+
+
+def name_large_arguments(expr, graph: dict) -> dict:
     """Stock gives a large keyword argument of `Client.map` a task whose key is the keyword's bare name, so two
     maps with the same keyword share one. Here each map has its own."""
     keys = list(expr.keys)
@@ -100,7 +105,7 @@ def name_large_arguments(expr: _MapExpr, graph: dict) -> dict:
     return renamed
 
 
-def materialise(expression: Serialized) -> Materialised:
+def materialise(expression: Envelope) -> Materialised:
     """Unpickle, optimise, and lower to plain tasks; executes the client's code."""
     expr = read_expression(expression)
     if isinstance(expr, dict):
@@ -108,7 +113,7 @@ def materialise(expression: Serialized) -> Materialised:
         return Materialised(convert_legacy_graph(expr), {}, True)
     try:
         graph = expr.__dask_graph__()
-        if isinstance(expr, _MapExpr):
+        if _is_map(expr):
             graph = name_large_arguments(expr, graph)
         annotations = {name: dict(of) for name, of in expr.__dask_annotations__().items()}
     except ModuleNotFoundError as error:

@@ -23,8 +23,8 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 
 import cloudpickle
 from dask._task_spec import Task
-from distributed.protocol import pickle as distributed_pickle
-from distributed.utils import ensure_memoryview
+
+from cask.planner.plain import flat_view, import_distributed
 
 # A carried function longer than this travels as a buffer of its own, one for all its tasks.
 SHARED_FUNCTION_BYTES = 4096
@@ -145,21 +145,29 @@ class _CarryingPickler(cloudpickle.Pickler):
         return super().reducer_override(obj)
 
 
+def _place_of(view: memoryview) -> tuple | None:
+    """Where the bytes lie: equal for the same bytes, as long as they are kept. None: no knowing."""
+    # Only NumPy tells an address; where it is not loaded, buffers are functions' pickles.
+    frombuffer = getattr(sys.modules.get("numpy"), "frombuffer", None)
+    if frombuffer is not None:
+        return frombuffer(view, "u1").__array_interface__["data"][0], view.nbytes
+    whole = view.obj
+    return (bytes, id(whole)) if type(whole) is bytes and len(whole) == view.nbytes else None
+
+
 class BufferTable:
     """The distinct out-of-band buffers of one graph, numbered as they appear."""
 
     def __init__(self):
         self.fresh: list[memoryview] = []  # not sent yet; the last ones of `count`
         self.count = 0
-        self._numbers: dict[tuple[int, int], int] = {}
+        self._numbers: dict[tuple, int] = {}
         self._kept: list[memoryview] = []  # so that no address is used twice
 
     def number_of(self, buffer: pickle.PickleBuffer) -> int:
-        view = ensure_memoryview(buffer)
-        place = None
-        if view.nbytes >= SHARED_BUFFER_BYTES and "numpy" in sys.modules:
-            array = sys.modules["numpy"].frombuffer(view, "u1")
-            place = (array.__array_interface__["data"][0], view.nbytes)
+        view = flat_view(buffer)
+        place = _place_of(view) if view.nbytes >= SHARED_BUFFER_BYTES else None
+        if place is not None:
             known = self._numbers.get(place)
             if known is not None:
                 return known
@@ -174,6 +182,13 @@ class BufferTable:
         return fresh
 
 
+def _stock_dumps(task, buffers: list[pickle.PickleBuffer]) -> bytes:
+    import_distributed()
+    from distributed.protocol import pickle as distributed_pickle
+
+    return distributed_pickle.dumps(task, buffer_callback=buffers.append)
+
+
 class TaskPickler:
     """Pickles the tasks of one graph."""
 
@@ -184,7 +199,7 @@ class TaskPickler:
     def dumps(self, task, buffers: list[pickle.PickleBuffer]) -> bytes:
         """Pickle `task`; its out-of-band buffers are appended to the empty list `buffers`."""
         if self._by_value:
-            return distributed_pickle.dumps(task, buffer_callback=buffers.append)
+            return _stock_dumps(task, buffers)
         try:
             content = pickle.dumps(task, 5, buffer_callback=buffers.append)
             if b"__main__" not in content:
@@ -200,4 +215,4 @@ class TaskPickler:
             return file.getvalue()
         except Exception:
             buffers.clear()
-            return distributed_pickle.dumps(task, buffer_callback=buffers.append)
+            return _stock_dumps(task, buffers)
