@@ -47,7 +47,12 @@ class Count:
         elif result == "skipped":
             self.skipped += 1
         else:
-            self.failures.append(f"{name}: {result}" if result else name)
+            self.failures.append(f"{name}: {result}")
+
+    def extend(self, other):
+        self.passed += other.passed
+        self.failures += other.failures
+        self.skipped += other.skipped
 
 
 def run(*command, **environment):
@@ -96,8 +101,14 @@ def part_unit():
 
 
 def part_asan():
+    """Unit tests, simulated clusters, and what strangers send to a real scheduler"""
     code = build_with("build-asan", "-Db_sanitize=address,undefined")
-    return with_meson("build-asan", "unit", "sim") if code == 0 else as_one("build-asan", code)
+    if code != 0:
+        return as_one("build-asan", code)
+    count = with_meson("build-asan", "unit", "sim")
+    command = f"{ROOT}/build-asan/cask scheduler"
+    count.extend(with_pytest("hostile", "test/interop/test_hostile.py", CASK_SCHEDULER_CMD=command))
+    return count
 
 
 def part_lint():
@@ -114,12 +125,12 @@ def junit_result(case):
     return "passed" if case.find("skipped") is None else "skipped"
 
 
-def part_interop():
-    """Stock clients and workers against build/cask"""
-    report = ROOT / "build" / "interop.xml"
+def with_pytest(name, *arguments, **environment):
+    """Run interop tests, two at a time, and count what pytest's report says"""
+    report = ROOT / "build" / f"{name}.xml"
     report.unlink(missing_ok=True)
-    parallel = ("-n", INTEROP_PROCESSES, "--dist", "loadfile")
-    code = run(PYTHON, "-m", "pytest", "test/interop", *parallel, f"--junitxml={report}")
+    words = ("-m", "pytest", "-n", INTEROP_PROCESSES, f"--junitxml={report}", *arguments)
+    code = run(PYTHON, *words, **environment)
     count = Count()
     if report.exists():
         for case in xml.parse(report).getroot().iter("testcase"):
@@ -128,6 +139,11 @@ def part_interop():
     if code != 0 and not count.failures:
         count.add(f"exit code {code}", "pytest")
     return count
+
+
+def part_interop():
+    """Stock clients and workers against build/cask; by file, as each process makes a cluster that many tests share"""
+    return with_pytest("interop", "test/interop", "--dist", "loadfile")
 
 
 def part_fuzz():

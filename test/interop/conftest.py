@@ -7,8 +7,12 @@ must have forgotten every task: a leak fails the test that caused it.
 """
 
 import dask
+import datetime
+import ipaddress
+
 import pytest
 from distributed import Client
+from distributed.security import Security
 
 import harness
 
@@ -136,8 +140,12 @@ def make_cluster():
     """make_cluster(*workers, …) → a cluster of the test's own; see harness.Cluster"""
     clusters = []
 
-    def make(*workers, scheduler_options=(), host="127.0.0.1", env=None, security=None, **kwargs):
-        cluster = harness.Cluster(*scheduler_options, host=host, env=env, security=security)
+    def make(
+        *workers, scheduler_options=(), host="127.0.0.1", ports=(), env=None, security=None, **kwargs
+    ):
+        cluster = harness.Cluster(
+            *scheduler_options, host=host, ports=ports, env=env, security=security
+        )
         clusters.append(cluster)
         if workers:
             cluster.start_workers(*workers, **kwargs)
@@ -180,3 +188,52 @@ def kind():
     return harness.KIND
 
 
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """A certificate that vouches for itself: (certificate file, key file)"""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "interop")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    directory = tmp_path_factory.mktemp("tls")
+    (directory / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (directory / "key.pem").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return str(directory / "cert.pem"), str(directory / "key.pem")
+
+
+@pytest.fixture
+def security(certificate):
+    cert, key = certificate
+    return Security(
+        tls_ca_file=cert,
+        tls_client_cert=cert,
+        tls_client_key=key,
+        tls_worker_cert=cert,
+        tls_worker_key=key,
+        tls_scheduler_cert=cert,
+        tls_scheduler_key=key,
+        require_encryption=True,
+    )

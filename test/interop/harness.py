@@ -146,12 +146,13 @@ class Process:
 class Scheduler(Process):
     """The scheduler under test"""
 
-    def __init__(self, *options, host="127.0.0.1", port=None, env=None):
+    def __init__(self, *options, host="127.0.0.1", ports=(), env=None):
         scheme, _, name = host.rpartition("://")
         name = name.strip("[]")
         self.protocol = scheme or "tcp"
-        self.port = port or free_port(name)
-        command = shlex.split(SCHEDULER_CMD) + ["--host", host, "--port", str(self.port)]
+        ports = ports or [free_port(name)]
+        self.port = ports[0]
+        command = [*shlex.split(SCHEDULER_CMD), "--host", host, "--port", ",".join(map(str, ports))]
         options = ("--dashboard-address", "127.0.0.1:0", *options)
         super().__init__("scheduler", [*command, *options], env)
         netloc = f"[{name}]" if ":" in name else name
@@ -179,10 +180,10 @@ class Worker(Process):
 class Cluster:
     """A scheduler and its workers, by name"""
 
-    def __init__(self, *scheduler_options, host="127.0.0.1", env=None, security=None):
+    def __init__(self, *scheduler_options, host="127.0.0.1", ports=(), env=None, security=None):
         self.security = security
         self.env = env or {}
-        self.scheduler = Scheduler(*scheduler_options, host=host, env=self.env)
+        self.scheduler = Scheduler(*scheduler_options, host=host, ports=ports, env=self.env)
         self.address = self.scheduler.address
         self.workers: dict[str, Worker] = {}
 

@@ -6,7 +6,6 @@ import pathlib
 import shlex
 import signal
 import subprocess
-import time
 
 import pytest
 from distributed import Client
@@ -234,7 +233,8 @@ def test_signals_close_it_in_order(signum, tmp_path):
     pid, file = tmp_path / "pid", tmp_path / "file.json"
     scheduler = Scheduler("--pid-file", str(pid), "--scheduler-file", str(file))
     try:
-        assert pid.exists() and json.loads(file.read_text())["address"] == scheduler.address
+        eventually(lambda: pid.exists() and file.exists(), 10, "both files are there")
+        assert json.loads(file.read_text())["address"] == scheduler.address
         os.kill(scheduler.pid, signum)
         assert scheduler.wait() == 0
         log = scheduler.log()
@@ -247,22 +247,21 @@ def test_signals_close_it_in_order(signum, tmp_path):
 
 def test_idle_timeout(make_cluster, connect):
     """It ends when nothing was done for so long, not while something is"""
-    cluster = make_cluster("w", scheduler_options=["--idle-timeout", "2s"])
+    cluster = make_cluster("w", scheduler_options=["--idle-timeout", "5s"])
     client = connect(cluster)
-    assert client.submit(slowinc, 1, delay=3).result() == 2
+    assert client.submit(slowinc, 1, delay=6).result() == 2
     assert cluster.scheduler.alive
-    began = time.monotonic()
-    assert cluster.scheduler.wait(20) == 0
-    assert 1.5 < time.monotonic() - began
-    assert "after being idle for 2" in cluster.scheduler.log()
+    assert cluster.scheduler.wait(30) == 0
+    assert "after being idle for 5" in cluster.scheduler.log()
 
 
 def test_several_listeners(tmp_path):
     ports = free_port(), free_port()
-    scheduler = Scheduler("--port", f"{ports[0]},{ports[1]}", "--protocol", "tcp,ws", port=ports[0])
+    scheduler = Scheduler("--protocol", "tcp,ws", ports=ports)
     try:
         for address in f"tcp://127.0.0.1:{ports[0]}", f"ws://127.0.0.1:{ports[1]}":
-            assert f"Scheduler at: {address:>25}" in scheduler.log()
+            line = f"Scheduler at: {address:>25}"
+            eventually(lambda line=line: line in scheduler.log(), 10, "both are told")
             assert "0 workers" in cask("status", address)
     finally:
         scheduler.close()

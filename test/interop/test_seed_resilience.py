@@ -146,7 +146,7 @@ def test_loss_of_the_scheduler(make_cluster, connect):
         f.result(timeout=20)
     cluster.workers["w"].wait(30)  # stock workers end with their scheduler
 
-    again = Scheduler(port=cluster.scheduler.port)
+    again = Scheduler(ports=[cluster.scheduler.port])
     worker = Worker(again.address, "new")
     try:
         with Client(again.address) as fresh:

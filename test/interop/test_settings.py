@@ -58,7 +58,7 @@ def test_pid_file(make_cluster, tmp_path):
 def test_default_port(tmp_path):
     """8786, unless somebody has it already"""
     try:
-        free = free_port() and Scheduler(port=8786)
+        free = free_port() and Scheduler(ports=[8786])
     except BaseException as error:
         pytest.skip(f"8786 is taken: {error!r:.80}")
     free.close()

@@ -1,7 +1,5 @@
 """Addresses and wires: IPv4 and IPv6, TLS, websockets, compression, hostile peers."""
 
-import datetime
-import ipaddress
 import socket
 import ssl
 import struct
@@ -9,7 +7,6 @@ import struct
 import numpy as np
 import pytest
 from distributed import Client
-from distributed.security import Security
 from harness import KIND, Worker, ask, eventually
 from tasks import add, inc
 
@@ -61,57 +58,6 @@ def test_websockets(make_cluster, connect):
     cluster = make_cluster("a", "b", host="ws://127.0.0.1")
     assert cluster.address.startswith("ws://")
     work(connect(cluster))
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """A certificate that vouches for itself: (certificate file, key file)"""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "interop")])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
-        )
-        .sign(key, hashes.SHA256())
-    )
-    directory = tmp_path_factory.mktemp("tls")
-    (directory / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    (directory / "key.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return str(directory / "cert.pem"), str(directory / "key.pem")
-
-
-@pytest.fixture
-def security(certificate):
-    cert, key = certificate
-    return Security(
-        tls_ca_file=cert,
-        tls_client_cert=cert,
-        tls_client_key=key,
-        tls_worker_cert=cert,
-        tls_worker_key=key,
-        tls_scheduler_cert=cert,
-        tls_scheduler_key=key,
-        require_encryption=True,
-    )
 
 
 def tls_options(certificate):
