@@ -89,7 +89,9 @@ struct io_write {
     void (*done)(void *owner);
     uint32_t first; /* parts before this one are sent */
     uint32_t count;
-    struct span parts[]; /* not empty, each; behind them the bytes of a copy */
+    uint32_t descriptor_count; /* that go with the first byte; 0 once they are sent */
+    int *descriptors;          /* owned */
+    struct span parts[];       /* not empty, each; behind them the bytes of a copy */
 };
 
 struct io_write_queue {
@@ -176,9 +178,15 @@ void io_socket_address(const struct sockaddr *sockaddr, struct io_address *out_a
 void io_socket_names(struct io_stream *stream);
 /* Bytes from the socket. */
 enum io_flow io_socket_read(struct io_stream *stream, uint8_t *data, size_t size, size_t *out_read);
+/* Bytes from the socket, and the descriptors that came with them, to the user's `descriptor`. */
+enum io_flow io_socket_receive(struct io_stream *stream, uint8_t *data, size_t size,
+                               size_t *out_read);
 /* Bytes to the socket. */
 enum io_flow io_socket_write(struct io_stream *stream, const struct iovec *parts, int count,
                              size_t *out_written);
+/* The same, with the descriptors of `first`, whose bytes `parts` begin with. */
+enum io_flow io_socket_send(struct io_stream *stream, const struct iovec *parts, int count,
+                            const struct io_write *first, size_t *out_written);
 /* "ECONNREFUSED: connection refused", written into `text`. */
 #define IO_ERRNO_TEXT_MAX 128
 const char *io_errno_write(int errno_value, char text[IO_ERRNO_TEXT_MAX]);

@@ -127,6 +127,9 @@ struct io_stream_events {
     void (*space)(void *user, uint8_t **out_data, size_t *out_size);
     /* `size` ≥ 1 bytes are in the space given last. */
     void (*read)(void *user, size_t size);
+    /* A descriptor came with the bytes that the next `read` tells of (unix sockets only); it is given
+     * to the callee. NULL: such descriptors are closed unseen. */
+    void (*descriptor)(void *user, int fd);
     /* One whole binary message; its reference is given to the callee. */
     void (*message)(void *user, struct buf *message);
     /* Bytes waiting rose above LIMIT_SEND_QUEUE_HIGH (on), or fell below half of it again. May be
@@ -190,6 +193,11 @@ void io_stream_start(struct io_stream *stream, const struct io_stream_events *ev
  * was already above LIMIT_SEND_QUEUE_MAX. */
 void io_stream_write(struct io_stream *stream, const struct span *parts, uint32_t count,
                      void *owner, void (*done)(void *owner));
+#define IO_DESCRIPTORS_MAX 16
+/* Write a copy of `bytes` (at least 1) on a unix socket, with `count` descriptors attached to the
+ * first of them. The descriptors are taken: closed once they are sent or dropped. */
+void io_stream_write_descriptors(struct io_stream *stream, struct span bytes,
+                                 const int *descriptors, uint32_t count);
 /* Bytes accepted by io_stream_write that the system has not taken yet. */
 size_t io_stream_queued(const struct io_stream *stream);
 /* Stop and go on reading: back-pressure on the peer. Not counted: one resume undoes all pauses. */
@@ -229,6 +237,12 @@ int io_process_id(const struct io_process *process);
 /* Our end of fd 0, 1, 2 (IO_PIPE) or 3 (channel): take it once, io_stream_start it, close it.
  * Ends that nobody took are closed by io_process_destroy. */
 struct io_stream *io_process_take_stream(struct io_process *process, int fd);
+/* What it used, once it has exited. */
+struct io_usage {
+    double cpu_user, cpu_system; /* seconds */
+    uint64_t rss_peak;           /* bytes */
+};
+void io_process_usage(const struct io_process *process, struct io_usage *out_usage);
 /* Send a signal; nothing happens when it has exited. */
 void io_process_kill(struct io_process *process, int signal_number);
 /* Kill it if it still runs, forget it, free; `exited` is not called any more. May be called inside

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -30,6 +31,7 @@ struct io_process {
     bool own_group;
     bool exited;
     bool forgotten;
+    struct rusage usage;                 /* once it has exited */
     struct io_stream *streams[FD_COUNT]; /* our ends; NULL if there is none or it was taken */
     void (*on_exit)(void *user, int status, int signal_number);
     void *user;
@@ -260,7 +262,7 @@ static bool reap(struct io_process *process, int flags, int *out_status)
 {
     pid_t got;
     do {
-        got = waitpid(process->pid, out_status, flags);
+        got = wait4(process->pid, out_status, flags, &process->usage);
     } while (got < 0 && errno == EINTR);
     return got != 0;
 }
@@ -365,6 +367,14 @@ struct io_stream *io_process_take_stream(struct io_process *process, int fd)
     struct io_stream *stream = process->streams[fd];
     process->streams[fd] = NULL;
     return stream;
+}
+
+void io_process_usage(const struct io_process *process, struct io_usage *out_usage)
+{
+    const struct rusage *usage = &process->usage;
+    out_usage->cpu_user = (double)usage->ru_utime.tv_sec + (double)usage->ru_utime.tv_usec / 1e6;
+    out_usage->cpu_system = (double)usage->ru_stime.tv_sec + (double)usage->ru_stime.tv_usec / 1e6;
+    out_usage->rss_peak = (uint64_t)usage->ru_maxrss * 1024;
 }
 
 void io_process_kill(struct io_process *process, int signal_number)

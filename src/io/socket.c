@@ -93,12 +93,9 @@ static bool is_blocked(int errno_value)
     return errno_value == EAGAIN || errno_value == EWOULDBLOCK;
 }
 
-enum io_flow io_socket_read(struct io_stream *stream, uint8_t *data, size_t size, size_t *out_read)
+/* What `got`, the result of reading up to `size` bytes, means. */
+static enum io_flow was_read(struct io_stream *stream, ssize_t got, size_t size, size_t *out_read)
 {
-    ssize_t got;
-    do {
-        got = recv(stream->fd, data, size, 0);
-    } while (got < 0 && errno == EINTR);
     *out_read = got > 0 ? (size_t)got : 0;
     if (got > 0) {
         /* A short read emptied the socket; asking again would only cost a call. */
@@ -114,6 +111,58 @@ enum io_flow io_socket_read(struct io_stream *stream, uint8_t *data, size_t size
     return IO_FLOW_FAILED;
 }
 
+enum io_flow io_socket_read(struct io_stream *stream, uint8_t *data, size_t size, size_t *out_read)
+{
+    ssize_t got;
+    do {
+        got = recv(stream->fd, data, size, 0);
+    } while (got < 0 && errno == EINTR);
+    return was_read(stream, got, size, out_read);
+}
+
+/* Room for the control message that carries descriptors. */
+union control {
+    struct cmsghdr aligned;
+    char space[CMSG_SPACE(sizeof(int) * IO_DESCRIPTORS_MAX)];
+};
+
+static void give_descriptors(struct io_stream *stream, struct msghdr *message)
+{
+    for (struct cmsghdr *part = CMSG_FIRSTHDR(message); part != NULL;
+         part = CMSG_NXTHDR(message, part)) {
+        if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) {
+            continue;
+        }
+        size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < count; i++) {
+            int fd;
+            memcpy(&fd, CMSG_DATA(part) + i * sizeof fd, sizeof fd);
+            stream->events->descriptor(stream->user, fd);
+        }
+    }
+}
+
+enum io_flow io_socket_receive(struct io_stream *stream, uint8_t *data, size_t size,
+                               size_t *out_read)
+{
+    union control control;
+    struct iovec part = {data, size};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    ssize_t got;
+    do {
+        message.msg_control = control.space;
+        message.msg_controllen = sizeof control.space;
+        got = recvmsg(stream->fd, &message, MSG_CMSG_CLOEXEC);
+    } while (got < 0 && errno == EINTR);
+    bool ends_with_descriptors = got > 0 && message.msg_controllen > 0;
+    if (ends_with_descriptors) {
+        give_descriptors(stream, &message);
+    }
+    enum io_flow flow = was_read(stream, got, size, out_read);
+    /* The system stops reading where descriptors lie, so a short read says nothing. */
+    return ends_with_descriptors && flow == IO_FLOW_BLOCKED ? IO_FLOW_ON : flow;
+}
+
 static size_t parts_size(const struct iovec *parts, int count)
 {
     size_t size = 0;
@@ -123,12 +172,37 @@ static size_t parts_size(const struct iovec *parts, int count)
     return size;
 }
 
+static void attach_descriptors(struct msghdr *message, union control *control,
+                               const struct io_write *write)
+{
+    size_t size = write->descriptor_count * sizeof(int);
+    ASSERT(write->descriptor_count <= IO_DESCRIPTORS_MAX);
+    memset(control, 0, sizeof *control);
+    message->msg_control = control->space;
+    message->msg_controllen = CMSG_SPACE(size);
+    struct cmsghdr *part = CMSG_FIRSTHDR(message);
+    part->cmsg_level = SOL_SOCKET;
+    part->cmsg_type = SCM_RIGHTS;
+    part->cmsg_len = CMSG_LEN(size);
+    memcpy(CMSG_DATA(part), write->descriptors, size);
+}
+
 enum io_flow io_socket_write(struct io_stream *stream, const struct iovec *parts, int count,
                              size_t *out_written)
+{
+    return io_socket_send(stream, parts, count, NULL, out_written);
+}
+
+enum io_flow io_socket_send(struct io_stream *stream, const struct iovec *parts, int count,
+                            const struct io_write *first, size_t *out_written)
 {
     struct iovec *borrowed;
     memcpy(&borrowed, &parts, sizeof borrowed); /* sendmsg only reads them; its type says less */
     struct msghdr message = {.msg_iov = borrowed, .msg_iovlen = (size_t)count};
+    union control control;
+    if (first != NULL && first->descriptor_count > 0) {
+        attach_descriptors(&message, &control, first);
+    }
     ssize_t sent;
     do {
         sent = sendmsg(stream->fd, &message, MSG_NOSIGNAL);

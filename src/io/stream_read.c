@@ -45,8 +45,14 @@ static enum io_flow read_once(struct io_stream *stream, size_t *out_read)
     }
     ASSERT(data != NULL);
     ASSERT(size > 0);
-    enum io_flow flow = stream->tls != NULL ? io_tls_session_read(stream, data, size, out_read)
-                                            : io_socket_read(stream, data, size, out_read);
+    enum io_flow flow;
+    if (stream->tls != NULL) {
+        flow = io_tls_session_read(stream, data, size, out_read);
+    } else if (stream->events != NULL && stream->events->descriptor != NULL) {
+        flow = io_socket_receive(stream, data, size, out_read);
+    } else {
+        flow = io_socket_read(stream, data, size, out_read);
+    }
     if (*out_read > 0) {
         if (stream->ws != NULL) {
             io_ws_read(stream, *out_read);

@@ -4,6 +4,7 @@
  * the kernel gets many small parts in one call. Bytes are lent by the user until `done`. */
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/error.h"
@@ -15,6 +16,17 @@
 #define PARTS_MAX 128
 #define LINGER_SECONDS 1.0
 
+/* Sent, or never to be sent. */
+static void close_descriptors(struct io_write *write)
+{
+    for (uint32_t i = 0; i < write->descriptor_count; i++) {
+        close(write->descriptors[i]);
+    }
+    write->descriptor_count = 0;
+    mem_free(write->descriptors);
+    write->descriptors = NULL;
+}
+
 static void drop_writes(struct io_write_queue *queue)
 {
     struct io_write *write = queue->first;
@@ -24,6 +36,7 @@ static void drop_writes(struct io_write_queue *queue)
         if (write->done != NULL) {
             write->done(write->owner);
         }
+        close_descriptors(write);
         mem_free(write);
         write = next;
     }
@@ -49,12 +62,16 @@ static void tell_pressure(struct io_stream *stream)
     }
 }
 
-/* Lend the head of the queue as parts for one call. */
+/* Lend the head of the queue as parts for one call. Descriptors go with the first byte of a call, so
+ * a write that has some begins one. */
 static int gather(const struct io_stream *stream, struct iovec parts[PARTS_MAX])
 {
     int count = 0;
     for (struct io_write *write = stream->queue.first; write != NULL && count < PARTS_MAX;
          write = write->next) {
+        if (write->descriptor_count > 0 && write != stream->queue.first) {
+            break;
+        }
         for (uint32_t i = write->first; i < write->count && count < PARTS_MAX; i++) {
             memcpy(&parts[count].iov_base, &write->parts[i].data, sizeof(void *));
             parts[count].iov_len = write->parts[i].size;
@@ -88,6 +105,7 @@ static void consume(struct io_stream *stream, size_t size)
         if (write->done != NULL) {
             write->done(write->owner);
         }
+        close_descriptors(write);
         mem_free(write);
     }
     ASSERT(size == 0);
@@ -96,10 +114,14 @@ static void consume(struct io_stream *stream, size_t size)
 static enum io_flow send_parts(struct io_stream *stream, const struct iovec *parts, int count,
                                size_t *out_written)
 {
-    if (stream->tls == NULL) {
-        return io_socket_write(stream, parts, count, out_written);
+    if (stream->tls != NULL) {
+        return io_tls_session_write(stream, parts, count, out_written);
     }
-    return io_tls_session_write(stream, parts, count, out_written);
+    enum io_flow flow = io_socket_send(stream, parts, count, stream->queue.first, out_written);
+    if (*out_written > 0) {
+        close_descriptors(stream->queue.first);
+    }
+    return flow;
 }
 
 /* Send until the queue is empty or the system takes no more. */
@@ -261,6 +283,25 @@ void io_stream_write(struct io_stream *stream, const struct span *parts, uint32_
     } else {
         stream->queued += write_size(write);
         append(&stream->early, write);
+    }
+}
+
+void io_stream_write_descriptors(struct io_stream *stream, struct span bytes,
+                                 const int *descriptors, uint32_t count)
+{
+    ASSERT(stream->phase != IO_PHASE_READY);
+    ASSERT(bytes.size > 0);
+    ASSERT(count > 0);
+    ASSERT(count <= IO_DESCRIPTORS_MAX);
+    ASSERT(stream->tls == NULL);
+    struct io_write *write = write_create(&bytes, 1, NULL, NULL);
+    write->descriptors = mem_copy(descriptors, count * sizeof *descriptors);
+    write->descriptor_count = count;
+    if (stream->phase == IO_PHASE_OPEN && !stream->broken) {
+        io_stream_enqueue(stream, write);
+    } else {
+        close_descriptors(write);
+        mem_free(write);
     }
 }
 
