@@ -365,7 +365,16 @@ static void explain_ready(struct explaining *e, const struct task *task)
     say(e, "It is being forgotten.");
 }
 
-static void explain_waiting(struct explaining *e, const struct task *task)
+/* Its inputs will come, but then no worker may run it: better said now than hours later. */
+static void explain_no_worker_then(struct explaining *e, const struct task *task)
+{
+    say(e, " When they are there, no running worker may run it: ");
+    explain_add_rules(e, &e->summary, task);
+    say(e, ".");
+    explain_advise_rules(e, task);
+}
+
+static void explain_waiting(struct explaining *e, const struct task *task, bool has_worker)
 {
     const struct task *first = collect_missing(e, task);
     if (first == NULL) {
@@ -389,8 +398,11 @@ static void explain_waiting(struct explaining *e, const struct task *task)
             say(e, ": ");
         }
         explain_ready(e, root);
-    } else {
+    } else if (has_worker) {
         explain_advise(e, "Nothing is wrong as long as its inputs are being computed.");
+    }
+    if (!has_worker && root->state != TASK_NO_WORKER) {
+        explain_no_worker_then(e, task);
     }
 }
 
@@ -402,12 +414,12 @@ static void explain_task(struct explaining *e, const struct task *task)
     say(e, "Task ");
     explain_add_key(e, &e->summary, task->key);
     text_printf(&e->summary, " is %s. ", task_state_name(task->state));
-    explain_workers(e, task);
+    uint32_t eligible = explain_workers(e, task);
     if (task->state == TASK_QUEUED) {
         e->out.queue_place = queue_rank(e->s, task);
     }
     if (task->state == TASK_WAITING) {
-        explain_waiting(e, task);
+        explain_waiting(e, task, eligible > 0);
     } else {
         explain_ready(e, task);
     }

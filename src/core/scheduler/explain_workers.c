@@ -98,16 +98,17 @@ static const char *status_reason(const struct worker *worker)
     return "it is closing";
 }
 
-/* Why the rules keep the task from this worker; empty: they do not. */
-static struct span reason_of(struct explaining *e, const struct restrictions *rules,
-                             struct span_list hosts, const struct worker *worker)
+/* Why the rules keep the task from this worker; empty: they do not. Loose places are wishes. */
+static struct span reason_of(struct explaining *e, const struct task *task, struct span_list hosts,
+                             const struct worker *worker)
 {
+    const struct restrictions *rules = rules_of(task);
+    bool is_bound = (task->flags & TASK_LOOSE) == 0 && rules->worker_count + rules->host_count > 0;
     struct text text = {0};
     const char *status = status_reason(worker);
     if (status != NULL) {
         text_add_cstr(&text, status);
-    } else if (rules->worker_count + rules->host_count > 0 &&
-               !is_among(worker->address, rules->workers, rules->worker_count) &&
+    } else if (is_bound && !is_among(worker->address, rules->workers, rules->worker_count) &&
                !is_among(worker->host, hosts.items, hosts.count)) {
         text_add_cstr(&text, "the task is restricted to ");
         add_places(&text, rules);
@@ -129,14 +130,13 @@ static struct span reason_of(struct explaining *e, const struct restrictions *ru
 uint32_t explain_workers(struct explaining *e, const struct task *task)
 {
     const struct scheduler *s = e->s;
-    const struct restrictions *rules = rules_of(task);
-    struct span_list hosts = hosts_meant(e, rules);
+    struct span_list hosts = hosts_meant(e, rules_of(task));
     uint32_t count = s->workers_sorted.count;
     struct explain_worker *workers = arena_array(e->arena, struct explain_worker, count);
     uint32_t eligible = 0;
     for (uint32_t i = 0; i < count; i++) {
         const struct worker *worker = worker_at(s, s->workers_sorted.items[i]);
-        struct span reason = reason_of(e, rules, hosts, worker);
+        struct span reason = reason_of(e, task, hosts, worker);
         workers[i] = (struct explain_worker){
             .worker = worker->id, .eligible = reason.size == 0, .reason = reason};
         eligible += reason.size == 0;

@@ -92,6 +92,31 @@ static void test_waiting(void **state)
     stage_close(&stage);
 }
 
+/* Its input runs, but what comes after can run nowhere: that is said while there is time. */
+static void test_waiting_for_nothing(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage);
+    worker_id a = stage_worker(&stage, "a", 1);
+    client_id c = stage_client(&stage, "c");
+    struct resource gpu = {SPAN("GPU"), 1};
+    struct annotation_info needs[] = {{0}, {.resources = &gpu, .resource_count = 1}};
+    uint32_t annotation_of[] = {0, 1};
+    stage_graph_with(&stage, c, "y x:y", "x",
+                     (struct graph_info){.annotations = needs,
+                                         .annotation_count = 2,
+                                         .annotation_of = annotation_of});
+    executing(&stage, a, "y", 3);
+    assert_string_equal(
+        explained(&stage, "x"),
+        "Task 'x' is waiting. It waits for 1 of 1 input; the first, 'y', is running on tcp://a:1 "
+        "for 3.0 s. When they are there, no running worker may run it: it needs GPU=1, which no "
+        "worker offers.\n"
+        "- Add a worker with `--resources \"GPU=1\"`, or give one more: worker.set_resources().");
+    stage_close(&stage);
+}
+
 /* Down a chain: at its end is a task that no worker may run, and that is what is explained. */
 static void test_root_cause(void **state)
 {
@@ -145,6 +170,23 @@ static void test_restricted(void **state)
     assert_string_equal(excluded(&stage, "x"),
                         "a: it is paused: its memory is nearly full, or somebody paused it\n"
                         "b: the task is restricted to worker tcp://a:1 or host somewhere");
+    stage_close(&stage);
+}
+
+/* Loose places are wishes: they exclude nobody. */
+static void test_loose(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage);
+    stage_worker(&stage, "b", 1);
+    client_id c = stage_client(&stage, "c");
+    struct span place = stage_key(&stage, "somewhere");
+    struct annotation_info rules = {
+        .workers = {&place, 1}, .has_workers = true, .allow_other_workers = true};
+    stage_graph_with(&stage, c, "x", "x",
+                     (struct graph_info){.annotations = &rules, .annotation_count = 1});
+    assert_string_equal(excluded(&stage, "x"), "");
     stage_close(&stage);
 }
 
@@ -313,11 +355,18 @@ static void test_deaths(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_unknown),    cmocka_unit_test(test_waiting),
-        cmocka_unit_test(test_root_cause), cmocka_unit_test(test_restricted),
-        cmocka_unit_test(test_no_workers), cmocka_unit_test(test_queued),
-        cmocka_unit_test(test_processing), cmocka_unit_test(test_to_fetch),
-        cmocka_unit_test(test_erred),      cmocka_unit_test(test_released),
+        cmocka_unit_test(test_unknown),
+        cmocka_unit_test(test_waiting),
+        cmocka_unit_test(test_waiting_for_nothing),
+        cmocka_unit_test(test_root_cause),
+        cmocka_unit_test(test_restricted),
+        cmocka_unit_test(test_loose),
+        cmocka_unit_test(test_no_workers),
+        cmocka_unit_test(test_queued),
+        cmocka_unit_test(test_processing),
+        cmocka_unit_test(test_to_fetch),
+        cmocka_unit_test(test_erred),
+        cmocka_unit_test(test_released),
         cmocka_unit_test(test_deaths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
