@@ -6,10 +6,10 @@ thread each.  After every test on the shared cluster, once its client has gone, 
 must have forgotten every task: a leak fails the test that caused it.
 """
 
-import dask
 import datetime
 import ipaddress
 
+import dask
 import pytest
 from distributed import Client
 from distributed.security import Security

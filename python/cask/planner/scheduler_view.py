@@ -156,6 +156,7 @@ class SchedulerView:
         self._queries = queries
         self._interest_changed = interest_changed
         self._background: set[asyncio.Task] = set()
+        self._dumping = asyncio.Lock()
         self._monitor: SystemMonitor | None = None
         self._async_loop = loop
         self.snapshot = Snapshot(queries, loop.call_soon_threadsafe)
@@ -191,6 +192,15 @@ class SchedulerView:
         self._local_directory = directory  # removed with us
         sys.path.insert(0, directory.name)
         return directory.name
+
+    async def dump_cluster_state_to_url(self, *args, **kwargs) -> None:
+        """As stock, but a file is its owner's alone: it tells of everybody's keys, addresses and errors."""
+        async with self._dumping:  # the mask is the process's, so one at a time
+            mask = os.umask(0o077)
+            try:
+                await stock.Scheduler.dump_cluster_state_to_url(self, *args, **kwargs)
+            finally:
+                os.umask(mask)
 
     async def upload_file(self, filename: str, data: str | bytes, load: bool = True) -> dict[str, Any]:
         """What `Client.upload_file` asks of a scheduler: graphs may need the module, too."""

@@ -1,0 +1,102 @@
+"""What docs/security.md promises of open ports and of files."""
+
+import os
+import pathlib
+import stat
+
+import harness
+import pytest
+from harness import Scheduler, eventually
+
+pytestmark = pytest.mark.skipif(harness.KIND == "stock", reason="stock neither warns nor protects its files")
+WARNING = "without TLS: anyone who can reach this port can run code on the workers"
+
+
+def mode(path):
+    return stat.S_IMODE(os.stat(path).st_mode)
+
+
+@pytest.fixture
+def start():
+    """start(host, …) → a scheduler, once it has said all it says at the start"""
+    schedulers = []
+
+    def start(host, *options):
+        scheduler = Scheduler(*options, host=host)
+        schedulers.append(scheduler)
+        eventually(lambda: "Scheduler at:" in scheduler.log(), 10, "it listens")
+        return scheduler
+
+    yield start
+    for scheduler in schedulers:
+        scheduler.close()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "ws://0.0.0.0"])
+def test_an_open_port_is_warned_of(start, host):
+    log = start(host).log()
+    assert "WARNING - Listening on 0.0.0.0:" in log and WARNING in log
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "ws://127.0.0.1"])
+def test_a_local_port_is_not(start, host):
+    assert WARNING not in start(host).log()
+
+
+def test_a_port_with_tls_is_not(start, certificate):
+    cert, key = certificate
+    log = start("tls://0.0.0.0", "--tls-ca-file", cert, "--tls-cert", cert, "--tls-key", key).log()
+    assert WARNING not in log
+
+
+def test_files_are_their_owners_alone(start, tmp_path):
+    """Also where a file that everybody may read was there before"""
+    pid, file = tmp_path / "pid", tmp_path / "scheduler.json"
+    file.write_text("{}")
+    file.chmod(0o666)
+    start("127.0.0.1", "--pid-file", str(pid), "--scheduler-file", str(file))
+    eventually(lambda: pid.exists() and "address" in file.read_text(), 10, "both are written")
+    assert (mode(pid), mode(file)) == (0o600, 0o600)
+
+
+def test_a_unix_socket_is_its_owners_alone(tmp_path):
+    path = tmp_path / "socket"
+    command = [*harness.SCHEDULER_CMD.split(), "--host", f"unix://{path}"]
+    process = harness.Process("unix", command)
+    try:
+        eventually(path.exists, 10, "it listens")
+        eventually(lambda: mode(path) == 0o600, 1, "the mode is set before anybody can connect")
+        assert WARNING not in process.log()
+    finally:
+        process.close()
+
+
+@pytest.mark.parametrize("format", ["msgpack", "yaml"])
+def test_a_dump_is_its_owners_alone(client, tmp_path, format):
+    url = f"file://{tmp_path}/dump"
+    client.dump_cluster_state(url, write_from_scheduler=True, format=format)
+    [dump] = tmp_path.iterdir()
+    assert mode(dump) == 0o600
+
+    def write(dask_scheduler, path):
+        with open(path, "w") as file:
+            return file.write("of a user's function")
+
+    client.run_on_scheduler(write, path=str(tmp_path / "other"))
+    mask = os.umask(0)
+    os.umask(mask)
+    assert mode(tmp_path / "other") == 0o666 & ~mask  # what users write is theirs to protect
+
+
+def test_uploads_lie_where_only_their_owner_looks(client, tmp_path):
+    module = tmp_path / "uploaded_secret.py"
+    module.write_text("x = 1\n")
+    client.upload_file(str(module))
+
+    def where(dask_scheduler):
+        import uploaded_secret
+
+        return uploaded_secret.__file__
+
+    folder = pathlib.Path(client.run_on_scheduler(where)).parent
+    assert mode(folder) == 0o700
