@@ -14,7 +14,7 @@ void lifecycle_destroy(struct lifecycle *lifecycle);
 void lifecycle_restart_worker(struct node *node, worker_id worker, struct span reason);
 /* One worker's retirement ended (ACTION_RETIRED): answers the RPC when all have. Inside a step: it must
  * not apply events, but post what follows. */
-void lifecycle_retired(struct node *node, const struct action_retired *retired);
+void lifecycle_retired(struct node *node, const struct action_retired *action);
 /* Workers that come or go: told to the watchers (subscribe_worker_status). Inside a step. */
 void lifecycle_notice(struct node *node, const struct notice *notice);
 /* The "extensions" of a heartbeat (raw map or nil): metrics of spans go to the core; those of shuffles are

@@ -8,8 +8,8 @@ struct metadata;
 
 /* An empty tree. */
 struct metadata *metadata_create(void);
-void metadata_destroy(struct metadata *metadata);
+void metadata_destroy(struct metadata *node);
 /* Append the tree as nested maps. */
-void metadata_write(const struct metadata *metadata, struct outgoing *out);
+void metadata_write(const struct metadata *node, struct outgoing *out);
 
 #endif

@@ -163,7 +163,7 @@ enum inbound_result { INBOUND_GOES_ON, INBOUND_ENDED, INBOUND_REFUSED };
 /* One message (a batch) of a client's or worker's stream. REFUSED: close the connection, `why` says the
  * reason; ENDED: the peer said goodbye. A batch may be held in the middle (stream_hold). */
 enum inbound_result inbound_stream(struct node *node, struct stream *stream,
-                                   const struct frames *message, struct text *why);
+                                   const struct frames *frames, struct text *why);
 /* The rest of a held batch. */
 enum inbound_result inbound_go_on(struct node *node, struct stream *stream, struct text *why);
 

@@ -158,6 +158,7 @@ static void put_names_and_resources(const struct view_writer *w)
                 entry->value.number = lists.count;
                 vec_push(&lists, (struct supply){0});
             }
+            ASSERT(lists.items != NULL);
             struct supply *supply = &lists.items[entry->value.number];
             msgpack_write_str(&supply->pairs, view.address);
             msgpack_write_number(&supply->pairs, view.resources.items[j].amount);
@@ -167,6 +168,7 @@ static void put_names_and_resources(const struct view_writer *w)
     msgpack_write_map(field(w, "resources"), supplies.count);
     uint32_t cursor = 0;
     for (struct map_entry *entry; (entry = map_next(&supplies, &cursor)) != NULL;) {
+        ASSERT(lists.items != NULL);
         struct supply *supply = &lists.items[entry->value.number];
         msgpack_write_str_lossy(head, entry->name);
         msgpack_write_map(head, supply->count);

@@ -18,15 +18,15 @@ struct view_writer;
 struct topics *topics_create(struct node *node, uint32_t length, double cleanup_delay);
 void topics_destroy(struct topics *topics);
 /* `topic` is canonical msgpack. */
-void topics_subscribe(struct topics *topics, struct span topic, client_id client);
-void topics_unsubscribe(struct topics *topics, struct span topic, client_id client);
+void topics_subscribe(struct topics *topics, struct span name, client_id client);
+void topics_unsubscribe(struct topics *topics, struct span name, client_id client);
 /* A worker (by address) or client (by name) left: unless it comes back, its topic goes in a while. */
 void topics_leaves(struct topics *topics, struct span name);
 void topics_client_gone(struct topics *topics, client_id client);
 /* File `event` under `topic` and tell the subscribers. Keeps a reference. */
-void topics_log(struct topics *topics, struct span topic, struct blob *event);
-/* A plain value under the topic named `topic` (C string). */
-void topics_log_value(struct topics *topics, const char *topic, struct span value);
+void topics_log(struct topics *topics, struct span name, struct blob *event);
+/* A plain value under the topic `name` (C string). */
+void topics_log_value(struct topics *topics, const char *name, struct span value);
 /* log-event of a stream: topic is a str or a list of them; a worker's map gets its address under "worker".
  * False: malformed. `stream` NULL: from an RPC. */
 bool topics_log_from_peer(struct topics *topics, struct stream *stream,
@@ -36,7 +36,7 @@ struct node *topics_node(struct topics *topics);
 /* What the core noticed, in stock's words, to stock's topics. */
 void topics_notice(struct topics *topics, const struct notice *notice);
 /* Append [[time, event], …] of a topic to the answer; an unknown topic is empty. */
-void topics_write(struct topics *topics, struct span topic, struct outgoing *answer);
+void topics_write(struct topics *topics, struct span name, struct outgoing *answer);
 /* Append {topic: [[time, event], …]} of all. */
 void topics_write_all(struct topics *topics, struct outgoing *answer);
 /* The same for a dump. */

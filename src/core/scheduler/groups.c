@@ -157,6 +157,7 @@ void group_add_task(struct scheduler *s, struct group *group, struct task *task)
 static struct group_edge *find_edge(struct group *group, const struct group *other)
 {
     if (group->dependency_index.count > 0) {
+        ASSERT(group->dependencies.items != NULL);
         uint32_t *place = id_map_find(&group->dependency_index, other->id);
         return place == NULL ? NULL : &group->dependencies.items[*place];
     }

@@ -370,14 +370,15 @@ static struct worker *decide_by_turn(const struct scheduler *s)
         return worker_at(s, pool[turn]);
     }
     struct worker *best = NULL;
-    double least = INFINITY;
+    double least = 0;
     for (uint32_t i = 0; i < count; i++) {
         struct worker *worker = worker_at(s, pool[(turn + i) % count]);
         double occupancy = worker_occupancy(s, worker);
         if (occupancy == 0) {
             return worker;
         }
-        if (occupancy < least || (occupancy == least && worker->rank < best->rank)) {
+        if (best == NULL || occupancy < least ||
+            (occupancy == least && worker->rank < best->rank)) {
             best = worker;
             least = occupancy;
         }

@@ -136,17 +136,15 @@ worker_id view_worker_by_address(const struct scheduler *s, struct span address)
 worker_id view_worker_by_alias(const struct scheduler *s, struct span name);
 bool view_worker(const struct scheduler *s, worker_id worker, struct worker_view *out);
 /* Just the address; empty: unknown. */
-struct span view_worker_address(const struct scheduler *s, worker_id worker);
+struct span view_worker_address(const struct scheduler *s, worker_id id);
 uint32_t view_worker_count(const struct scheduler *s);
 /* The `index`th worker by address. */
 worker_id view_worker_at(const struct scheduler *s, uint32_t index);
-const struct task *view_worker_has(const struct scheduler *s, worker_id worker, uint32_t index);
-const struct task *view_worker_processes(const struct scheduler *s, worker_id worker,
-                                         uint32_t index);
-const struct task *view_worker_long_runs(const struct scheduler *s, worker_id worker,
-                                         uint32_t index);
+const struct task *view_worker_has(const struct scheduler *s, worker_id id, uint32_t index);
+const struct task *view_worker_processes(const struct scheduler *s, worker_id id, uint32_t index);
+const struct task *view_worker_long_runs(const struct scheduler *s, worker_id id, uint32_t index);
 /* What it said at its last heartbeat to be running, and for how long; NULL: gone since. */
-const struct task *view_worker_executes(const struct scheduler *s, worker_id worker, uint32_t index,
+const struct task *view_worker_executes(const struct scheduler *s, worker_id id, uint32_t index,
                                         double *out_seconds);
 /* Running tasks of one prefix on a worker (task_prefix_count), by index; false past the end. */
 bool view_worker_prefix(const struct scheduler *s, worker_id worker, uint32_t index,
@@ -172,7 +170,7 @@ struct client_view {
 };
 client_id view_client_find(const struct scheduler *s, struct span name);
 bool view_client(const struct scheduler *s, client_id client, struct client_view *out);
-const struct task *view_client_wants(const struct scheduler *s, client_id client, uint32_t index);
+const struct task *view_client_wants(const struct scheduler *s, client_id id, uint32_t index);
 /* Clients in order of arrival, pseudo-clients too; cursor starts at 0. */
 bool view_client_next(const struct scheduler *s, uint32_t *cursor, struct client_view *out);
 
