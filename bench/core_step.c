@@ -203,12 +203,10 @@ static void add_workers(struct run *run, uint32_t count)
 static void look_ahead(const struct run *run)
 {
     if (run->first + 4 < run->next) {
-        view_task_prefetch(run->s,
-                           view_task_key(run->queue[(run->first + 4) % run->capacity].task));
+        view_run_prefetch(run->s, run->queue[(run->first + 4) % run->capacity].run_id);
     }
     if (run->first + 2 < run->next) {
-        view_task_prefetch_more(run->s,
-                                view_task_key(run->queue[(run->first + 2) % run->capacity].task));
+        view_run_prefetch_more(run->s, run->queue[(run->first + 2) % run->capacity].run_id);
     }
 }
 

@@ -376,16 +376,22 @@ static bool is_allowed(const struct stream *stream, enum message_id id)
            id != MESSAGE_WORKER_STATUS && id != MESSAGE_REQUEST_REFRESH_WHO_HAS;
 }
 
-/* The task that the message is about, for view_task_prefetch; data NULL: none that matters. */
-static struct span task_of(const struct message *message)
+/* Ask memory for the task that the message is about, if it is one of those that come by the thousand. */
+static void prefetch_task(const struct node *node, const struct message *message)
 {
-    switch (message->id) {
-    case MESSAGE_TASK_FINISHED:
-        return message->body.task_finished.key;
-    case MESSAGE_RELEASE_WORKER_DATA:
-        return message->body.release_worker_data.key;
-    default:
-        return (struct span){0};
+    if (message->id == MESSAGE_TASK_FINISHED) {
+        view_run_prefetch(node->core, message->body.task_finished.run_id);
+    } else if (message->id == MESSAGE_RELEASE_WORKER_DATA) {
+        view_task_prefetch(node->core, message->body.release_worker_data.key);
+    }
+}
+
+static void prefetch_task_more(const struct node *node, const struct message *message)
+{
+    if (message->id == MESSAGE_TASK_FINISHED) {
+        view_run_prefetch_more(node->core, message->body.task_finished.run_id);
+    } else if (message->id == MESSAGE_RELEASE_WORKER_DATA) {
+        view_task_prefetch_more(node->core, message->body.release_worker_data.key);
     }
 }
 
@@ -403,19 +409,15 @@ static void decode_ahead(struct node *node, struct ahead *ahead)
     struct message *next = &ahead->messages[ahead->current ^ 1];
     ahead->rest = ahead->batch;
     ahead->got = message_batch_next(&ahead->batch, &node->stream_decoder, next);
-    struct span key = ahead->got == 1 ? task_of(next) : (struct span){0};
-    if (key.data != NULL) {
-        view_task_prefetch(node->core, key);
+    if (ahead->got == 1) {
+        prefetch_task(node, next);
     }
 }
 
 static void step_ahead(const struct node *node, struct ahead *ahead)
 {
     ahead->current ^= 1;
-    struct span key = task_of(&ahead->messages[ahead->current]);
-    if (key.data != NULL) {
-        view_task_prefetch_more(node->core, key);
-    }
+    prefetch_task_more(node, &ahead->messages[ahead->current]);
 }
 
 /* Apply the messages of a batch until its end, or until one holds the stream; then keep the rest. */

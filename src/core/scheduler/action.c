@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "core/scheduler/failure.h"
 #include "core/scheduler/pool.h"
+#include "core/scheduler/runs.h"
 
 void step_init(struct step *step)
 {
@@ -80,6 +81,7 @@ void action_compute(struct scheduler *s, struct task *task, struct step *step)
         s->compute_stimulus = stimulus_make(step, "compute-task");
     }
     task->run_id = ++s->run_id_last;
+    run_note(s, task);
     uint32_t count = task->dependencies.count;
     struct input *inputs = arena_array(&step->arena, struct input, count);
     const struct link *links = links_items(&task->dependencies);

@@ -292,6 +292,12 @@ struct queue {
     struct VEC(struct queue_entry) heap; /* what came out of order; four children a node */
 };
 
+/* The newest runs: runs.h. */
+struct runs {
+    task_id *tasks;    /* at run_id modulo capacity; TASK_NONE: none yet */
+    uint32_t capacity; /* power of two, or 0 */
+};
+
 struct unrunnable {
     task_id task; /* TASK_NONE: gone */
     double since;
@@ -317,6 +323,7 @@ struct scheduler {
     uint32_t task_count, task_serial, traversal;
     uint64_t state_counts[TASK_STATE_COUNT]; /* of listed groups */
     int64_t run_id_last;
+    struct runs runs;
     struct span compute_stimulus; /* of this step's compute messages; empty until the first */
     uint64_t transition_counter;
 

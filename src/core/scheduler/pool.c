@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "core/scheduler/failure.h"
 #include "core/scheduler/groups.h"
+#include "core/scheduler/runs.h"
 
 #define CHUNK_TASKS (1u << TASK_CHUNK_BITS)
 #define SWEEP_TASKS_MAX 8192u /* about 2 ms */
@@ -87,10 +88,7 @@ void task_prefetch_found(const struct scheduler *s, uint64_t hash)
     }
     struct key_slot slot = s->keys.slots[tag_of(hash) & (s->keys.capacity - 1)];
     if (slot.task != TASK_NONE) { /* the right one nearly always; a wrong guess costs nothing */
-        const char *task = (const char *)task_at(s, slot.task);
-        __builtin_prefetch(task);
-        __builtin_prefetch(task + CACHE_LINE);
-        __builtin_prefetch(task + 2 * CACHE_LINE);
+        task_prefetch(task_at(s, slot.task));
     }
 }
 
@@ -642,6 +640,7 @@ void pool_fini(struct scheduler *s)
     mem_free(s->task_memory);
     mem_free(s->task_chunks);
     mem_free(s->keys.slots);
+    runs_fini(s);
     vec_fini(&s->task_free);
     vec_fini(&s->graveyard);
     vec_fini(&s->workers);

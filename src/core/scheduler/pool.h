@@ -14,6 +14,13 @@ struct task *task_find(const struct scheduler *s, struct span key);
 struct task *task_find_hashed(const struct scheduler *s, struct span key, uint64_t hash);
 /* Ask memory for the slot that looking the key up will begin with. */
 void task_prefetch_hashed(const struct scheduler *s, uint64_t hash);
+/* Ask for all of a task. */
+static inline void task_prefetch(const struct task *task)
+{
+    __builtin_prefetch(task);
+    __builtin_prefetch((const char *)task + CACHE_LINE);
+    __builtin_prefetch((const char *)task + 2 * CACHE_LINE);
+}
 /* The slot has come: ask for the task it points to. */
 void task_prefetch_found(const struct scheduler *s, uint64_t hash);
 /* The task of that id if it is known, else NULL: for walking over all (id < s->task_high). */

@@ -235,10 +235,7 @@ static void look_ahead(const struct scheduler *s)
     const struct queue *queue = &s->queue;
     uint64_t far = (uint64_t)queue->run_head + 2 * AHEAD;
     if (far < queue->run.count && queue->run.items[far].task != TASK_NONE) {
-        const char *task = (const char *)task_at(s, queue->run.items[far].task);
-        __builtin_prefetch(task);
-        __builtin_prefetch(task + CACHE_LINE);
-        __builtin_prefetch(task + 2 * CACHE_LINE);
+        task_prefetch(task_at(s, queue->run.items[far].task));
     }
     uint64_t near = (uint64_t)queue->run_head + AHEAD;
     if (near < queue->run.count && queue->run.items[near].task != TASK_NONE) {

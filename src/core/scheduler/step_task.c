@@ -12,6 +12,7 @@
 #include "core/scheduler/processing.h"
 #include "core/scheduler/queue.h"
 #include "core/scheduler/replicas.h"
+#include "core/scheduler/runs.h"
 #include "core/scheduler/steal.h"
 #include "core/scheduler/step_events.h"
 #include "core/scheduler/transition.h"
@@ -47,7 +48,7 @@ void step_task_finished(struct scheduler *s, const struct event *event, struct s
     if (worker == NULL) {
         return;
     }
-    struct task *task = task_find(s, finished->key);
+    struct task *task = run_find_task(s, finished->run_id, finished->key);
     bool is_stale = task == NULL || task->run_id != finished->run_id;
     bool is_here = task != NULL && task->processing_on == worker->id;
     if (task == NULL || task->state == TASK_RELEASED || task->state == TASK_QUEUED ||
@@ -69,7 +70,7 @@ void step_task_erred(struct scheduler *s, const struct event *event, struct step
 {
     const struct event_task_erred *erred = &event->of.task_erred;
     struct worker *worker = worker_find(s, erred->worker);
-    struct task *task = task_find(s, erred->key);
+    struct task *task = run_find_task(s, erred->run_id, erred->key);
     if (task == NULL || task->state != TASK_PROCESSING) {
         queue_slots_maybe_opened(s, step);
         return;

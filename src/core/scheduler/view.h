@@ -50,6 +50,9 @@ const struct task *view_task_find(const struct scheduler *s, struct span key);
  * some four messages ahead, the second some two ahead, when what the first asked for has come. */
 void view_task_prefetch(const struct scheduler *s, struct span key);
 void view_task_prefetch_more(const struct scheduler *s, struct span key);
+/* The same for an answer to the run of that number. */
+void view_run_prefetch(const struct scheduler *s, int64_t run_id);
+void view_run_prefetch_more(const struct scheduler *s, int64_t run_id);
 void view_task(const struct scheduler *s, const struct task *task, struct task_view *out);
 struct span view_task_key(const struct task *task);
 enum task_state view_task_state(const struct task *task);

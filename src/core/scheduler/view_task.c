@@ -1,6 +1,7 @@
 /* view_task.c: looks at tasks and failures. See view.h. */
 #include "core/scheduler/failure.h"
 #include "core/scheduler/pool.h"
+#include "core/scheduler/runs.h"
 #include "core/scheduler/spans.h"
 #include "core/scheduler/view.h"
 
@@ -19,6 +20,16 @@ void view_task_prefetch(const struct scheduler *s, struct span key)
 void view_task_prefetch_more(const struct scheduler *s, struct span key)
 {
     task_prefetch_found(s, span_hash(key));
+}
+
+void view_run_prefetch(const struct scheduler *s, int64_t run_id)
+{
+    run_prefetch(s, run_id);
+}
+
+void view_run_prefetch_more(const struct scheduler *s, int64_t run_id)
+{
+    run_prefetch_key(s, run_id);
 }
 
 static void view_extra(const struct task *task, struct task_view *out)

@@ -280,12 +280,44 @@ static void test_queue_order(void **state)
     check_queue_order(inputs, ROOTS);
 }
 
+/* The first task that was sent is answered when thousands of others came and went, and its place among the
+ * newest runs is long another's. */
+static void test_slow_run(void **state)
+{
+    (void)state;
+    enum { ROOTS = 5000 };
+    struct large large;
+    large_open(&large, ROOTS + 1, ROOTS);
+    stage_worker(&large.stage, "a", 1);
+    stage_worker(&large.stage, "b", 1);
+    for (uint32_t i = 0; i < ROOTS; i++) {
+        large_add(&large, "leaf", 0, 0);
+    }
+    large_add(&large, "merge", 0, ROOTS);
+    large_submit(&large, ROOTS);
+    struct computes sent = {0};
+    large_collect(&large, &sent);
+    struct action_compute slow = sent.items[0];
+    for (uint32_t next = 1; next < sent.count; next++) {
+        struct action_compute run = sent.items[next];
+        large_answer(&large, &run);
+        large_collect(&large, &sent);
+    }
+    assert_int_equal(sent.count, ROOTS);
+    assert_int_equal(view_task_state(slow.task), TASK_PROCESSING);
+    large_answer(&large, &slow);
+    assert_int_equal(view_task_state(slow.task), TASK_MEMORY);
+    assert_int_equal(large_run(&large), 1);
+    vec_fini(&sent);
+    large_close(&large);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fan_in),          cmocka_unit_test(test_fan_out),
         cmocka_unit_test(test_unique_prefixes), cmocka_unit_test(test_bytes_a_task),
-        cmocka_unit_test(test_queue_order),
+        cmocka_unit_test(test_queue_order),     cmocka_unit_test(test_slow_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
