@@ -22,7 +22,7 @@ struct wtask_view {
     bool has_priority;
     struct worker_priority priority;
     int64_t priority_serial; /* the fourth number of stock's: later compute-tasks are smaller */
-    bool actor, done, in_flight;
+    bool actor, in_flight;
     struct blob *run_spec, *annotations, *about; /* each may be NULL */
     struct span span_id, prefix;
     struct span coming_from; /* in flight: the peer's address */
@@ -67,8 +67,8 @@ struct worker_summary {
 void worker_summarise(const struct worker_state *w, struct worker_summary *out);
 
 /* Resources, by index; false beyond the last one. */
-bool worker_resource(const struct worker_state *w, uint32_t index, struct span *out_name,
-                     double *out_total, double *out_available);
+bool worker_resource_at(const struct worker_state *w, uint32_t index, struct span *out_name,
+                        double *out_total, double *out_available);
 
 /* Peers that hold, or are asked for, something this worker cares about. */
 struct worker_peer_view {
