@@ -203,7 +203,8 @@ static int run_proxy(struct printer *printer, const char *from, const char *to, 
     }
     log_set_level("distributed", LOG_ERROR);
     printer->loop = io_loop_create();
-    code = trace_proxy_create(printer->loop, config, from, to, &proxy, why);
+    const struct trace_proxy_options options = {config, from, to};
+    code = trace_proxy_create(printer->loop, &options, &proxy, why);
     if (code == OK) {
         struct text address = {0};
         trace_proxy_address(proxy, &address);

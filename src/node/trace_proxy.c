@@ -1,5 +1,6 @@
-/* trace_proxy.c: a pair of streams for each peer. Bytes are written to the other side as they come, then fed to a
- * frame reader of their direction; so a message is shown at the moment when its last byte was passed on. */
+/* trace_proxy.c: a pair of streams for each peer. Bytes, or websocket messages, are written to the other side as they
+ * come, then fed to a frame reader of their direction; so a message is shown at the moment when its last byte was
+ * passed on. */
 #include "node/trace_proxy.h"
 
 #include "base/alloc.h"
@@ -15,8 +16,9 @@ struct side {
     struct side *other;
     struct io_stream *stream; /* NULL: gone */
     struct frame_reader reader;
-    bool is_foreign; /* not Dask's protocol: no longer read */
-    bool is_peer;    /* the one that connected to us */
+    struct frame_ws_reader ws_reader; /* used instead on a websocket */
+    bool is_foreign;                  /* not Dask's protocol: no longer read */
+    bool is_peer;                     /* the one that connected to us */
     uint8_t *space;
 };
 
@@ -53,19 +55,27 @@ static void side_space(void *user, uint8_t **out_data, size_t *out_size)
     *out_size = SPACE_SIZE;
 }
 
+/* A reader's answer: a whole message, none yet, or no message at all. */
+static void show(struct side *side, int code, const struct frames *message)
+{
+    if (code == 1) {
+        tell(side, message, NULL);
+    } else if (code < 0) {
+        side->is_foreign = true;
+        tell(side, NULL, "this is not Dask's protocol; bytes are passed on and no longer shown");
+    }
+}
+
 /* Show the messages that are whole. */
 static void show_whole(struct side *side)
 {
     struct frames message = {0};
-    int code = frame_reader_next(&side->reader, &message);
-    for (; code == 1; code = frame_reader_next(&side->reader, &message)) {
-        tell(side, &message, NULL);
+    int code = 1;
+    while (code == 1) {
+        code = frame_reader_next(&side->reader, &message);
+        show(side, code, &message);
     }
     frames_fini(&message);
-    if (code < 0) {
-        side->is_foreign = true;
-        tell(side, NULL, "this is not Dask's protocol; bytes are passed on and no longer shown");
-    }
 }
 
 static void side_read(void *user, size_t size)
@@ -80,6 +90,29 @@ static void side_read(void *user, size_t size)
         bytes = span_of(bytes.data + taken, bytes.size - taken);
         show_whole(side);
     }
+}
+
+static void release_buf(void *owner)
+{
+    buf_unref(owner);
+}
+
+static void side_message(void *user, struct buf *content)
+{
+    struct side *side = user;
+    struct slice slice = {content->data, content->size, content};
+    struct span bytes = slice_span(slice);
+    if (side->other->stream != NULL) {
+        io_stream_write(side->other->stream, &bytes, 1, buf_ref(content), release_buf);
+    }
+    if (side->is_foreign) {
+        buf_unref(content);
+        return;
+    }
+    struct frames message = {0};
+    int code = frame_ws_reader_take(&side->ws_reader, slice, &message);
+    show(side, code, &message);
+    frames_fini(&message);
 }
 
 /* What is written to this side waits: read less from the other. */
@@ -97,6 +130,7 @@ static void side_pressure(void *user, bool on)
 static void side_fini(struct side *side)
 {
     frame_reader_fini(&side->reader);
+    frame_ws_reader_fini(&side->ws_reader);
     mem_free(side->space);
 }
 
@@ -118,8 +152,11 @@ static void side_closed(void *user, int code, const char *text)
     mem_free(pair);
 }
 
-static const struct io_stream_events side_events = {
-    .space = side_space, .read = side_read, .pressure = side_pressure, .closed = side_closed};
+static const struct io_stream_events side_events = {.space = side_space,
+                                                    .read = side_read,
+                                                    .message = side_message,
+                                                    .pressure = side_pressure,
+                                                    .closed = side_closed};
 
 static void side_init(struct side *side, struct pair *pair, struct side *other, bool is_peer)
 {
@@ -128,6 +165,7 @@ static void side_init(struct side *side, struct pair *pair, struct side *other, 
     side->is_peer = is_peer;
     side->space = mem_alloc(SPACE_SIZE);
     frame_reader_init(&side->reader);
+    frame_ws_reader_init(&side->ws_reader);
 }
 
 static void accepted(void *user, struct io_stream *stream)
@@ -156,19 +194,45 @@ static int read_address(const char *option, const char *text, struct io_address 
                         struct text *why)
 {
     static const enum io_transport transports[] = {
-        [ADDRESS_TCP] = IO_TCP, [ADDRESS_TLS] = IO_TLS, [ADDRESS_UNIX] = IO_UNIX};
+        [ADDRESS_TCP] = IO_TCP, [ADDRESS_TLS] = IO_TLS,   [ADDRESS_WS] = IO_WS,
+        [ADDRESS_WSS] = IO_WSS, [ADDRESS_UNIX] = IO_UNIX,
+    };
     struct address address;
     if (address_parse(span_of_text(text), ADDRESS_TCP, 8786, &address) != OK) {
         text_printf(why, "%s %s is not an address such as tcp://127.0.0.1:8786", option, text);
         return ERR_ADDRESS;
     }
-    if (address.scheme == ADDRESS_WS || address.scheme == ADDRESS_WSS) {
-        text_printf(why, "%s %s: tcp, tls and unix can be traced; ws and wss cannot", option, text);
-        return ERR_UNSUPPORTED;
-    }
     *out = (struct io_address){.transport = transports[address.scheme], .port = address.port};
     memcpy(out->host, address.host, sizeof address.host);
     return OK;
+}
+
+static bool is_ws(const struct io_address *address)
+{
+    return address->transport == IO_WS || address->transport == IO_WSS;
+}
+
+static bool is_secure(const struct io_address *address)
+{
+    return address->transport == IO_TLS || address->transport == IO_WSS;
+}
+
+static int read_addresses(struct trace_proxy *proxy, const struct trace_proxy_options *options,
+                          struct io_address *out_from, struct text *why)
+{
+    int code = read_address("--listen", options->from, out_from, why);
+    if (code == OK) {
+        code = read_address("--connect", options->to, &proxy->to, why);
+    }
+    if (code == OK && is_ws(out_from) != is_ws(&proxy->to)) {
+        text_printf(why, "%s and %s: both must be websockets (ws, wss), or neither", options->from,
+                    options->to);
+        return ERR_UNSUPPORTED;
+    }
+    if (proxy->to.host[0] == '\0') {
+        strcpy(proxy->to.host, "127.0.0.1"); /* ":8786" */
+    }
+    return code;
 }
 
 static int create_tls(struct trace_proxy *proxy, const struct config *config,
@@ -179,33 +243,26 @@ static int create_tls(struct trace_proxy *proxy, const struct config *config,
         .cert = config_text(config, "distributed.comm.tls.scheduler.cert", NULL),
         .key = config_text(config, "distributed.comm.tls.scheduler.key", NULL),
     };
-    if (from->transport != IO_TLS && proxy->to.transport != IO_TLS) {
+    if (!is_secure(from) && !is_secure(&proxy->to)) {
         return OK;
     }
     if (options.ca == NULL || options.cert == NULL) {
-        text_add_cstr(
-            why,
-            "tls:// needs distributed.comm.tls.ca-file and distributed.comm.tls.scheduler.cert");
+        text_add_cstr(why, "tls:// and wss:// need distributed.comm.tls.ca-file and "
+                           "distributed.comm.tls.scheduler.cert");
         return ERR_TLS;
     }
     return io_tls_create(&options, &proxy->tls, why);
 }
 
-int trace_proxy_create(struct io_loop *loop, const struct config *config, const char *from,
-                       const char *to, struct trace_proxy **out_proxy, struct text *why)
+int trace_proxy_create(struct io_loop *loop, const struct trace_proxy_options *options,
+                       struct trace_proxy **out_proxy, struct text *why)
 {
     struct trace_proxy *proxy = mem_zalloc(1, sizeof *proxy);
     struct io_address listen = {0};
     proxy->loop = loop;
-    int code = read_address("--listen", from, &listen, why);
+    int code = read_addresses(proxy, options, &listen, why);
     if (code == OK) {
-        code = read_address("--connect", to, &proxy->to, why);
-    }
-    if (proxy->to.host[0] == '\0') {
-        strcpy(proxy->to.host, "127.0.0.1"); /* ":8786" */
-    }
-    if (code == OK) {
-        code = create_tls(proxy, config, &listen, why);
+        code = create_tls(proxy, options->config, &listen, why);
     }
     if (code == OK) {
         code = io_listen(loop, &listen, proxy->tls, &proxy->listener, why);

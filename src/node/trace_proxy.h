@@ -1,6 +1,7 @@
 /* trace_proxy.h: stands between peers and a server, passes every byte on unchanged, and shows each message.
  *
- * For tcp, tls and unix. What cannot be read as Dask's protocol is passed on all the same. */
+ * What cannot be read as Dask's protocol is passed on all the same. Both sides are streams of bytes (tcp, tls, unix),
+ * or both are websockets (ws, wss). */
 #ifndef CASK_NODE_TRACE_PROXY_H
 #define CASK_NODE_TRACE_PROXY_H
 
@@ -21,10 +22,15 @@ struct trace_event {
 /* Borrowed for the call. */
 typedef void trace_seen(void *user, const struct trace_event *event);
 
-/* Listen at `from`, connect each peer to `to`; certificates of the scheduler's role are taken from `config`.
- * An error code and why. */
-int trace_proxy_create(struct io_loop *loop, const struct config *config, const char *from,
-                       const char *to, struct trace_proxy **out_proxy, struct text *why) MUST_USE;
+struct trace_proxy_options {
+    const struct config *config; /* has the certificates, of the scheduler's role */
+    const char *from, *to;       /* addresses: listen at one, connect each peer to the other */
+};
+
+/* An error code and why: ERR_ADDRESS, ERR_UNSUPPORTED (one side is a websocket, the other is not), ERR_TLS, or
+ * of io_listen. */
+int trace_proxy_create(struct io_loop *loop, const struct trace_proxy_options *options,
+                       struct trace_proxy **out_proxy, struct text *why) MUST_USE;
 /* Call `seen` with what happens; set it before the loop runs. */
 void trace_proxy_watch(struct trace_proxy *proxy, trace_seen *seen, void *user);
 /* Where it listens, with its real port, appended. */

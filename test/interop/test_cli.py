@@ -130,10 +130,11 @@ def test_story(cluster, client):
 class Trace(Process):
     """`cask trace` between peers and a scheduler"""
 
-    def __init__(self, to, *options):
+    def __init__(self, to, *options, scheme="tcp", env=None):
         self.port = free_port()
-        self.address = f"tcp://127.0.0.1:{self.port}"
-        super().__init__("trace", [CASK, "trace", "--listen", self.address, "--connect", to, *options])
+        self.address = f"{scheme}://127.0.0.1:{self.port}"
+        command = [CASK, "trace", "--listen", self.address, "--connect", to, *options]
+        super().__init__("trace", command, env)
         eventually(lambda: "Ctrl-C" in self.log())
 
 
@@ -146,6 +147,25 @@ def test_trace_shows_a_conversation(cluster):
             eventually(lambda part=part: part in proxy.log(), message=part)
         proxy.kill(signal.SIGTERM)
         assert proxy.wait() == 0
+    finally:
+        proxy.close()
+
+
+@pytest.mark.parametrize(("scheme", "to"), [("ws", "ws"), ("wss", "wss"), ("wss", "ws"), ("tls", "tcp")])
+def test_trace_on_websockets_and_with_tls(make_cluster, certificate, security, scheme, to):
+    """Encryption may begin or end at the proxy, which has the scheduler's certificate"""
+    cert, key = certificate
+    tls = "DASK_DISTRIBUTED__COMM__TLS__"
+    env = {f"{tls}CA_FILE": cert, f"{tls}SCHEDULER__CERT": cert, f"{tls}SCHEDULER__KEY": key}
+    cluster = make_cluster(host=f"{to}://127.0.0.1", env=env, security=security)
+    proxy = Trace(cluster.address, scheme=scheme, env=env)
+    big = b"x" * 10_000_000
+    try:
+        with Client(proxy.address, security=security) as client:
+            client.log_event("big", big)
+            assert client.get_events("big")[0][1] == big
+        for part in ("→ register-client", "→ log_event topic='big' msg=<10000000 bytes>", "→ events topic='big'"):
+            eventually(lambda part=part: part in proxy.log(), message=part)
     finally:
         proxy.close()
 
@@ -177,7 +197,8 @@ def test_trace_refuses_bad_captures(tmp_path):
         path.write_bytes(content)
         assert "capture: " in cask("trace", "--file", str(path), code=1), content
     cask("trace", "--file", str(tmp_path / "missing"), code=1)
-    assert "ws" in cask("trace", "--listen", "ws://127.0.0.1:0", "--connect", "tcp://127.0.0.1:1", code=1)
+    mixed = cask("trace", "--listen", "ws://127.0.0.1:0", "--connect", "tcp://127.0.0.1:1", code=1)
+    assert "both must be websockets" in mixed
 
 
 def test_trace_passes_on_what_it_cannot_read(cluster):
