@@ -1,0 +1,36 @@
+"""``python -m cask.executor``: serves the worker at fd 3 until it closes the channel.
+
+The main thread runs the event loop: plugins, operations, asynchronous tasks. One thread reads the
+channel, one serialises what is asked for, and `nthreads` run tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+
+from cask.executor.channel import CHANNEL_FD, Channel
+from cask.executor.crash import take_line
+
+
+def main() -> None:
+    # Ctrl-C is for the worker, which ends us. A handler, not SIG_IGN: programs that tasks start
+    # would inherit that.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    line = take_line()
+    peer = socket.socket(fileno=CHANNEL_FD)
+    peer.set_inheritable(False)
+
+    from cask.executor.serve import serve  # a second of imports, with the descriptors in safety
+
+    status = asyncio.run(serve(Channel(peer), line))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # nobody waits for tasks that still run
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""CALL: operations for Python, answered as Server._handle_comm answers a request."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+
+from distributed.core import _expects_comm, error_message
+from distributed.protocol import dumps, loads
+
+from cask.executor import channel
+from cask.executor.channel import pack_payload, take_bytes, take_payload
+
+logger = logging.getLogger("distributed.worker")
+
+
+class _NoComm:
+    """For handlers that take the connection as first argument and hardly look at it."""
+
+    peer_address = "<worker>"
+
+
+def take_call(body: memoryview, fds: list[int]) -> tuple[bool, str, list]:
+    """Whether a reply is wanted, the operation, the frames of its message."""
+    (flags,) = channel.U32.unpack_from(body, 0)
+    op, at = take_bytes(body, 4)
+    name = bytes(op).decode()
+    value, frames = take_payload(body, at, fds)
+    return not flags & 1, name, [value, *frames]
+
+
+async def _answer(worker, op: str, frames: list, is_stream: bool):
+    handlers = worker.stream_handlers if is_stream and op in worker.stream_handlers else worker.handlers
+    try:
+        handler = handlers[op]
+        arguments = loads(frames)
+        if not isinstance(arguments, dict):
+            raise TypeError(f"the arguments of {op} are no map")
+        if _expects_comm(handler):
+            result = handler(_NoComm(), **arguments)
+        else:
+            result = handler(**arguments)
+        if inspect.isawaitable(result):
+            result = await result
+        return result
+    except Exception as error:
+        logger.warning("%s failed", op, exc_info=True)
+        return error_message(error, status="uncaught-error")
+
+
+async def serve_call(worker, out: channel.Channel, number: int, call: tuple) -> None:
+    """Run an operation and send its reply, if one is wanted."""
+    wants_reply, op, frames = call
+    result = await _answer(worker, op, frames, is_stream=not wants_reply)
+    worker.tell_handlers()
+    if not wants_reply:
+        return
+    try:
+        value, *rest = dumps(result, on_error="raise")
+    except Exception as error:
+        value, *rest = dumps(error_message(error, status="uncaught-error"))
+    payload, fds = pack_payload(value, rest)
+    out.send(channel.REPLY, number, payload, fds)

@@ -1,0 +1,214 @@
+"""Messages between a worker and an executor: framing, payloads, segments. docs/executor.md."""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import mmap
+import os
+import socket
+import struct
+import threading
+
+CHANNEL_FD = 3
+
+START, HELLO, UPDATE, PUT, RUN, EXPORT, DROP, CANCEL, CALL, ANSWER, EXIT = range(1, 12)
+READY, WELCOME, DONE, FAILED, RESCHEDULE, SECEDED, CANCELLED = range(33, 40)
+EXPORTED, EXPORT_FAILED, REPLY, ASK, TELL, OUTPUT = range(40, 46)
+
+HEADER = struct.Struct("<IHHQ")
+U32 = struct.Struct("<I")
+_TWO_U32 = struct.Struct("<II")
+_FRAME = struct.Struct("<QQ")
+
+BODY_MAX = 64 * 1024 * 1024
+INLINE_MAX = 256 * 1024  # bytes of frames in a message; more go in a segment
+_INLINE = 2**64 - 1
+_ALIGNMENT = 64
+_READ_SIZE = 256 * 1024
+_FDS_MAX = 16
+_PARTS_AT_ONCE = 1024  # IOV_MAX
+_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+
+NO_PAYLOAD = _TWO_U32.pack(0, 0)
+
+
+class ChannelClosed(Exception):
+    """The other side has gone."""
+
+
+def pack_bytes(content: bytes) -> bytes:
+    return U32.pack(len(content)) + content
+
+
+def take_bytes(body, at: int) -> tuple[memoryview, int]:
+    """`bytes` at `at` of a body, and where it ends."""
+    (size,) = U32.unpack_from(body, at)
+    at += 4
+    return body[at : at + size], at + size
+
+
+# ---- payloads ----
+
+
+def _byte_view(frame) -> memoryview:
+    view = memoryview(frame)
+    return view.cast("B") if view.nbytes else memoryview(b"")  # cast refuses empty ones
+
+
+def _write_segment(views: list[memoryview]) -> tuple[int, list[int]]:
+    """A sealed memfd with these frames, and where each begins."""
+    fd = os.memfd_create("cask-segment", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        offsets = []
+        at = 0
+        for view in views:
+            at = -(-at // _ALIGNMENT) * _ALIGNMENT
+            offsets.append(at)
+            done = 0
+            while done < view.nbytes:
+                done += os.pwrite(fd, view[done:] if done else view, at + done)
+            at += view.nbytes
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd, offsets
+
+
+def pack_payload(value: bytes, frames: list) -> tuple[list, list[int]]:
+    """Parts of a body for a value and its frames, and its descriptors, which the sender closes."""
+    views = [_byte_view(frame) for frame in frames]
+    if sum(view.nbytes for view in views) <= INLINE_MAX:
+        table = b"".join(_FRAME.pack(view.nbytes, _INLINE) for view in views)
+        return [_TWO_U32.pack(len(value), len(views)), table, value, *views], []
+    fd, offsets = _write_segment(views)
+    table = b"".join(_FRAME.pack(view.nbytes, at) for view, at in zip(views, offsets, strict=True))
+    return [_TWO_U32.pack(len(value), len(views)), table, value], [fd]
+
+
+def take_payload(body: memoryview, at: int, fds: list[int]) -> tuple[bytes, list[memoryview]]:
+    """The value and the frames of the payload at `at`; closes `fds`.
+
+    Inline frames are views of `body`. Frames of a segment are a private, writable view of it: what
+    is made of them may be written to, and nobody else sees that.
+    """
+    value_size, count = _TWO_U32.unpack_from(body, at)
+    table = at + 8
+    at = table + 16 * count
+    value = bytes(body[at : at + value_size])
+    at += value_size
+    segment = None
+    if fds:
+        try:
+            mapped = mmap.mmap(
+                fds[0],
+                os.fstat(fds[0]).st_size,
+                flags=mmap.MAP_PRIVATE,
+                prot=mmap.PROT_READ | mmap.PROT_WRITE,
+            )
+        finally:
+            os.close(fds[0])
+        segment = memoryview(mapped)
+    frames = []
+    for size, offset in _FRAME.iter_unpack(body[table : table + 16 * count]):
+        if offset == _INLINE:
+            frames.append(body[at : at + size])
+            at += size
+        elif segment is None or offset + size > segment.nbytes:
+            raise ValueError("a frame lies outside of its segment")
+        else:
+            frames.append(segment[offset : offset + size])
+    return value, frames
+
+
+# ---- the socket ----
+
+
+class Channel:
+    """One end of the socket. Any thread may send; one thread reads."""
+
+    def __init__(self, peer: socket.socket):
+        self._peer = peer
+        self._lock = threading.Lock()
+
+    def _send_rest(self, parts: list, fds: list[int]) -> None:
+        """Send all parts; the descriptors go with the first byte."""
+        views = [_byte_view(part) for part in parts]
+        at = 0
+        while at < len(views):
+            if fds:
+                rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
+                sent = self._peer.sendmsg(views[at : at + _PARTS_AT_ONCE], rights)
+                fds = []
+            else:
+                sent = self._peer.sendmsg(views[at : at + _PARTS_AT_ONCE])
+            while at < len(views) and sent >= views[at].nbytes:
+                sent -= views[at].nbytes
+                at += 1
+            if sent:
+                views[at] = views[at][sent:]
+
+    def send(self, op: int, handle: int, parts: list, fds: list[int] | tuple = ()) -> None:
+        """Send one message. Closes `fds`. Blocks while the other side does not read."""
+        size = 0
+        for part in parts:
+            size += len(part)  # bytes and views of bytes
+        try:
+            if size > BODY_MAX:
+                raise ValueError(f"a message of {size} bytes; {BODY_MAX} are the limit")
+            parts = [HEADER.pack(size, op, len(fds), handle), *parts]
+            if size < 65536 and not fds:
+                message = b"".join(parts)
+                with self._lock:
+                    sent = self._peer.send(message)
+                    if sent < len(message):
+                        self._send_rest([memoryview(message)[sent:]], [])
+                return
+            with self._lock:
+                self._send_rest(parts, list(fds))
+        except OSError as error:
+            raise ChannelClosed(str(error)) from error
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def messages(self):
+        """Yield (op, handle, body, fds). The body is good until the next one is asked for; the
+        descriptors are the receiver's. Ends when the other side does."""
+        buffer = memoryview(bytearray(2 * _READ_SIZE))
+        ancillary = socket.CMSG_SPACE(_FDS_MAX * 4)
+        waiting: list[int] = []
+        start = end = 0
+        while True:
+            while end - start >= HEADER.size:
+                size, op, fd_count, handle = HEADER.unpack_from(buffer, start)
+                if end - start - HEADER.size < size:
+                    break
+                fds, waiting = waiting[:fd_count], waiting[fd_count:]
+                body = buffer[start + HEADER.size : start + HEADER.size + size]
+                start += HEADER.size + size
+                yield op, handle, body, fds
+            need = _READ_SIZE
+            if end - start >= HEADER.size:
+                need = max(need, HEADER.size + HEADER.unpack_from(buffer, start)[0])
+            if len(buffer) - start < need or start == end:
+                held = bytes(buffer[start:end])
+                if need > len(buffer) or (len(buffer) > 2 * _READ_SIZE and need == _READ_SIZE):
+                    buffer = memoryview(bytearray(max(need, 2 * _READ_SIZE)))
+                buffer[: len(held)] = held
+                start, end = 0, len(held)
+            try:
+                got, controls, _flags, _ = self._peer.recvmsg_into(
+                    [buffer[end:]], ancillary, socket.MSG_CMSG_CLOEXEC
+                )
+            except OSError as error:
+                raise ChannelClosed(str(error)) from error
+            for level, kind, content in controls:
+                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                    received = array.array("i")
+                    received.frombytes(content[: len(content) - len(content) % 4])
+                    waiting.extend(received)
+            if got == 0:
+                return
+            end += got

@@ -1,0 +1,159 @@
+"""The live objects of an executor, by handle and by key."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import MutableMapping
+
+import msgpack
+from distributed.protocol import loads as loads_message
+from distributed.protocol.core import (
+    merge_and_deserialize,
+    msgpack_decode_default,
+    msgpack_encode_default,
+    serialize_and_split,
+)
+from distributed.protocol.serialize import Serialize
+from distributed.protocol.utils import msgpack_opts
+
+from cask.executor.channel import take_payload
+
+SERIALIZED = msgpack.packb({"__Serialized__": 1})
+
+_ABSENT = object()
+
+
+def open_value(value: bytes, frames: list):
+    """The Python value of a payload."""
+    if value == SERIALIZED:  # by far the most
+        header = msgpack.unpackb(
+            frames[0], object_hook=msgpack_decode_default, use_list=False, **msgpack_opts
+        )
+        if not any(header.get("compression", ())):
+            return merge_and_deserialize(header, frames[1 : 1 + header["num-sub-frames"]])
+    return loads_message([value, *frames])
+
+
+def serialise(value) -> tuple[bytes, list]:
+    """The payload of a Python value: what a Dask peer reads as Serialized."""
+    header, frames = serialize_and_split(Serialize(value), on_error="raise")
+    header["num-sub-frames"] = len(frames)
+    packed = msgpack.packb(header, default=msgpack_encode_default, use_bin_type=True)
+    return SERIALIZED, [packed, *frames]
+
+
+class Entry:
+    """One object: live, or serialised and opened when first needed."""
+
+    __slots__ = ("_lock", "_payload", "_value", "is_actor", "key")
+
+    def __init__(self, key, payload=None):
+        self.key = key
+        self.is_actor = False
+        self._value = _ABSENT
+        self._payload = payload  # (body, where the payload begins, descriptors)
+        self._lock = None if payload is None else threading.Lock()
+
+    def set(self, value) -> None:
+        self._value = value
+
+    def get(self):
+        if self._value is _ABSENT:
+            self._open()
+        return self._value
+
+    def close(self) -> None:
+        """Nobody will ask for it again: let go of the segment of one that was never opened."""
+        if self._lock is not None:
+            with self._lock:
+                body, at, fds = self._payload
+                self._payload = (None, 0, ())
+            for fd in fds:
+                os.close(fd)
+
+    def is_live(self) -> bool:
+        return self._value is not _ABSENT
+
+    def _open(self) -> None:
+        if self._lock is None:
+            raise KeyError(self.key)
+        with self._lock:
+            if self._value is _ABSENT:
+                body, at, fds = self._payload
+                if body is None:
+                    raise RuntimeError(f"the serialised form of {self.key!r} could not be read")
+                self._payload = (None, 0, ())  # the descriptors are used once
+                self._value = open_value(*take_payload(body, at, fds))
+
+
+class Objects:
+    """Entries by handle; the newest of a key by key. The reader's thread adds and drops."""
+
+    def __init__(self):
+        self.by_handle: dict[int, Entry] = {}
+        self.by_key: dict = {}
+
+    def add(self, handle: int, entry: Entry) -> None:
+        self.by_handle[handle] = entry
+        self.by_key[entry.key] = entry
+
+    def drop(self, handle: int) -> Entry | None:
+        entry = self.by_handle.pop(handle, None)
+        if entry is not None and self.by_key.get(entry.key) is entry:
+            del self.by_key[entry.key]
+        return entry
+
+
+class DataView(MutableMapping):
+    """``worker.data``: everything the worker holds, and what user code puts there.
+
+    What user code sets stays in this executor: it is the worker's local storage that stock's users
+    know, never sent anywhere. What lives elsewhere in the worker is asked for.
+    """
+
+    def __init__(self, objects: Objects):
+        self._objects = objects
+        self._own: dict = {}
+        self.ask = None  # function(name, arguments), once the worker answers
+
+    def __getitem__(self, key):
+        if key in self._own:
+            return self._own[key]
+        entry = self._objects.by_key.get(key)
+        if entry is not None and (entry.is_live() or entry._lock is not None):
+            return entry.get()
+        if self.ask is not None:
+            found = self.ask("data_get", [key])
+            if found is not None:
+                return found[0]
+        raise KeyError(key)
+
+    def __setitem__(self, key, value):
+        self._own[key] = value
+
+    def __delitem__(self, key):
+        del self._own[key]
+
+    def _keys(self) -> dict:
+        keys = dict.fromkeys(self._own)
+        keys.update(
+            (key, None)
+            for key, entry in list(self._objects.by_key.items())
+            if entry.is_live() and not entry.is_actor
+        )
+        if self.ask is not None:
+            keys.update(dict.fromkeys(self.ask("data_keys", []) or ()))
+        return keys
+
+    def __contains__(self, key):
+        if key in self._own:
+            return True
+        entry = self._objects.by_key.get(key)
+        return (entry is not None and entry.is_live()) or key in self._keys()
+
+    def __iter__(self):
+        return iter(self._keys())
+
+    def __len__(self):
+        return len(self._keys())

@@ -1,0 +1,247 @@
+"""The executor's threads and what each of them does with a message."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import sys
+import threading
+import traceback
+from concurrent.futures import Future
+from queue import SimpleQueue
+
+import dask
+import distributed
+import msgpack
+from distributed.actor import Actor
+from distributed.protocol import dumps, loads
+from distributed.protocol.utils import msgpack_opts
+
+from cask.executor import channel, output
+from cask.executor.board import Board
+from cask.executor.calls import serve_call, take_call
+from cask.executor.channel import pack_bytes, pack_payload, take_bytes, take_payload
+from cask.executor.crash import install
+from cask.executor.errors import pack_error
+from cask.executor.objects import DataView, Entry, Objects, serialise
+from cask.executor.tasks import Runner
+from cask.executor.threads import TaskThreads
+from cask.executor.worker import Profiler, Worker
+
+
+def _first(body) -> int:
+    """The u32 that a body begins with."""
+    return channel.U32.unpack_from(body, 0)[0]
+
+
+class Executor:
+    """Takes messages and gives them to who follows them."""
+
+    def __init__(self, out: channel.Channel, incoming, crash_thread, the_board):
+        self._out = out
+        self._incoming = incoming
+        self._loop = asyncio.get_running_loop()
+        self._objects = Objects()
+        self._data = DataView(self._objects)
+        self._runner = Runner(out, self._objects, the_board, crash_thread)
+        self._exports: SimpleQueue = SimpleQueue()
+        self._questions: dict[int, Future] = {}
+        self._question_count = 0
+        self._question_lock = threading.Lock()
+        self._worker = None
+        self._running: set[asyncio.Task] = set()
+        self.stopped = asyncio.Event()
+        self.status = 0
+
+    def _on_loop(self, coroutine) -> None:
+        """Keep a reference while it runs."""
+        task = self._loop.create_task(coroutine)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    # ---- on the loop ----
+
+    async def _hello(self, settings: dict) -> None:
+        runner = self._runner
+        prefix = f"{settings['name']}-" if settings.get("name") is not None else ""
+        runner.threads = TaskThreads(
+            settings["nthreads"], f"{prefix}Dask-Default-Threads", [runner.surroundings]
+        )
+        added: dict = {}
+        problem = ""
+        try:
+            worker = Worker(settings, self._out, runner, self._data)
+            runner.worker = self._worker = worker
+            if settings.get("data_keys"):
+                self._data.ask = self._ask
+            await worker.preloads.start()
+            added = worker.added_handlers()
+            if dask.config.get("distributed.worker.profile.enabled"):
+                Profiler(worker, runner.woken).start()
+            runner.threads.start()
+        except Exception as error:
+            traceback.print_exc()
+            problem = f"{type(error).__name__}: {error}"
+        parts = [pack_bytes(problem.encode(errors="replace")), pack_bytes(msgpack.packb(added))]
+        self._out.send(channel.WELCOME, 0, parts)
+
+    async def _exit(self) -> None:
+        if self._worker is not None:
+            await self._worker.teardown()
+        self.stopped.set()
+
+    def _start_hello(self, settings: dict) -> None:
+        self._on_loop(self._hello(settings))
+
+    def _start_call(self, number: int, call: tuple) -> None:
+        self._on_loop(serve_call(self._worker, self._out, number, call))
+
+    def _start_exit(self) -> None:
+        self._on_loop(self._exit())
+
+    def _update(self, settings: dict) -> None:
+        if self._worker is not None:
+            self._worker.apply(settings)
+
+    # ---- questions: any thread ----
+
+    def _ask(self, name: str, arguments: list):
+        """The worker's answer. Blocks; the reader's thread brings it."""
+        future: Future = Future()
+        with self._question_lock:
+            self._question_count += 1
+            number = self._question_count
+            self._questions[number] = future
+        value, *frames = dumps(arguments)
+        payload, fds = pack_payload(value, frames)
+        self._out.send(channel.ASK, number, [pack_bytes(name.encode()), *payload], fds)
+        ok, answer = future.result()
+        content = loads(answer)
+        if not ok:
+            raise KeyError(*arguments) if name == "data_get" else RuntimeError(content)
+        return [content] if name == "data_get" else content
+
+    # ---- the exporting thread ----
+
+    def export(self) -> None:
+        """Serialise what is asked for, in order."""
+        while True:
+            handle, entry = self._exports.get()
+            try:
+                if entry is None:
+                    raise KeyError("the object is not here")
+                value = entry.get()
+                if entry.is_actor:
+                    value = Actor(type(value), self._worker.address, entry.key, self._worker)
+                payload, fds = pack_payload(*serialise(value))
+                del value
+            except channel.ChannelClosed:
+                return
+            except BaseException as error:
+                self._out.send(channel.EXPORT_FAILED, handle, [pack_error(error)])
+            else:
+                self._out.send(channel.EXPORTED, handle, payload, fds)
+            del entry
+
+    # ---- the reader's thread ----
+
+    def _put(self, handle: int, body: memoryview, fds: list[int]) -> None:
+        kept = memoryview(bytearray(body))
+        key, at = take_bytes(kept, 0)
+        key = msgpack.unpackb(key, use_list=False, **msgpack_opts)
+        self._objects.add(handle, Entry(key, (kept, at, fds)))
+
+    def _drop(self, body: memoryview) -> None:
+        count = _first(body)
+        for handle in body[4 : 4 + 8 * count].cast("Q"):
+            entry = self._objects.drop(handle)
+            if entry is not None:
+                if entry.is_actor and self._worker is not None:
+                    self._worker.state.actors.pop(entry.key, None)
+                entry.close()
+
+    def _answered(self, number: int, body: memoryview, fds: list[int]) -> None:
+        with self._question_lock:
+            future = self._questions.pop(number, None)
+        kept = memoryview(bytearray(body))
+        value, frames = take_payload(kept, 4, fds)
+        if future is not None:
+            future.set_result((_first(body) == 0, [value, *frames]))
+
+    def read(self) -> None:
+        """Follow messages until the channel ends."""
+        on_loop = self._loop.call_soon_threadsafe
+        try:
+            for op, handle, body, fds in self._incoming:
+                if op == channel.RUN:
+                    self._runner.submit(handle, body, fds)
+                elif op == channel.PUT:
+                    self._put(handle, body, fds)
+                elif op == channel.DROP:
+                    self._drop(body)
+                elif op == channel.EXPORT:
+                    self._exports.put((handle, self._objects.by_handle.get(handle)))
+                elif op == channel.CANCEL:
+                    reason = bytes(channel.take_bytes(body, 4)[0]).decode(errors="replace")
+                    self._runner.cancel(handle, _first(body) == 1, reason)
+                elif op == channel.CALL:
+                    call = take_call(memoryview(bytearray(body)), fds)
+                    on_loop(self._start_call, handle, call)
+                elif op == channel.ANSWER:
+                    self._answered(handle, body, fds)
+                elif op in (channel.HELLO, channel.UPDATE):
+                    settings = msgpack.unpackb(channel.take_bytes(body, 0)[0], strict_map_key=False)
+                    if op == channel.HELLO:
+                        on_loop(self._start_hello, settings)
+                    else:
+                        on_loop(self._update, settings)
+                elif op == channel.EXIT:
+                    on_loop(self._start_exit)
+                else:
+                    raise ValueError(f"op {op} is not for an executor")
+        except channel.ChannelClosed:
+            pass
+        except BaseException:
+            traceback.print_exc()
+            self.status = 1
+        finally:
+            on_loop(self.stopped.set)
+
+
+def _start(incoming, line: int):
+    """Follow START: the board, and what is ready for a crash."""
+    op, _, body, fds = next(incoming)
+    if op != channel.START:
+        raise ValueError(f"the first message is {op}, not START")
+    board_fd, crash_log = fds
+    board = Board(board_fd, _first(body))
+    os.close(board_fd)
+    return board, install(line, crash_log)
+
+
+def _facts() -> bytes:
+    return msgpack.packb(
+        {
+            "pid": os.getpid(),
+            "version": 1,
+            "python": sys.version.split()[0],
+            "versions": {"dask": dask.__version__, "distributed": distributed.__version__},
+        }
+    )
+
+
+async def serve(out: channel.Channel, line: int) -> int:
+    """Until the channel ends; gives the exit status."""
+    incoming = out.messages()
+    the_board, crash_thread = _start(incoming, line)
+    crash_thread()
+    output.install()
+    executor = Executor(out, incoming, crash_thread, the_board)
+    gc.collect()
+    gc.freeze()  # what was imported stays; no need to look at it again
+    for name, target in (("channel", executor.read), ("exports", executor.export)):
+        threading.Thread(target=target, name=name, daemon=True).start()
+    out.send(channel.READY, 0, [pack_bytes(_facts())])
+    await executor.stopped.wait()
+    return executor.status

@@ -1,0 +1,462 @@
+"""Running tasks: from RUN to DONE, FAILED, RESCHEDULE or CANCELLED.
+
+The reader's thread queues a task with its inputs; a task thread opens its spec, calls it, and says
+what came of it and what it cost. What a trivial task costs here is what matters: see
+bench/RESULTS.md before adding a line to `_run`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import logging
+import os
+import resource
+import struct
+import sys
+import threading
+from contextvars import copy_context
+from time import time
+
+import dask
+import msgpack
+from dask.utils import typename as name_of
+from distributed import Reschedule
+from distributed.actor import Actor
+from distributed.metrics import context_meter
+from distributed.protocol import pickle
+from distributed.protocol.utils import msgpack_opts
+from distributed.sizeof import safe_sizeof
+from distributed.utils import thread_state
+
+from distributed.worker import _run_task_simple, _worker_cvar
+
+from cask.executor import TaskCancelled, board, channel
+from cask.executor.channel import NO_PAYLOAD, U32, pack_bytes, pack_payload, take_bytes, take_payload
+from cask.executor.errors import pack_error
+from cask.executor.objects import Entry, open_value, serialise
+from cask.executor.output import current_task, kept_output
+
+logger = logging.getLogger("distributed.worker")
+
+_RUN_HEAD = struct.Struct("<II")
+_RUN = struct.Struct("<dddQddQQQQQQ")
+_DONE = struct.Struct("<Q")
+_SECONDS = struct.Struct("<d")
+_OUTPUT = struct.Struct("<IQ")
+_ACTOR, _WANTS_SMALL = 1, 2
+
+_PICKLED = msgpack.packb({"__Pickled__": 1})
+_NO_METRICS = pack_bytes(b"")
+_SMALL_MAX = 2048
+_SMALL_TYPES = frozenset({int, float, bool, str, type(None)})
+_TYPES_KEPT = 1000
+_BLOCK = 512
+
+_meters = threading.local()  # .seen: [label, value, unit] of the task of this thread
+
+
+class Task:
+    """One RUN."""
+
+    __slots__ = (
+        "annotations", "body", "entry", "fds", "future", "handle", "has_begun", "ident", "inputs",
+        "is_cancelled", "key", "output", "payload_at", "reason", "runner", "slot", "wants_small",
+    )  # fmt: skip
+
+    def __init__(self, runner, handle, body, fds):
+        flags, count = _RUN_HEAD.unpack_from(body, 0)
+        inputs = struct.unpack_from(f"<{count}Q", body, 8)
+        key, at = take_bytes(body, 8 + 8 * count)
+        annotations, at = take_bytes(body, at)
+        self.runner = runner
+        self.handle = handle
+        self.key = msgpack.unpackb(key, use_list=False, **msgpack_opts)
+        self.annotations = annotations  # msgpack
+        self.body = body
+        self.payload_at = at
+        self.fds = fds
+        by_handle = runner.objects.by_handle
+        self.inputs = [by_handle.get(handle) for handle in inputs]
+        self.entry = Entry(self.key)
+        self.entry.is_actor = bool(flags & _ACTOR)
+        self.wants_small = flags & _WANTS_SMALL
+        self.output = None
+        self.is_cancelled = False
+        self.reason = None  # of a timeout
+        self.has_begun = False
+        self.ident = None  # of its thread, while it may be interrupted
+        self.future = None  # of an asynchronous one
+        self.slot = 0
+
+    def run(self) -> None:
+        self.runner.run(self)
+
+
+def _open_spec(task: Task):
+    """The callable of a task: dask's GraphNode, as a rule."""
+    value, frames = take_payload(task.body, task.payload_at, task.fds)
+    task.body, task.fds = None, ()
+    if value == _PICKLED:
+        header = msgpack.unpackb(frames[0])
+        if not any(header.get("compression", ())):
+            count = header["num-sub-frames"]
+            return pickle.loads(header["pickled-obj"], buffers=frames[1 : 1 + count])
+    return open_value(value, frames)
+
+
+class _Ledger:
+    """What a stretch of a thread costs."""
+
+    __slots__ = ("before", "metrics", "prepared", "start", "stop")
+
+    def __init__(self, prepared: float):
+        self.prepared = self.start = self.stop = prepared
+        self.before = resource.getrusage(resource.RUSAGE_THREAD)
+        self.metrics = _meters.seen = []
+
+    def pack(self) -> bytes:
+        now = resource.getrusage(resource.RUSAGE_THREAD)
+        before = self.before
+        metrics = self.metrics
+        head = _RUN.pack(
+            self.prepared,
+            self.start,
+            self.stop,
+            threading.get_ident(),
+            now.ru_utime - before.ru_utime,
+            now.ru_stime - before.ru_stime,
+            now.ru_maxrss * 1024,
+            (now.ru_maxrss - before.ru_maxrss) * 1024,
+            now.ru_minflt - before.ru_minflt,
+            now.ru_majflt - before.ru_majflt,
+            (now.ru_inblock - before.ru_inblock) * _BLOCK,
+            (now.ru_oublock - before.ru_oublock) * _BLOCK,
+        )
+        if not metrics:
+            return head + _NO_METRICS
+        return head + pack_bytes(msgpack.packb(metrics, default=str))
+
+
+def _note_metric(label, value, unit) -> None:
+    seen = getattr(_meters, "seen", None)
+    if seen is not None:
+        seen.append((label, value, unit))
+
+
+class Runner:
+    """All tasks of this executor."""
+
+    def __init__(self, out: channel.Channel, objects, the_board, crash_thread):
+        self._out = out
+        self.objects = objects
+        self._board = the_board
+        self._crash_thread = crash_thread  # called once in each task thread
+        self.worker = None  # set by HELLO
+        self.threads = None
+        self._tasks: dict[int, Task] = {}  # until their answer
+        self._lock = threading.Lock()  # whether a task may be interrupted
+        self._types: dict[type | None, bytes] = {}
+        self._small_headers: dict[type, bytes] = {}
+        self.woken = threading.Event()  # a task runs: for the profiler
+
+    # ---- the reader's thread ----
+
+    def submit(self, handle: int, body: memoryview, fds: list[int]) -> None:
+        task = Task(self, handle, memoryview(bytearray(body)), fds)
+        self._tasks[handle] = task
+        self.objects.add(handle, task.entry)
+        self.threads.put(task)
+
+    def cancel(self, handle: int, is_timeout: bool, reason: str) -> None:
+        with self._lock:
+            task = self._tasks.get(handle)
+            if task is None:
+                return  # it is over
+            task.is_cancelled = True
+            task.reason = reason if is_timeout else None
+            if task.ident is not None:
+                _raise_in(task.ident)
+            elif task.future is not None:
+                self.worker.loop.asyncio_loop.call_soon_threadsafe(task.future.cancel)
+            elif task.has_begun:
+                return  # between two moments; its thread looks once more
+        if not task.has_begun:
+            self._answer_cancelled(task)
+
+    # ---- a task's thread ----
+
+    @contextlib.contextmanager
+    def surroundings(self):
+        """What holds in a task thread for all its tasks."""
+        self._crash_thread()
+        thread_state.execution_state = self.worker.execution_state
+        with context_meter.add_callback(_note_metric):
+            _worker_cvar.set(self.worker)
+            yield
+
+    def run(self, task: Task) -> None:
+        try:
+            self._run(task)
+        except TaskCancelled:
+            # It came after the task's own code was left; whether it was answered is known.
+            self._answer_cancelled(task)
+
+    def _begin(self, task: Task) -> bool:
+        with self._lock:
+            if task.is_cancelled:
+                return False
+            task.has_begun = True
+            task.ident = threading.get_ident()
+        return True
+
+    def _end(self, task: Task) -> None:
+        """From here on it is not interrupted."""
+        with self._lock:
+            ident, task.ident = task.ident, None
+            if task.is_cancelled and ident is not None:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), None)
+
+    def _inputs(self, task: Task) -> dict:
+        data = {}
+        for entry in task.inputs:
+            if entry is None:
+                raise KeyError("an input of this task is not here")
+            value = entry.get()
+            if entry.is_actor:
+                value = Actor(type(value), self.worker.address, entry.key, self.worker)
+            data[entry.key] = value
+        return data
+
+    def _run(self, task: Task) -> None:
+        if not self._begin(task):
+            return
+        ident = task.ident
+        worker = self.worker
+        ledger = _Ledger(time())
+        worker.active_threads[ident] = task.key
+        task.slot = self._board.enter(task.handle, ledger.prepared, threading.get_native_id())
+        if not self.woken.is_set():
+            self.woken.set()
+        try:
+            annotations = (
+                msgpack.unpackb(task.annotations, use_list=False, **msgpack_opts)
+                if task.annotations
+                else {}
+            )
+            task.annotations = annotations
+            spec = _open_spec(task)
+            data = self._inputs(task)
+            task.inputs = ()
+            ledger.start = time()
+            if spec.is_coro:
+                self._end(task)
+                self._run_async(task, spec, data, ledger)
+                return
+            executor = annotations.get("executor", "default")
+            if executor != "default":
+                self._end(task)
+                self._run_elsewhere(task, spec, data, executor, ledger)
+                return
+            thread_state.key = task.key
+            thread_state.start_time = ledger.start
+            context = copy_context()
+            context.run(current_task.set, task)
+            try:
+                if "span" in annotations:
+                    with dask.annotate(span=annotations["span"]):
+                        result = context.run(spec, data)
+                else:
+                    result = context.run(spec, data)
+            finally:
+                ledger.stop = time()
+                del thread_state.key, thread_state.start_time
+            self._end(task)
+            del data, context
+            self._finish(task, result, ledger)
+        except BaseException as error:
+            self._end(task)
+            self._fail(task, error, ledger)
+        finally:
+            worker.active_threads.pop(ident, None)
+            if task.future is None:
+                self._board.leave(task.slot)
+
+    # ---- asynchronous tasks, and those with an executor of their own ----
+
+    def _run_async(self, task: Task, spec, data, ledger: _Ledger) -> None:
+        self._board.set_flags(task.slot, board.ASYNCHRONOUS)
+
+        async def body():
+            current_task.set(task)
+            _worker_cvar.set(self.worker)
+            return await spec(data)
+
+        def finished(future: asyncio.Future) -> None:
+            ledger.stop = time()
+            _forget_costs(ledger)
+            self._board.leave(task.slot)
+            try:
+                result = future.result()
+            except asyncio.CancelledError as error:
+                if task.is_cancelled:
+                    self._fail(task, TaskCancelled(), ledger)
+                else:
+                    self._fail(task, error, ledger)
+            except BaseException as error:
+                self._fail(task, error, ledger)
+            else:
+                self._finish(task, result, ledger)
+
+        def begin() -> None:
+            with self._lock:
+                task.future = loop.create_task(body())
+                if task.is_cancelled:
+                    task.future.cancel()
+            task.future.add_done_callback(finished)
+
+        loop = self.worker.loop.asyncio_loop
+        task.future = asyncio.Future(loop=loop)  # until begin() makes the real one
+        loop.call_soon_threadsafe(begin)
+
+    def _run_elsewhere(self, task: Task, spec, data, name: str, ledger: _Ledger) -> None:
+        executors = self.worker.executors
+        if name not in executors:
+            raise ValueError(f"Invalid executor {name!r}; expected one of: {sorted(executors)}")
+        executor = executors[name]
+        if "ThreadPoolExecutor" not in str(type(executor)):
+            message = executor.submit(_run_task_simple, spec, data, 0.0).result()
+        else:
+            message = executor.submit(self._call_in_thread, task, spec, data).result()
+        ledger.start, ledger.stop = message["start"], message["stop"]
+        if message["op"] == "task-finished":
+            self._finish(task, message["result"], ledger)
+        else:
+            self._fail(task, message["actual_exception"], ledger)
+
+    def _call_in_thread(self, task: Task, spec, data):
+        _worker_cvar.set(self.worker)
+        current_task.set(task)
+        thread_state.key, thread_state.start_time = task.key, time()
+        thread_state.execution_state = self.worker.execution_state
+        try:
+            return _run_task_simple(spec, data, 0.0)
+        finally:
+            current_task.set(None)
+            del thread_state.key, thread_state.start_time
+
+    # ---- answers ----
+
+    def _take(self, task: Task) -> bool:
+        """Whether this task has still to be answered; only one who asks gets a yes."""
+        return self._tasks.pop(task.handle, None) is not None
+
+    def _answer_cancelled(self, task: Task) -> None:
+        if not self._take(task):
+            return
+        for fd in task.fds:
+            os.close(fd)
+        task.fds = ()
+        self._tell_output(task)
+        if task.reason is not None:
+            now = time()
+            costs = _RUN.pack(now, now, now, threading.get_ident(), 0, 0, 0, 0, 0, 0, 0, 0)
+            error = pack_error(TimeoutError(task.reason))
+            self._out.send(channel.FAILED, task.handle, [costs, _NO_METRICS, error])
+        else:
+            begun = U32.pack(task.has_begun)
+            self._out.send(channel.CANCELLED, task.handle, [begun])
+
+    def _tell_output(self, task: Task) -> None:
+        if task.output is not None:
+            for number, size, text in kept_output(task):
+                parts = [_OUTPUT.pack(number, size), pack_bytes(text)]
+                self._out.send(channel.OUTPUT, task.handle, parts)
+            task.output = None
+
+    def _type_parts(self, kind: type | None) -> bytes:
+        """Pickle and name of a class, as parts of DONE."""
+        parts = self._types.get(kind)
+        if parts is None:
+            name = name_of(kind)
+            try:
+                content = pickle.dumps(kind)
+            except Exception:
+                content = pickle.dumps(name)
+            parts = pack_bytes(content) + pack_bytes(name.encode(errors="replace"))
+            if len(self._types) >= _TYPES_KEPT:
+                self._types.clear()  # classes made by tasks do not pile up
+            self._types[kind] = parts
+        return parts
+
+    def _finish(self, task: Task, result, ledger: _Ledger) -> None:
+        size = safe_sizeof(result)
+        kind = type(result) if result is not None else None
+        parts = [ledger.pack(), _DONE.pack(size), self._type_parts(kind)]
+        fds: list[int] = []
+        if task.wants_small and type(result) in _SMALL_TYPES and size <= _SMALL_MAX:
+            payload, fds = pack_payload(*serialise(result))
+            parts += payload
+        else:
+            parts.append(NO_PAYLOAD)
+        task.entry.set(result)
+        if task.entry.is_actor:
+            self.worker.state.actors[task.key] = result
+        if not self._take(task):
+            return
+        self._tell_output(task)
+        self._out.send(channel.DONE, task.handle, parts, fds)
+
+    def _fail(self, task: Task, error: BaseException, ledger: _Ledger) -> None:
+        for fd in task.fds:
+            os.close(fd)
+        task.fds = ()
+        if ledger.stop < ledger.start:
+            ledger.stop = time()
+        if isinstance(error, TaskCancelled) and task.is_cancelled:
+            self._answer_cancelled(task)
+            return
+        if isinstance(error, (SystemExit, KeyboardInterrupt)):
+            _leave(error)
+        if not self._take(task):
+            return
+        self.objects.drop(task.handle)
+        self._tell_output(task)
+        if isinstance(error, Reschedule):
+            self._out.send(channel.RESCHEDULE, task.handle, [])
+            return
+        packed = pack_error(error)
+        logger.error("Compute Failed\nKey:       %s\nException: %r\n", task.key, repr(error)[:1000])
+        self._out.send(channel.FAILED, task.handle, [ledger.pack(), packed])
+
+    def secede(self, key, seconds: float) -> None:
+        """The task of this key left its slot."""
+        for task in list(self._tasks.values()):
+            if task.key == key and task.has_begun:
+                self._board.set_flags(task.slot, board.SECEDED)
+                self._out.send(channel.SECEDED, task.handle, [_SECONDS.pack(seconds)])
+                return
+
+
+def _forget_costs(ledger: _Ledger) -> None:
+    """Of an asynchronous task: what the loop's thread used was not its doing alone."""
+    ledger.before = resource.getrusage(resource.RUSAGE_THREAD)
+
+
+def _raise_in(ident: int) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(TaskCancelled))
+
+
+def _leave(error: BaseException) -> None:
+    """sys.exit() in a task ends the executor, as it ends a stock worker: its certificate says so."""
+    status = 130 if isinstance(error, KeyboardInterrupt) else error.code
+    if status is None:
+        status = 0
+    elif not isinstance(status, int):
+        print(status, file=sys.stderr)
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.write(f"a task raised {error!r}: the executor ends\n")
+    sys.stderr.flush()
+    os._exit(status & 0xFF)

@@ -1,0 +1,224 @@
+"""The worker as user code sees it: ``get_worker()``, ``dask_worker=``, plugins, preload modules.
+
+A stock Worker object that never listens and never registers: all that it does for itself works as
+it does in Dask (plugins, run, clients, profiles, call stacks, upload_file, actors); what it would
+tell the scheduler or ask its own state machine goes through the channel to the real worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections import deque
+from contextlib import contextmanager
+
+import dask
+import distributed.core
+import distributed.worker
+from dask.utils import parse_timedelta
+from distributed import profile
+from distributed.comm import get_address_host
+from distributed.core import Status
+from distributed.protocol import dumps
+from distributed.proctitle import setproctitle
+from distributed.security import Security
+from distributed.utils import key_split
+from distributed.worker_state_machine import SecedeEvent
+from tornado.ioloop import IOLoop
+
+from cask.executor import channel
+from cask.executor.channel import pack_bytes, pack_payload
+
+
+class _Directory:
+    """The worker's directory, which the C process made and will remove."""
+
+    def __init__(self, path: str):
+        self.base_dir = self.dir_path = path
+
+    def new_work_dir(self, prefix=""):
+        return self
+
+    def release(self) -> None:
+        pass
+
+
+@contextmanager
+def _directory_given(path: str):
+    """Inside, servers use `path` instead of making a directory of their own."""
+    stock = distributed.core.WorkSpace
+    distributed.core.WorkSpace = lambda _base: _Directory(path)
+    try:
+        yield
+    finally:
+        distributed.core.WorkSpace = stock
+
+
+def _security(tls: dict | None) -> Security | None:
+    if not tls:
+        return None
+    return Security(
+        tls_ca_file=tls.get("ca_file"),
+        tls_worker_cert=tls.get("cert"),
+        tls_worker_key=tls.get("key"),
+        tls_client_cert=tls.get("cert"),
+        tls_client_key=tls.get("key"),
+        require_encryption=True,
+    )
+
+
+class Worker(distributed.worker.Worker):
+    """See the module. Made on the loop's thread."""
+
+    def __init__(self, settings: dict, out: channel.Channel, runner, data):
+        loop = IOLoop.current()
+        if not hasattr(loop, "profile"):
+            loop.profile = deque()  # nobody asks for a profile of this loop
+        self._out = out
+        self._runner = runner
+        with _directory_given(settings["local_directory"]):
+            super().__init__(
+                settings["scheduler"],
+                nthreads=settings["nthreads"],
+                name=settings.get("name"),
+                local_directory=settings["local_directory"],
+                security=_security(settings.get("tls")),
+                data=data,
+                executor={"default": runner.threads},
+                memory_limit=0,
+                resources=settings.get("resources") or {},
+                preload=settings.get("preload") or [],
+                preload_argv=settings.get("preload_argv") or [],
+                contact_address=settings["address"],
+            )
+        self.nanny = settings.get("nanny")
+        self.id = settings.get("id") or self.id
+        self.ip = get_address_host(settings["address"])
+        self.state.address = settings["address"]
+        self.thread_id = threading.get_ident()
+        self._own_handlers = frozenset(self.handlers)
+        self._own_stream_handlers = frozenset(self.stream_handlers)
+        self._told_handlers: dict | None = None
+        self.apply(settings)
+        setproctitle(f"dask worker [{self.address}]")
+
+    def apply(self, settings: dict) -> None:
+        """HELLO's settings, or those that changed."""
+        if "scheduler_delay" in settings:
+            self.scheduler_delay = settings["scheduler_delay"]
+        if "memory_limit" in settings:
+            self.memory_manager.memory_limit = settings["memory_limit"] or None
+        self._status = Status.lookup[settings.get("status", self._status.name)]
+        if self._status == Status.init:
+            self._status = Status.running
+
+    # ---- to the scheduler, and to the worker ----
+
+    def tell(self, name: str, content) -> None:
+        value, *frames = dumps(content)
+        payload, fds = pack_payload(value, frames)
+        self._out.send(channel.TELL, 0, [pack_bytes(name.encode()), *payload], fds)
+
+    def batched_send(self, msg) -> None:
+        self.tell("to-scheduler", [msg])
+
+    def log_event(self, topic, msg) -> None:
+        if not distributed.worker._is_dumpable(msg):
+            raise TypeError(f"Message must be msgpack serializable. Got {type(msg)=} instead.")
+        self.batched_send({"op": "log-event", "topic": topic, "msg": msg})
+
+    def digest_metric(self, name, value) -> None:
+        self.tell("digest", [name, value])
+
+    def _send_worker_status_change(self, stimulus_id: str) -> None:
+        self.tell("status", [self._status.name])
+
+    def handle_stimulus(self, *stims) -> None:
+        for event in stims:
+            if not isinstance(event, SecedeEvent):
+                raise NotImplementedError(
+                    f"{type(event).__name__}: the state of a cask worker is not in this process"
+                )
+            self._runner.secede(event.key, event.compute_duration)
+
+    async def close(self, timeout=30, executor_wait=True, nanny=True, reason="worker-close"):
+        """Ask the real worker to close."""
+        self.tell("close", [reason, nanny])
+        return "OK"
+
+    async def close_gracefully(self, restart=None, reason="worker-close-gracefully"):
+        self.tell("close-gracefully", [reason, restart])
+
+    def added_handlers(self) -> dict:
+        """Names of operations that user code added."""
+        return {
+            "handlers": sorted(set(self.handlers) - self._own_handlers),
+            "stream_handlers": sorted(set(self.stream_handlers) - self._own_stream_handlers),
+        }
+
+    def tell_handlers(self) -> None:
+        """If they changed."""
+        added = self.added_handlers()
+        if added != self._told_handlers:
+            self._told_handlers = added
+            self.tell("handlers", added)
+
+    # ---- profiles ----
+
+    def trigger_profile(self) -> None:
+        """Stock's, for threads whose frames begin in this package."""
+        with self.active_threads_lock:
+            active = dict(self.active_threads)
+        frames = sys._current_frames()
+        for ident, key in active.items():
+            frame = frames.get(ident)
+            if frame is not None:
+                for state in (self.profile_recent, self.profile_keys[key_split(key)]):
+                    profile.process(frame, None, state, stop="cask/executor/tasks.py")
+
+    async def teardown(self) -> None:
+        """Plugins and preload modules say goodbye, as in stock's close()."""
+        for plugin in list(self.plugins.values()):
+            if hasattr(plugin, "teardown"):
+                try:
+                    result = plugin.teardown(self)
+                    if asyncio.iscoroutine(result):
+                        await result
+                except Exception:
+                    distributed.worker.logger.exception("plugin %s failed to tear down", plugin)
+        for preload in self.preloads:
+            try:
+                await preload.teardown()
+            except Exception:
+                distributed.worker.logger.exception("preload failed to tear down")
+
+
+class Profiler(threading.Thread):
+    """Takes samples while tasks run; sleeps while none does."""
+
+    def __init__(self, worker: Worker, woken: threading.Event):
+        super().__init__(name="profiler", daemon=True)
+        self._worker = worker
+        self._woken = woken
+        setting = "distributed.worker.profile."
+        self._interval = interval = parse_timedelta(dask.config.get(setting + "interval"), "ms")
+        cycle = parse_timedelta(dask.config.get(setting + "cycle"), "ms")
+        self._samples_per_cycle = max(1, round(cycle / interval))
+
+    def run(self) -> None:
+        pause = threading.Event()
+        taken = 0
+        while True:
+            self._woken.wait()
+            pause.wait(self._interval)
+            if not self._worker.active_threads:
+                self._woken.clear()
+                if self._worker.active_threads:
+                    self._woken.set()
+            else:
+                self._worker.trigger_profile()
+                taken += 1
+            if taken >= self._samples_per_cycle or (taken and not self._woken.is_set()):
+                taken = 0
+                self._worker.cycle_profile()
