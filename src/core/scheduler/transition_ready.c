@@ -49,7 +49,9 @@ void move_released_waiting(struct scheduler *s, struct task *task, const struct 
     (void)step;
     ASSERT(task->missing_count == 0 && task->who_has.count == 0);
     ASSERT(task->processing_on == WORKER_NONE);
-    if ((task->flags & TASK_LOST_DEPENDENCIES) != 0) {
+    bool can_run =
+        (task->flags & TASK_HAS_RUN_SPEC) != 0; /* or it is scattered data that is lost */
+    if ((task->flags & TASK_LOST_DEPENDENCIES) != 0 || !can_run) {
         want(s, task, TASK_FORGOTTEN);
         return;
     }

@@ -252,6 +252,30 @@ static void test_scattered_lost(void **state)
     stage_close(&stage);
 }
 
+/* A worker drops scattered data that its task still needs: nothing can make it again, so nothing is sent to a
+ * worker in its stead. */
+static void test_scattered_dropped(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage);
+    worker_id a = stage_worker(&stage, "a", 1);
+    client_id client = stage_client(&stage, "me");
+    struct span key = stage_key(&stage, "data");
+    int64_t size = 100;
+    struct event event = {.kind = EVENT_DATA_PLACED,
+                          .of.data_placed = {client, {&key, 1}, {&a, 1}, {&size, 1}}};
+    stage_step(&stage, &event);
+    stage_graph(&stage, client, "x:data y:x", "y");
+    stage_forget_transcript(&stage);
+    struct event drop = {.kind = EVENT_RELEASE_WORKER_DATA, .of.release_worker_data = {a, key}};
+    stage_step(&stage, &drop);
+    stage_expect(&stage, "lost me: data\nfree a: x\ncancelled me: data (already forgotten)\n"
+                         "cancelled me: y (already forgotten)\n");
+    assert_int_equal(view_task_count(stage.s), 0);
+    stage_close(&stage);
+}
+
 /* An actor's worker dies: it cannot be made again, and clients are told so. */
 static void test_actor_lost(void **state)
 {
@@ -512,6 +536,7 @@ int main(void)
         cmocka_unit_test(test_killed_worker),
         cmocka_unit_test(test_expected_leave),
         cmocka_unit_test(test_scattered_lost),
+        cmocka_unit_test(test_scattered_dropped),
         cmocka_unit_test(test_actor_lost),
         cmocka_unit_test(test_actor_lost_proxies_freed),
         cmocka_unit_test(test_forgotten_and_input_lost),
