@@ -114,7 +114,7 @@ static struct computation *begin(struct scheduler *s)
     return computation;
 }
 
-void computations_graph(struct scheduler *s, const struct graph_info *graph, const task_id *touched,
+void computations_graph(struct scheduler *s, const struct graph_info *graph, const task_id *made,
                         uint32_t count)
 {
     uint32_t known = s->computations->all.count;
@@ -123,13 +123,8 @@ void computations_graph(struct scheduler *s, const struct graph_info *graph, con
     if (graph->code != NULL) {
         code_add(computation, graph->code);
     }
-    const struct group *last = NULL;
     for (uint32_t i = 0; i < count; i++) {
-        struct group *group = task_at(s, touched[i])->group;
-        if (group != last) {
-            group_add(computation, group);
-            last = group;
-        }
+        group_add(computation, task_at(s, made[i])->group);
     }
 }
 

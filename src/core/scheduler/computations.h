@@ -1,5 +1,5 @@
 /* computations.h: what users see as "one computation": a run of graphs while work is unfinished, with the
- * code that submitted them and the groups they touched. Must agree with: scheduler.py Computation. */
+ * code that submitted them and the groups they made. Must agree with: scheduler.py Computation. */
 #ifndef CASK_CORE_SCHEDULER_COMPUTATIONS_H
 #define CASK_CORE_SCHEDULER_COMPUTATIONS_H
 
@@ -11,9 +11,9 @@ struct group;
 
 struct computations *computations_create(const struct scheduler_config *config);
 void computations_destroy(struct computations *computations);
-/* A new graph: reuse the last computation if work is unfinished, else begin one. Then note its groups.
- * Called before any of its tasks moves. */
-void computations_graph(struct scheduler *s, const struct graph_info *graph, const task_id *touched,
+/* A new graph: reuse the last computation if work is unfinished, else begin one. Then note the groups that the
+ * graph made, of each its first task in `made`. Called before any of its tasks moves. */
+void computations_graph(struct scheduler *s, const struct graph_info *graph, const task_id *made,
                         uint32_t count);
 struct computation_view {
     struct span id;           /* uuid */

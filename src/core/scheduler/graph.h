@@ -25,6 +25,8 @@ struct graph_work {
     uint32_t annotation_count;
     task_id *firsts; /* the first touched task of each group */
     uint32_t first_count;
+    task_id *made; /* the first task of each group that the graph makes */
+    uint32_t made_count;
     struct id_map groups_seen;
     const struct group *group_recent;
     struct span *keys; /* of the touched tasks, for the notice */

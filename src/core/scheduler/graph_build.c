@@ -108,13 +108,17 @@ static struct task *make_task(struct scheduler *s, struct graph_work *work, uint
     return task;
 }
 
-/* Groups are what computations and spans are about: one task of each is enough for them. */
-static void note_first(struct graph_work *work, const struct task *task)
+/* Groups are what computations and spans are about: one task of each is enough for them. Spans look at all
+ * that the graph touches, a computation at those that it makes. */
+static void note_first(struct graph_work *work, const struct task *task, bool is_made)
 {
     if (task->group == work->group_recent) {
         return;
     }
     work->group_recent = task->group;
+    if (is_made && task->group->size == 1) {
+        work->made[work->made_count++] = task->id;
+    }
     uint32_t *seen = id_map_put(&work->groups_seen, task->group->id);
     if (*seen == 0) {
         *seen = 1;
@@ -132,7 +136,8 @@ void graph_make_tasks(struct scheduler *s, struct graph_work *work, struct step 
         uint32_t number = work->plan->touched[i];
         bool in_graph = graph_has(work, number);
         struct task *task;
-        if (work->ids[number] == TASK_NONE) {
+        bool is_made = work->ids[number] == TASK_NONE;
+        if (is_made) {
             ASSERT(in_graph);
             task = make_task(s, work, number);
         } else {
@@ -145,7 +150,7 @@ void graph_make_tasks(struct scheduler *s, struct graph_work *work, struct step 
             }
         }
         work->keys[i] = task->key;
-        note_first(work, task);
+        note_first(work, task, is_made);
     }
 }
 
@@ -225,7 +230,7 @@ static double generation_of(struct scheduler *s, const struct graph_info *graph)
 
 void graph_begin_priorities(struct scheduler *s, struct graph_work *work)
 {
-    computations_graph(s, work->graph, work->firsts, work->first_count);
+    computations_graph(s, work->graph, work->made, work->made_count);
     work->generation = generation_of(s, work->graph);
 }
 

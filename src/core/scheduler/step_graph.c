@@ -225,6 +225,7 @@ static struct graph_work *work_create(const struct graph_info *graph, struct ste
     work->is_needed = arena_array(&work->arena, uint8_t, numbers);
     work->new_dependents = arena_array(&work->arena, uint32_t, graph->key_count);
     work->firsts = arena_array(&work->arena, task_id, touched);
+    work->made = arena_array(&work->arena, task_id, touched);
     work->keys = arena_array(&work->arena, struct span, touched);
     work->to_move = arena_array(&work->arena, task_id, graph->wanted.count);
     memset(work->ids, 0xff, numbers * sizeof *work->ids);

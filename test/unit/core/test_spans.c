@@ -258,6 +258,27 @@ static void test_computations(void **state)
     stage_close(&stage);
 }
 
+/* A group belongs to the computation whose graph made it, also if later graphs depend on it or add to it. */
+static void test_computation_of_group(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage);
+    worker_id a = stage_worker(&stage, "a", 1);
+    client_id c = stage_client(&stage, "c");
+    stage_graph(&stage, c, "x-1", "x-1");
+    stage_finish(&stage, a, "x-1");
+    stage_graph(&stage, c, "x-2 y-1:x-1", "x-2 y-1");
+    struct computation_view view;
+    assert_true(computations_at(stage.s, 1, &view));
+    assert_int_equal(view.group_count, 1);
+    assert_int_equal(view.state_counts[TASK_PROCESSING], 1);
+    assert_true(computations_at(stage.s, 0, &view));
+    assert_int_equal(view.group_count, 1);
+    assert_int_equal(view.state_counts[TASK_MEMORY], 1);
+    stage_close(&stage);
+}
+
 /* A computation that never ends does not hold on to all its groups. */
 static void test_long_computation(void **state)
 {
@@ -288,9 +309,13 @@ static void test_long_computation(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_default_span),     cmocka_unit_test(test_nested_spans),
-        cmocka_unit_test(test_group_collision),  cmocka_unit_test(test_span_content),
-        cmocka_unit_test(test_old_spans),        cmocka_unit_test(test_computations),
+        cmocka_unit_test(test_default_span),
+        cmocka_unit_test(test_nested_spans),
+        cmocka_unit_test(test_group_collision),
+        cmocka_unit_test(test_span_content),
+        cmocka_unit_test(test_old_spans),
+        cmocka_unit_test(test_computations),
+        cmocka_unit_test(test_computation_of_group),
         cmocka_unit_test(test_long_computation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
