@@ -103,6 +103,18 @@ static struct span_list copy_spans(struct span_list list)
     return (struct span_list){copies, list.count};
 }
 
+/* Add what is not there yet. */
+static void add_once(struct span *items, uint32_t *count, struct span item)
+{
+    uint32_t at = 0;
+    while (at < *count && !span_equal(items[at], item)) {
+        at++;
+    }
+    if (at == *count) {
+        items[(*count)++] = item;
+    }
+}
+
 static struct restrictions *make_restrictions(struct scheduler *s,
                                               const struct annotation_info *info)
 {
@@ -114,9 +126,9 @@ static struct restrictions *make_restrictions(struct scheduler *s,
     for (uint32_t i = 0; i < info->workers.count; i++) {
         struct span resolved;
         if (resolve(s, info->workers.items[i], arena, &resolved)) {
-            workers[worker_list.count++] = resolved;
+            add_once(workers, &worker_list.count, resolved);
         } else {
-            hosts[host_list.count++] = resolved;
+            add_once(hosts, &host_list.count, resolved);
         }
     }
     if (info->workers.count + info->resource_count == 0) {

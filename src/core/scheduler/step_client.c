@@ -270,9 +270,7 @@ void step_retry(struct scheduler *s, const struct event *event, struct step *ste
 /* The task now has a value, from wherever: what it was doing ends, who waited for it goes on. */
 static void data_arrived(struct scheduler *s, struct task *task, struct step *step)
 {
-    if (task->state == TASK_MEMORY) {
-        return;
-    }
+    ASSERT(task->state != TASK_MEMORY);
     if (task->state != TASK_RELEASED) {
         transition(s, task, TASK_RELEASED, NULL, step);
         want_not(s, task);
@@ -288,9 +286,9 @@ static void data_arrived(struct scheduler *s, struct task *task, struct step *st
     feed_dependents(s, task, step);
 }
 
-/* One scattered value on one worker. */
+/* One scattered value on one worker. `again`: the value before was of the same key. */
 static void place_value(struct scheduler *s, struct span key, struct worker *worker, int64_t nbytes,
-                        struct step *step)
+                        bool again, struct step *step)
 {
     uint64_t hash = span_hash(key);
     struct task *task = task_find_hashed(s, key, hash);
@@ -298,12 +296,33 @@ static void place_value(struct scheduler *s, struct span key, struct worker *wor
         task = task_create(s, key, hash, TASK_MEMORY);
         exchange_key_known(s, task);
     }
-    data_arrived(s, task, step);
+    if (task->state != TASK_MEMORY) {
+        data_arrived(s, task, step);
+    } else if (!again) {
+        task_set_state(s, task, TASK_MEMORY); /* an arrival is counted, as in stock */
+    }
     if (nbytes >= 0) {
         task_set_nbytes(s, task, nbytes);
     }
     replica_add(s, task, worker);
-    report_on_task(s, task, CLIENT_NONE, step);
+}
+
+/* The keys, each once, however many workers have it. */
+static struct span_list each_once(struct scheduler *s, struct span_list keys, struct arena *arena)
+{
+    struct span *once = arena_array(arena, struct span, keys.count);
+    uint32_t count = 0;
+    uint32_t mark = traversal_begin(s);
+    for (uint32_t i = 0; i < keys.count; i++) {
+        struct task *task = task_find(s, keys.items[i]);
+        if (task == NULL || task->mark != mark) {
+            once[count++] = keys.items[i];
+        }
+        if (task != NULL) {
+            task->mark = mark;
+        }
+    }
+    return (struct span_list){once, count};
 }
 
 void step_data_placed(struct scheduler *s, const struct event *event, struct step *step)
@@ -313,18 +332,26 @@ void step_data_placed(struct scheduler *s, const struct event *event, struct ste
            placed->sizes.count == placed->keys.count);
     for (uint32_t i = 0; i < placed->keys.count; i++) {
         struct worker *worker = worker_find(s, placed->holders.items[i]);
+        bool again = i > 0 && span_equal(placed->keys.items[i], placed->keys.items[i - 1]);
         if (worker != NULL) {
-            place_value(s, placed->keys.items[i], worker, placed->sizes.items[i], step);
+            place_value(s, placed->keys.items[i], worker, placed->sizes.items[i], again, step);
+        }
+    }
+    struct span_list keys = each_once(s, placed->keys, &step->arena);
+    for (uint32_t i = 0; i < keys.count; i++) {
+        const struct task *task = task_find(s, keys.items[i]);
+        if (task != NULL) {
+            report_on_task(s, task, CLIENT_NONE, step);
         }
     }
     struct client *client = client_find(s, placed->client);
     if (client != NULL) {
-        client_desires(s, client, placed->keys.items, placed->keys.count, step);
+        client_desires(s, client, keys.items, keys.count, step);
     }
-    for (uint32_t i = 0; i < placed->keys.count; i++) {
-        struct task *task = task_find(s, placed->keys.items[i]);
+    for (uint32_t i = 0; i < keys.count; i++) {
+        struct task *task = task_find(s, keys.items[i]);
         if (task == NULL && client != NULL) { /* its worker is gone already */
-            action_cancelled(step, client->id, span_list_one(step, placed->keys.items[i]),
+            action_cancelled(step, client->id, span_list_one(step, keys.items[i]),
                              SPAN("lost with its worker"), (struct span){0});
         } else if (task != NULL && task->state == TASK_MEMORY && task_is_unneeded(task)) {
             want(s, task, TASK_RELEASED); /* the client is gone */
