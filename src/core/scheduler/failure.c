@@ -240,7 +240,6 @@ void failure_tick_no_workers(struct scheduler *s, struct step *step)
     if (s->now < failure_next_tick(s)) {
         return;
     }
-    failure_refresh_no_workers(s);
     uint32_t room = s->unrunnable_live + queue_count(s);
     task_id *expired = arena_array(&step->arena, task_id, room);
     uint32_t no_worker_from;

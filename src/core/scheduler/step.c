@@ -307,6 +307,7 @@ void scheduler_step(struct scheduler *s, const struct event *event, struct step 
     answers[event->kind](s, event, step);
     step->graph_pending = s->building != NULL;
     ASSERT(s->wants.count == 0);
+    failure_refresh_no_workers(s);
     note_idle(s, moves_before);
     if (s->config.check) {
         scheduler_check(s);

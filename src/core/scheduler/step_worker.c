@@ -218,7 +218,6 @@ static void worker_enlist(struct scheduler *s, struct worker *worker)
     s->total_nthreads += worker->nthreads;
     if (worker->status == WORKER_RUNNING) {
         place_set_running(s, worker, true);
-        failure_refresh_no_workers(s);
     }
 }
 
@@ -288,7 +287,6 @@ void worker_set_status(struct scheduler *s, struct worker *worker, enum worker_s
         place_set_running(s, worker, false);
         place_worker_stopped(s, worker);
     }
-    failure_refresh_no_workers(s);
 }
 
 void step_worker_status(struct scheduler *s, const struct event *event, struct step *step)
@@ -484,7 +482,6 @@ void worker_remove(struct scheduler *s, struct worker *worker, bool expected, bo
     notice->flag = expected;
     notice->text = cause;
     transitions_run(s, step);
-    failure_refresh_no_workers(s);
     steal_worker_removed(s, worker);
     shuffles_worker_removed(s, worker, step);
     amm_worker_removed(s, worker, step);

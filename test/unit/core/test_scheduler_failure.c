@@ -429,6 +429,31 @@ static void test_no_workers_timeout(void **state)
     stage_close(&stage);
 }
 
+/* no-workers-timeout where no worker ever was: the wait begins with the first task that is ready, and anew
+ * after the last of them is gone. */
+static void test_no_workers_ever(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_prepare(&stage);
+    stage.config.no_workers_timeout = 60;
+    stage_begin(&stage);
+    client_id client = stage_client(&stage, "me");
+    assert_true(isinf(scheduler_next_tick(stage.s)));
+    stage_graph(&stage, client, "x", "x");
+    assert_string_equal(stage_state(&stage, "x"), "queued");
+    assert_true(fabs(scheduler_next_tick(stage.s) - (stage.time + 60)) < 1e-6);
+    stage_tick(&stage, 50);
+    stage_release(&stage, "me", "x");
+    assert_true(isinf(scheduler_next_tick(stage.s)));
+    stage_graph(&stage, client, "y", "y");
+    stage_tick(&stage, 50);
+    stage_expect(&stage, "");
+    stage_tick(&stage, 10);
+    stage_expect(&stage, "erred me: y (no-worker of y)\n");
+    stage_close(&stage);
+}
+
 /* ---- late and stray messages ---- */
 
 /* A result of a run that was given up: freed, or the task is sent again if the worker is still to run it. */
@@ -543,6 +568,7 @@ int main(void)
         cmocka_unit_test(test_refresh_of_released),
         cmocka_unit_test(test_ttl),
         cmocka_unit_test(test_no_workers_timeout),
+        cmocka_unit_test(test_no_workers_ever),
         cmocka_unit_test(test_stale_run),
         cmocka_unit_test(test_release_worker_data),
         cmocka_unit_test(test_add_and_refresh),
