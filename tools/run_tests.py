@@ -146,6 +146,10 @@ def part_interop():
     return with_pytest("interop", "test/interop", "--dist", "loadfile")
 
 
+def part_wheel():
+    return as_one("tools/wheel.sh", run("tools/wheel.sh"))
+
+
 def part_fuzz():
     """Each fuzzer for some seconds: finds what became wrong since the last long run"""
     setup = ("-Dfuzz=true", "-Db_sanitize=address,undefined", "-Db_lundef=false")
@@ -172,6 +176,7 @@ PARTS = {
     "asan": part_asan,
     "interop": part_interop,
     "fuzz": part_fuzz,
+    "wheel": part_wheel,
 }
 
 
