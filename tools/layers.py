@@ -25,6 +25,7 @@ CORE_SYSTEM = {
 }  # fmt: skip
 # Libraries that one layer hides from the others.
 HIDDEN = {"uv": {"io"}, "openssl": {"io"}, "lz4": {"wire"}, "zstd": {"wire"}, "zlib": {"wire"}}
+HIDDEN |= {"elfutils": {"exec"}}
 HIDDEN |= {"snappy-c": {"wire"}, "jansson": {"node", "cli"}, "yaml": {"node"}}
 SOCKETS = re.compile(r"^(sys/(socket|un|epoll|poll)|netinet/.*|arpa/.*|netdb|poll)\.h$")
 

@@ -49,7 +49,7 @@ void executor_flush(struct executor *executor);
 void executor_running(const struct executor *executor, struct executor_victim *out_victims,
                       uint32_t capacity, uint32_t *out_count);
 /* Resident bytes now; 0: unknown. Reads /proc. */
-uint64_t executor_rss(const struct executor *executor);
+uint64_t executor_rss(struct executor *executor);
 /* Kill it; `died` follows with this end and reason. The first reason stays. */
 void executor_kill(struct executor *executor, enum executor_end end, const char *reason);
 /* Ask it to tear down and exit (EXIT), kill it after `grace` seconds; `died` follows. */
@@ -76,7 +76,7 @@ struct supervisor_events {
     /* The executor at `index` has ended. A spare takes its place after this call, as soon as there
      * is one. */
     void (*died)(void *user, uint32_t index, const struct executor_death *death);
-    /* An executor ended before it was READY, `count` times in a row. The supervisor goes on trying,
+    /* A spare ended before it had a place, `count` times in a row. The supervisor goes on trying,
      * more slowly each time, unless it is destroyed. */
     void (*start_failed)(void *user, uint32_t count, const struct executor_death *death);
 };

@@ -6,6 +6,7 @@ import ctypes
 import faulthandler
 import logging
 import os
+import pathlib
 import stat
 
 logger = logging.getLogger("cask.executor")
@@ -25,8 +26,9 @@ def take_line() -> int:
 def install(line: int, crash_log: int):
     """Handlers of fatal signals. Gives the function to call in each thread that runs tasks."""
     faulthandler.enable(crash_log, all_threads=True)
-    path = os.environ.get("CASK_CRASH_LIBRARY")
-    if not path or line < 0:
+    beside = pathlib.Path(__file__).with_name("libcask-crash.so")  # in a wheel
+    path = os.environ.get("CASK_CRASH_LIBRARY") or (str(beside) if beside.exists() else None)
+    if path is None or line < 0:
         return lambda: None
     try:
         library = ctypes.CDLL(path)

@@ -106,19 +106,47 @@ def _open_spec(task: Task):
     return open_value(value, frames)
 
 
+def _peak_at_birth() -> int:
+    """KiB that ru_maxrss claims and this process never had: exec inherits the parent's peak."""
+    claimed = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with open("/proc/self/status") as status:
+        own = next((int(line.split()[1]) for line in status if line.startswith("VmHWM:")), claimed)
+    return claimed if claimed > own else 0
+
+
+class _Peak:
+    """Highest resident memory of this process so far, in KiB."""
+
+    def __init__(self):
+        self._inherited = _peak_at_birth()
+        self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+        self._page = os.sysconf("SC_PAGESIZE") // 1024
+
+    def of(self, usage) -> int:
+        """`usage`: from getrusage."""
+        if usage.ru_maxrss > self._inherited:
+            return usage.ru_maxrss
+        return int(os.pread(self._statm, 64, 0).split()[1]) * self._page  # the present, at least
+
+
+_peak = _Peak()
+
+
 class _Ledger:
     """What a stretch of a thread costs."""
 
-    __slots__ = ("before", "metrics", "prepared", "start", "stop")
+    __slots__ = ("before", "metrics", "peak_before", "prepared", "start", "stop")
 
     def __init__(self, prepared: float):
         self.prepared = self.start = self.stop = prepared
         self.before = resource.getrusage(resource.RUSAGE_THREAD)
+        self.peak_before = _peak.of(self.before)
         self.metrics = _meters.seen = []
 
     def pack(self) -> bytes:
         now = resource.getrusage(resource.RUSAGE_THREAD)
         before = self.before
+        peak = _peak.of(now)
         metrics = self.metrics
         head = _RUN.pack(
             self.prepared,
@@ -127,8 +155,8 @@ class _Ledger:
             threading.get_ident(),
             now.ru_utime - before.ru_utime,
             now.ru_stime - before.ru_stime,
-            now.ru_maxrss * 1024,
-            (now.ru_maxrss - before.ru_maxrss) * 1024,
+            peak * 1024,
+            max(0, peak - self.peak_before) * 1024,
             now.ru_minflt - before.ru_minflt,
             now.ru_majflt - before.ru_majflt,
             (now.ru_inblock - before.ru_inblock) * _BLOCK,

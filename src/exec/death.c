@@ -1,0 +1,136 @@
+/* death.c: a death certificate in words. */
+#include "exec/death.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+void executor_death_fini(struct executor_death *death)
+{
+    text_fini(&death->kernel);
+    text_fini(&death->native_frames);
+    text_fini(&death->python_frames);
+    text_fini(&death->last_words);
+    text_fini(&death->reason);
+    vec_fini(&death->victims);
+}
+
+bool executor_death_is_oom(const struct executor_death *death)
+{
+    return death->end == EXECUTOR_END_OWN && death->signal_number == SIGKILL &&
+           (death->oom_kills > 0 || death->kernel.size > 0);
+}
+
+static void add_signal(int number, struct text *out)
+{
+    const char *name = sigabbrev_np(number);
+    if (name == NULL) {
+        text_printf(out, "signal %d", number);
+    } else {
+        text_printf(out, "SIG%s (%s)", name, sigdescr_np(number));
+    }
+}
+
+static bool has_address(int number)
+{
+    return number == SIGSEGV || number == SIGBUS || number == SIGFPE || number == SIGILL;
+}
+
+/* How it ended by itself. */
+static void add_own_end(const struct executor_death *death, struct text *out)
+{
+    if (death->signal_number == 0) {
+        text_printf(out, "exited with status %d", death->status);
+        return;
+    }
+    text_add_cstr(out, "was ended by ");
+    add_signal(death->signal_number, out);
+    if (death->fault_signal == death->signal_number && has_address(death->fault_signal)) {
+        text_printf(out, " at address 0x%" PRIx64, death->fault_address);
+    }
+    if (executor_death_is_oom(death)) {
+        text_add_cstr(out, ": the kernel ended it because memory was out");
+    } else if (death->signal_number == SIGKILL) {
+        text_add_cstr(out, ", sent from outside");
+    }
+}
+
+void executor_death_summary(const struct executor_death *death, struct text *out)
+{
+    text_printf(out, "the executor (process %d) ", death->pid);
+    if (death->end == EXECUTOR_END_OWN) {
+        add_own_end(death, out);
+    } else {
+        text_printf(out, "was ended by its worker: %s",
+                    death->reason.size == 0 ? "it is closing" : text_cstr(&death->reason));
+    }
+}
+
+static void add_time(double seconds, struct text *out)
+{
+    time_t whole = (time_t)seconds;
+    struct tm utc;
+    char text[32];
+    if (gmtime_r(&whole, &utc) != NULL &&
+        strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &utc) > 0) {
+        text_printf(out, "%s UTC", text);
+    }
+}
+
+static void add_memory(const struct executor_death *death, struct text *out)
+{
+    text_add_cstr(out, "memory: highest ");
+    text_add_bytes_size(out, (double)death->rss_peak);
+    if (death->memory_max > 0) {
+        text_add_cstr(out, "; its cgroup held ");
+        text_add_bytes_size(out, (double)death->memory_current);
+        text_add_cstr(out, " of ");
+        text_add_bytes_size(out, (double)death->memory_max);
+    }
+    if (death->oom_kills > 0) {
+        text_printf(out, "; processes of the cgroup killed for memory meanwhile: %" PRIu64,
+                    death->oom_kills);
+    }
+    text_add_char(out, '\n');
+}
+
+/* A heading and the lines under it, each indented. */
+static void add_section(const char *heading, const struct text *content, struct text *out)
+{
+    if (content->size == 0) {
+        return;
+    }
+    text_printf(out, "%s:\n", heading);
+    const char *at = content->data;
+    const char *end = content->data + content->size;
+    while (at < end) {
+        const char *stop = memchr(at, '\n', (size_t)(end - at));
+        size_t size = (size_t)((stop == NULL ? end : stop) - at);
+        text_add_cstr(out, "  ");
+        text_add(out, span_of(at, size));
+        text_add_char(out, '\n');
+        at += size + 1;
+    }
+}
+
+void executor_death_print(const struct executor_death *death, struct text *out)
+{
+    executor_death_summary(death, out);
+    text_add_char(out, '\n');
+    text_printf(out, "it ran for %.1f s, used %.1f s of CPU (%.1f s in the kernel)\n",
+                death->uptime, death->cpu_user + death->cpu_system, death->cpu_system);
+    add_memory(death, out);
+    for (uint32_t i = 0; i < death->victims.count; i++) {
+        const struct executor_victim *victim = &death->victims.items[i];
+        text_printf(out, "task %" PRIu64 " ran in thread %u since ", victim->handle,
+                    victim->thread);
+        add_time(victim->start, out);
+        text_add_cstr(out, victim->is_culprit ? ", and got the signal\n" : "\n");
+    }
+    add_section("kernel", &death->kernel, out);
+    add_section("native frames", &death->native_frames, out);
+    add_section("Python frames", &death->python_frames, out);
+    add_section("last output", &death->last_words, out);
+}
