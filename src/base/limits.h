@@ -23,6 +23,8 @@
 #define LIMIT_SEND_QUEUE_MAX (2ull * 1024 * 1024 * 1024)
 /* Connections that have not finished the handshake (or TLS) this long are closed. */
 #define LIMIT_HANDSHAKE_SECONDS 30
+/* Larger frames are sent as they are: compressing them would hold up the loop for more than some milliseconds. */
+#define LIMIT_COMPRESS_BYTES_MAX (8u * 1024 * 1024)
 /* Ratio of decompressed to compressed bytes; more is a bomb. */
 #define LIMIT_COMPRESSION_RATIO_MAX 65536
 

@@ -115,6 +115,9 @@ void comm_send(struct comm *comm, struct outgoing *out)
         outgoing_clear(out);
         return;
     }
+    if (comm->agreed.compression != COMPRESS_NONE) {
+        outgoing_compress(out, comm->agreed.compression);
+    }
     struct frames *chunks = mem_zalloc(1, sizeof *chunks);
     if (comm->is_ws) {
         outgoing_flush_ws(out, chunks);
@@ -483,9 +486,4 @@ bool comm_is_open(const struct comm *comm)
 bool comm_is_local(const struct comm *comm)
 {
     return comm->is_local;
-}
-
-enum compress_method comm_compression(const struct comm *comm)
-{
-    return comm->agreed.compression;
 }

@@ -60,7 +60,5 @@ const char *comm_peer(const struct comm *comm);
 bool comm_is_open(const struct comm *comm);
 /* Both ends show the same host address: nothing is compressed then. */
 bool comm_is_local(const struct comm *comm);
-/* Compression agreed with the peer. */
-enum compress_method comm_compression(const struct comm *comm);
 
 #endif

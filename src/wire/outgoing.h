@@ -6,6 +6,7 @@
 #define CASK_WIRE_OUTGOING_H
 
 #include "base/text.h"
+#include "wire/compress.h"
 #include "wire/frame.h"
 
 struct outgoing {
@@ -36,6 +37,8 @@ static inline uint64_t outgoing_size(const struct outgoing *message)
 }
 /* Append a frame, taking over its reference; gives its number (≥ 1). */
 uint32_t outgoing_add_frame(struct outgoing *message, struct slice take_frame);
+/* Compress the buffers of pickles as the peer agreed to (outgoing_compress.c), in place; call before a flush. */
+void outgoing_compress(struct outgoing *message, enum compress_method method);
 /* Everything as stream bytes, appended to `chunks`; the message is empty (and a batch, if it was one)
  * afterwards. Copies the head and small frames, references large ones. */
 void outgoing_flush(struct outgoing *message, struct frames *chunks);

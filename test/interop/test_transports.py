@@ -126,6 +126,44 @@ def test_compression(make_cluster, connect, name):
         assert client.submit(bytes, noise).result() == noise
 
 
+def watch_decompression(dask_worker):
+    """Note how the frames of what comes from now on were compressed"""
+    from distributed.protocol import core
+
+    decompress = core.decompress
+    dask_worker.seen_compressions = set()
+
+    def noted(header, frames):
+        dask_worker.seen_compressions.update(header["compression"])
+        return decompress(header, frames)
+
+    core.decompress = noted
+
+
+@pytest.mark.parametrize("name", ["lz4", "zstd"])
+def test_compression_between_hosts(make_cluster, connect, name):
+    """What goes to a worker on another host (as 127.0.0.2 seems to be) is compressed if it shrinks"""
+    env = {"DASK_DISTRIBUTED__COMM__COMPRESSION": name}
+    cluster = make_cluster(host="0.0.0.0", env=env)
+    port = cluster.scheduler.port
+    worker = Worker(f"tcp://127.0.0.2:{port}", "far", env=env)
+    try:
+        client = connect(f"tcp://127.0.0.1:{port}")
+        client.wait_for_workers(1, timeout=30)
+        assert client.submit(np.sum, np.ones(10)).result() == 10
+        client.run(watch_decompression)
+        noise = np.random.default_rng(1).random(100_000)
+        assert client.submit(np.sum, noise).result() == np.sum(noise)
+        assert client.submit(np.sum, np.ones(10)).result() == 10
+        seen = [set(each) for each in client.run(lambda dask_worker: dask_worker.seen_compressions).values()]
+        assert name not in seen[0]
+        assert client.submit(np.sum, np.ones(1_000_000)).result() == 1_000_000
+        seen = [set(each) for each in client.run(lambda dask_worker: dask_worker.seen_compressions).values()]
+        assert name in seen[0]
+    finally:
+        worker.close()
+
+
 HOSTILE = {
     "nothing": b"",
     "text": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
