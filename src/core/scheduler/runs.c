@@ -6,6 +6,7 @@
 #include "core/scheduler/pool.h"
 
 #define RUNS_MIN 256u
+#define NEIGHBOURS_MAX 8u /* more would only push each other out */
 
 static task_id *place_of(const struct scheduler *s, int64_t run_id)
 {
@@ -59,11 +60,21 @@ void run_prefetch(const struct scheduler *s, int64_t run_id)
     }
 }
 
-void run_prefetch_key(const struct scheduler *s, int64_t run_id)
+static void prefetch_neighbours(const struct scheduler *s, const struct links *links)
+{
+    const struct link *items = links_items(links);
+    for (uint32_t i = 0; i < links->count && i < NEIGHBOURS_MAX; i++) {
+        task_prefetch(task_at(s, items[i].other));
+    }
+}
+
+void run_prefetch_more(const struct scheduler *s, int64_t run_id)
 {
     const struct task *task = task_of(s, run_id);
     if (task != NULL) {
         __builtin_prefetch(task->key.data);
+        prefetch_neighbours(s, &task->dependents);
+        prefetch_neighbours(s, &task->dependencies);
     }
 }
 

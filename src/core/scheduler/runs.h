@@ -10,9 +10,10 @@
 void run_note(struct scheduler *s, const struct task *task);
 /* The task of that key, as task_find; at once if `run_id` is its newest run. Neither needs to be true. */
 struct task *run_find_task(const struct scheduler *s, int64_t run_id, struct span key);
-/* Ask memory for the task of a run that an answer is about; then, when it has come, for its key. */
+/* Ask memory for the task of a run that an answer is about; then, when that has come, for what its end will
+ * touch beside it: its key, the tasks that waited for it, its inputs. */
 void run_prefetch(const struct scheduler *s, int64_t run_id);
-void run_prefetch_key(const struct scheduler *s, int64_t run_id);
+void run_prefetch_more(const struct scheduler *s, int64_t run_id);
 void runs_fini(struct scheduler *s);
 
 #endif

@@ -17,22 +17,9 @@
 #include "core/scheduler/step_events.h"
 #include "core/scheduler/transition.h"
 
-#define NEIGHBOURS_MAX 8u
-
-/* Ask memory for the tasks on the other ends of some links, which the coming moves will touch. */
-static void prefetch_neighbours(const struct scheduler *s, const struct links *links)
-{
-    const struct link *items = links_items(links);
-    for (uint32_t i = 0; i < links->count && i < NEIGHBOURS_MAX; i++) {
-        __builtin_prefetch(task_at(s, items[i].other));
-    }
-}
-
 static void finish(struct scheduler *s, struct task *task,
                    const struct event_task_finished *finished, struct step *step)
 {
-    prefetch_neighbours(s, &task->dependents);
-    prefetch_neighbours(s, &task->dependencies);
     if (finished->metadata != NULL) {
         struct task_extra *extra = task_extra_make(task);
         blob_unref(extra->metadata);

@@ -29,7 +29,7 @@ void view_run_prefetch(const struct scheduler *s, int64_t run_id)
 
 void view_run_prefetch_more(const struct scheduler *s, int64_t run_id)
 {
-    run_prefetch_key(s, run_id);
+    run_prefetch_more(s, run_id);
 }
 
 static void view_extra(const struct task *task, struct task_view *out)
