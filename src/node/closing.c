@@ -94,11 +94,16 @@ bool closing_is_attribute(struct span name)
     return false;
 }
 
-bool closing_is_native(struct span key)
+bool closing_is_native(struct span raw, struct span *out_key)
 {
+    struct msgpack_reader reader = msgpack_reader(raw);
     struct text name = {0};
-    bool is_native =
-        read_key(key, &name) && (key.size == 0 || closing_is_attribute(text_span(&name)));
+    *out_key = (struct span){0};
+    if (msgpack_is_nil(raw)) {
+        return true;
+    }
+    bool is_native = msgpack_read_bin(&reader, out_key) == OK && read_key(*out_key, &name) &&
+                     (out_key->size == 0 || closing_is_attribute(text_span(&name)));
     text_fini(&name);
     return is_native;
 }

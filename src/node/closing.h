@@ -12,8 +12,9 @@ struct closing_question {
     struct span key;            /* pickled function that groups workers, or empty */
 };
 
-/* Whether `key` is one we can read: none, or operator.attrgetter. Else it is the planner's. */
-bool closing_is_native(struct span key);
+/* Whether the field `raw` is a key that we can read: none, or a pickled operator.attrgetter, which *out_key is
+ * then. Else (another pickle, or a function as clients' messages carry them) it is the planner's. */
+bool closing_is_native(struct span raw, struct span *out_key);
 
 /* The workers (empty: none), borrowed for the call. Called once, never inside. */
 typedef void closing_done(void *user, struct worker_list workers);

@@ -1,5 +1,6 @@
 /* core_config.c: the settings of the core, read from Dask's configuration. */
 #include "node/core_config.h"
+#include "node/policies.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -99,44 +100,6 @@ static double read_optional_seconds(const struct config *config, const char *nam
     return seconds > 0 ? seconds : INFINITY;
 }
 
-/* One of policies: {class: …}. True: it is the one that cask has. */
-static bool is_reduce_replicas(struct span policy)
-{
-    struct span raw, class = SPAN("?");
-    if (msgpack_find(policy, "class", &raw) == OK) {
-        struct msgpack_reader reader = msgpack_reader(raw);
-        if (msgpack_read_str(&reader, &class) != OK) {
-            class = SPAN("?");
-        }
-    }
-    bool is_known = span_equal_text(class, "distributed.active_memory_manager.ReduceReplicas");
-    if (!is_known) {
-        log_warning(
-            LOGGER,
-            "distributed.scheduler.active-memory-manager.policies: %.*s is Python and does not run "
-            "here; ReduceReplicas is known",
-            (int)class.size, (const char *)class.data);
-    }
-    return is_known;
-}
-
-/* Without a list ReduceReplicas is on; an empty one leaves only what retiring needs. */
-static bool read_policies(const struct config *config)
-{
-    struct text list = {0};
-    config_write(config, "distributed.scheduler.active-memory-manager.policies", &list);
-    struct msgpack_reader reader = msgpack_reader(text_span(&list));
-    uint32_t count = 0;
-    bool has_list = msgpack_read_array(&reader, &count) == OK;
-    bool is_on = !has_list;
-    for (uint32_t i = 0; i < count; i++) {
-        struct span policy;
-        is_on |= msgpack_read_value(&reader, &policy) == OK && is_reduce_replicas(policy);
-    }
-    text_fini(&list);
-    return is_on;
-}
-
 static void read_amm(const struct config *config, struct scheduler_config *out)
 {
     out->amm_start =
@@ -144,7 +107,7 @@ static void read_amm(const struct config *config, struct scheduler_config *out)
     out->amm_interval = config_seconds(
         config, "distributed.scheduler.active-memory-manager.interval", out->amm_interval);
     out->amm_measure = read_measure(config, "distributed.scheduler.active-memory-manager.measure");
-    out->amm_reduce_replicas = read_policies(config);
+    out->amm_reduce_replicas = policies_have_reduce_replicas(config);
 }
 
 /* worker-saturation: a number above 0, or "inf": no queuing. */

@@ -77,10 +77,10 @@ void planner_fail_graph(struct pending *pending, const char *why)
     text_fini(&repr);
 }
 
-/* Preloads are part of the start: a scheduler without them is not the one that was asked for. */
-void planner_fail_preload(struct planner *planner, const char *why)
+/* They are part of the start: a scheduler without them is not the one that was asked for. */
+void planner_fail_preload(struct planner *planner, const struct pending *pending, const char *why)
 {
-    log_error(LOGGER, "Preload failed: %s", why);
+    log_error(LOGGER, "Loading %s failed: %s", text_cstr(&pending->what), why);
     planner->node->exit_code = 1;
     node_close(planner->node, "failed preload");
 }
@@ -99,7 +99,7 @@ static void pending_fail(struct planner *planner, struct pending *pending, const
         pending->workers_done(pending->user, slice_span(pending->workers));
         break;
     case PENDING_PRELOAD:
-        planner_fail_preload(planner, why);
+        planner_fail_preload(planner, pending, why);
         break;
     case PENDING_RESTORE:
         planner_restored(pending, why);
@@ -351,6 +351,8 @@ void planner_forward(struct planner *planner, struct request *request)
         "performance_report",
         "dump_cluster_state_to_url",
         "workers_to_close",
+        "amm_handler",
+        "retire_workers",
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         if (span_equal_text(request->op, known[i])) {

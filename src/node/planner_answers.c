@@ -262,7 +262,7 @@ static void end_load(struct planner *planner, struct pending *pending, const str
     if (pending->kind == PENDING_RESTORE) {
         planner_restore_answered(planner, pending, is_loaded ? NULL : text_cstr(&why));
     } else if (!is_loaded) {
-        planner_fail_preload(planner, text_cstr(&why));
+        planner_fail_preload(planner, pending, text_cstr(&why));
     }
     text_fini(&why);
 }

@@ -29,7 +29,7 @@ struct pending {
     planner_workers_done *workers_done;
     struct slice workers; /* what was asked */
     struct text failure;  /* why it could not be sent; empty: it was */
-    struct text what;     /* PENDING_RESTORE: the plugin's name, or words for it */
+    struct text what;     /* PRELOAD, RESTORE: the plugin's name, or words for it */
     bool is_plugin;
 };
 
@@ -84,7 +84,7 @@ struct pending *pending_find(const struct planner *planner, uint64_t number);
 void pending_destroy(struct pending *pending);
 /* A graph fails for a reason that is ours to put into words. */
 void planner_fail_graph(struct pending *pending, const char *why);
-void planner_fail_preload(struct planner *planner, const char *why);
+void planner_fail_preload(struct planner *planner, const struct pending *pending, const char *why);
 /* Every open request fails. */
 void planner_fail_all(struct planner *planner, const char *why);
 /* Begin a message: {"op": op, "id": number, … `more` pairs follow. */

@@ -6,7 +6,9 @@
  * finished any request is started ever more rarely, and meanwhile requests fail with the reason at
  * once: nothing is gained by starting an interpreter that lacks a module fifty times a second. */
 #include "base/log.h"
+#include "core/scheduler/amm.h"
 #include "node/planner_internal.h"
+#include "node/policies.h"
 #include "wire/payload.h"
 
 #define LOGGER "distributed.scheduler"
@@ -69,9 +71,10 @@ void planner_forget_plugins(struct planner *planner)
 
 /* ---- what each planner is told ----------------------------------------------------------------- */
 
-static struct pending *restore(struct planner *planner, const char *what, uint64_t *out_number)
+static struct pending *load(struct planner *planner, enum pending_kind kind, const char *what,
+                            uint64_t *out_number)
 {
-    struct pending *pending = pending_add(planner, PENDING_RESTORE, out_number);
+    struct pending *pending = pending_add(planner, kind, out_number);
     text_add_cstr(&pending->what, what);
     return pending;
 }
@@ -79,7 +82,7 @@ static struct pending *restore(struct planner *planner, const char *what, uint64
 static void restore_plugin(struct planner *planner, struct kept_plugin *plugin)
 {
     uint64_t number;
-    struct pending *pending = restore(planner, "", &number);
+    struct pending *pending = load(planner, PENDING_RESTORE, "", &number);
     text_add(&pending->what, text_span(&plugin->name));
     pending->is_plugin = plugin->is_restoring = true;
     struct outgoing out;
@@ -103,18 +106,14 @@ static bool read_preloads(const struct planner *planner, struct text *out_preloa
     return is_list ? count > 0 : msgpack_peek(&reader) == MSGPACK_STR;
 }
 
-/* At the scheduler's start they must load; in a later planner their failure is logged. */
-static void send_preloads(struct planner *planner, bool is_start)
+/* At the scheduler's start (PENDING_PRELOAD) they must load; in a later planner their failure is logged. */
+static void send_preloads(struct planner *planner, enum pending_kind kind)
 {
     struct text preload = {0}, argv = {0};
     if (read_preloads(planner, &preload)) {
         config_write(planner->node->config, "distributed.scheduler.preload-argv", &argv);
         uint64_t number;
-        if (is_start) {
-            pending_add(planner, PENDING_PRELOAD, &number);
-        } else {
-            restore(planner, "the preload modules", &number);
-        }
+        load(planner, kind, "the preload modules", &number);
         struct outgoing out;
         planner_begin(&out, "preload", number, 2);
         msgpack_write_cstr(&out.head, "preload");
@@ -130,12 +129,27 @@ static void send_preloads(struct planner *planner, bool is_start)
     text_fini(&argv);
 }
 
+/* The memory manager's policies that are Python classes. */
+static void send_policies(struct planner *planner, enum pending_kind kind)
+{
+    if (policies_have_foreign(planner->node->config)) {
+        uint64_t number;
+        load(planner, kind, "the active memory manager's policies", &number);
+        struct outgoing out;
+        planner_begin(&out, "policies", number, 1);
+        msgpack_write_cstr(&out.head, "start");
+        msgpack_write_bool(&out.head, amm_running(planner->node->core));
+        planner_send(planner, number, &out);
+    }
+}
+
 static bool needs_planner(const struct planner *planner)
 {
     struct text preload = {0};
     bool has_preloads = read_preloads(planner, &preload);
     text_fini(&preload);
-    return has_preloads || planner->life.plugins.count > 0;
+    return has_preloads || planner->life.plugins.count > 0 ||
+           policies_have_foreign(planner->node->config);
 }
 
 void planner_restored(const struct pending *pending, const char *failure)
@@ -211,7 +225,8 @@ bool planner_ensure(struct planner *planner, struct text *why)
     }
     life->started = io_monotonic();
     if (life->has_run) {
-        send_preloads(planner, false);
+        send_preloads(planner, PENDING_RESTORE);
+        send_policies(planner, PENDING_RESTORE);
     }
     life->has_run = true;
     for (uint32_t i = 0; i < life->plugins.count; i++) {
@@ -319,7 +334,8 @@ static void on_restart(void *user)
 void planner_life_init(struct planner *planner)
 {
     planner->life.restart = io_timer_create(planner->node->loop, on_restart, planner);
-    send_preloads(planner, true);
+    send_preloads(planner, PENDING_PRELOAD);
+    send_policies(planner, PENDING_PRELOAD);
 }
 
 void planner_life_fini(struct planner *planner)

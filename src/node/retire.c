@@ -8,6 +8,7 @@
 #include "node/closing.h"
 #include "node/identity.h"
 #include "node/lifecycle.h"
+#include "node/planner.h"
 #include "node/topics.h"
 
 #define LOGGER "distributed.scheduler"
@@ -301,12 +302,12 @@ static void begin(void *user)
 
 /* ---- the RPC ------------------------------------------------------------------------------------- */
 
-/* False: the call contradicts itself, or asks what only Python can answer; the exception is raised. */
+/* False: the call contradicts itself; the exception is raised. */
 static bool check(struct request *request, const struct msg_retire_workers *m)
 {
     bool has_names = !msgpack_is_nil(m->names), has_workers = !msgpack_is_nil(m->workers);
     bool has_question = m->memory_ratio >= 0 || m->n >= 0 || m->minimum >= 0 || m->target >= 0 ||
-                        m->key.data != NULL || m->attribute.data != NULL;
+                        !msgpack_is_nil(m->key) || m->attribute.data != NULL;
     if (has_names && has_workers) {
         request_raise_builtin(request, "TypeError", "names and workers are mutually exclusive");
         return false;
@@ -315,13 +316,6 @@ static bool check(struct request *request, const struct msg_retire_workers *m)
         request_raise_builtin(
             request, "TypeError",
             "Parameters for workers_to_close() are mutually exclusive with names and workers");
-        return false;
-    }
-    if (!closing_is_native(m->key)) {
-        request_raise_builtin(
-            request, "TypeError",
-            "retire_workers takes operator.attrgetter(…) as key; for other functions call "
-            "workers_to_close(key=…) and retire the workers it names");
         return false;
     }
     return true;
@@ -338,6 +332,11 @@ void rpc_retire_workers(struct node *node, struct request *request, const struct
     if (!check(request, m)) {
         return;
     }
+    struct span key;
+    if (!closing_is_native(m->key, &key)) {
+        planner_forward(node->planner, request); /* which comes back with the workers' addresses */
+        return;
+    }
     struct retirement *retirement = mem_zalloc(1, sizeof *retirement);
     arena_init(&retirement->arena);
     retirement->node = node;
@@ -347,7 +346,7 @@ void rpc_retire_workers(struct node *node, struct request *request, const struct
         .n = m->n,
         .minimum = m->minimum,
         .target = m->target,
-        .key = m->key.size == 0 ? (struct span){0} : arena_copy(&retirement->arena, m->key),
+        .key = key.size == 0 ? (struct span){0} : arena_copy(&retirement->arena, key),
     };
     retirement->workers = keep(retirement, m->workers);
     retirement->names = keep(retirement, m->names);

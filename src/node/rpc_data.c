@@ -3,6 +3,8 @@
  * active_memory_manager.py amm_handler. */
 #include "core/scheduler/amm.h"
 #include "node/node.h"
+#include "node/planner.h"
+#include "node/policies.h"
 #include "node/values.h"
 
 /* The first address in {key: [address]} that no worker has; data NULL: all are known. What is malformed is
@@ -182,5 +184,9 @@ void rpc_amm_handler(struct node *node, struct request *request, const struct me
     struct event event = event_of(EVENT_AMM);
     event.of.amm.method = method;
     node_apply(node, &event);
-    request_reply_nil(request);
+    if (connection_of(request) != NULL && policies_have_foreign(node->config)) {
+        planner_forward(node->planner, request); /* which sees to its own when it asks itself */
+    } else {
+        request_reply_nil(request);
+    }
 }

@@ -414,7 +414,8 @@ void rpc_workers_to_close(struct node *node, struct request *request, const stru
 {
     const struct msg_workers_to_close *m = &message->body.workers_to_close;
     struct span attribute = m->attribute.data == NULL ? SPAN("address") : m->attribute;
-    if (!closing_is_native(m->key) || !closing_is_attribute(attribute)) {
+    struct span key;
+    if (!closing_is_native(m->key, &key) || !closing_is_attribute(attribute)) {
         planner_forward(node->planner, request);
         return;
     }
@@ -423,7 +424,7 @@ void rpc_workers_to_close(struct node *node, struct request *request, const stru
         .n = m->n,
         .minimum = m->minimum,
         .target = m->target,
-        .key = m->key,
+        .key = key,
     };
     struct closing_call *call = mem_zalloc(1, sizeof *call);
     call->node = node;

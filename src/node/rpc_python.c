@@ -2,6 +2,7 @@
 #include "node/node.h"
 #include "node/planner.h"
 #include "node/topics.h"
+#include "node/values.h"
 
 void rpc_run_function(struct node *node, struct request *request, const struct message *message)
 {
@@ -34,6 +35,19 @@ void rpc_unregister_scheduler_plugin(struct node *node, struct request *request,
 {
     (void)message;
     planner_forward(node->planner, request);
+}
+
+void rpc_planner_replicas(struct node *node, struct request *request, const struct message *message)
+{
+    const struct msg_planner_replicas *m = &message->body.planner_replicas;
+    struct event event = event_of(EVENT_AMM_SUGGEST);
+    event.of.amm_suggest.worker = view_worker_by_address(node->core, m->worker);
+    event.of.amm_suggest.keys = values_keys(&node->scratch, m->keys);
+    event.of.amm_suggest.drop = m->drop;
+    if (event.of.amm_suggest.worker != WORKER_NONE) { /* else it has just gone */
+        node_apply(node, &event);
+    }
+    request_reply_nil(request);
 }
 
 void rpc_performance_report(struct node *node, struct request *request,

@@ -25,6 +25,7 @@ from distributed.core import Status
 from distributed.system_monitor import SystemMonitor
 
 from cask.planner.plugins import Plugins
+from cask.planner.policies import Policies
 from cask.planner.queries import Queries
 from cask.planner.snapshot import (
     ClientView,
@@ -130,19 +131,38 @@ class RpcView:
 
 
 class AmmView:
-    """The active memory manager's switch."""
+    """The active memory manager: the core's, and the policies that live here."""
 
-    def __init__(self, queries: Queries):
+    def __init__(self, scheduler: SchedulerView, queries: Queries):
+        self._scheduler = scheduler
         self._queries = queries
 
+    @functools.cached_property
+    def here(self) -> Policies:
+        return Policies(self._scheduler)
+
+    @property
+    def policies(self) -> set:
+        """Those that are Python classes."""
+        return self.here.policies
+
+    def add_policy(self, policy) -> None:
+        self.here.add_policy(policy)
+        if self.running:
+            self.here.start()
+
+    def _call(self, method: str) -> None:
+        self._queries.ask("amm_handler", method=method)
+        getattr(self.here, method)()
+
     def start(self) -> None:
-        self._queries.ask("amm_handler", method="start")
+        self._call("start")
 
     def stop(self) -> None:
-        self._queries.ask("amm_handler", method="stop")
+        self._call("stop")
 
     def run_once(self) -> None:
-        self._queries.ask("amm_handler", method="run_once")
+        self._call("run_once")
 
     @property
     def running(self) -> bool:
@@ -151,6 +171,8 @@ class AmmView:
 
 class SchedulerView:
     """A scheduler as its users know it."""
+
+    _made = False  # until then __init__ sets what it likes
 
     def __init__(self, queries: Queries, loop: asyncio.AbstractEventLoop, interest_changed):
         self._queries = queries
@@ -170,11 +192,21 @@ class SchedulerView:
         self.task_groups = Views(self.snapshot, GroupView)
         self.task_prefixes = Views(self.snapshot, PrefixView)
         self.extensions: dict[str, Any] = {
-            "amm": AmmView(queries),
+            "amm": AmmView(self, queries),
             "spans": SpansView(self.snapshot),
         }
         for name in stock.DEFAULT_EXTENSIONS:
             self.extensions.setdefault(name, None)
+        self._made = True
+
+    def __setattr__(self, name: str, value):
+        if self._made and name not in self.__dict__ and not name.startswith("_"):
+            if name in self.snapshot.whole("scheduler"):
+                raise AttributeError(
+                    f"dask_scheduler.{name} is for reading: it shows the scheduler's state, which is in another "
+                    "process; methods and settings change it"
+                )
+        super().__setattr__(name, value)
 
     # So that isinstance(dask_scheduler, Scheduler) holds where user code asks.
     @property
@@ -381,6 +413,14 @@ class SchedulerView:
 
     def worker_send(self, worker: str, msg: dict) -> None:
         StreamView(self._queries, "planner_worker_send", worker).send(msg)
+
+    def request_acquire_replicas(self, addr: str, keys, *, stimulus_id: str) -> None:
+        self._queries.tell("planner_replicas", worker=addr, keys=list(keys), drop=False)
+
+    def request_remove_replicas(self, addr: str, keys: list, *, stimulus_id: str) -> None:
+        """Keys that no other worker has, or that a task on this one waits for, stay."""
+        self._queries.tell("planner_replicas", worker=addr, keys=list(keys), drop=True)
+        self.snapshot.forget()
 
     def client_send(self, client: str, msg: dict) -> None:
         StreamView(self._queries, "planner_client_send", client).send(msg)

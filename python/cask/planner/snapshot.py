@@ -155,6 +155,14 @@ class View:
             return None if value is None else make(snapshot, value)
         return value
 
+    def __setattr__(self, field: str, value):
+        if not field.startswith("_"):
+            raise AttributeError(
+                f"{type(self).__name__}.{field} is for reading: the scheduler's state is changed by methods of "
+                "dask_scheduler"
+            )
+        super().__setattr__(field, value)
+
     def __eq__(self, other):
         return type(other) is type(self) and other._name == self._name
 

@@ -25,6 +25,7 @@ from distributed.utils import has_arg, iscoroutinefunction
 
 from cask.planner.channel import Channel, ChannelClosed
 from cask.planner.graph_jobs import plain_error
+from cask.planner.policies import configured
 from cask.planner.scheduler_view import SHARED, SchedulerView
 
 logger = logging.getLogger("distributed.scheduler")
@@ -60,6 +61,9 @@ class UserJobs:
             "events": self._events_happened,
             "valid_workers": self._valid_workers,
             "preload": self._preload,
+            "policies": self._policies,
+            "amm_handler": self._amm_handler,
+            "retire_workers": self._retire_workers,
             **{name: partial(self._shared, name) for name in SHARED},
         }
 
@@ -167,6 +171,18 @@ class UserJobs:
         result = getattr(self._scheduler, name)(**arguments)
         return await result if inspect.isawaitable(result) else result
 
+    async def _retire_workers(
+        self, close_workers: bool = False, remove: bool = True, stimulus_id=None, **which
+    ) -> dict:
+        """Retire those that stock's workers_to_close names: its key is a function of users'."""
+        named = [name for name, value in which.items() if value is not None]
+        chosen = self._scheduler.workers_to_close(**{name: which[name] for name in named})
+        if not chosen:
+            return {}
+        return await self._scheduler.retire_workers(
+            list(chosen), close_workers=close_workers, remove=remove
+        )
+
     async def _handler(self, name: str, message: dict, peer: str = "", stream: bool = False) -> Any:
         """An operation that user code added to dask_scheduler.handlers."""
         handlers = self._scheduler.stream_handlers if stream else self._scheduler.handlers
@@ -196,6 +212,19 @@ class UserJobs:
         manager = process_preloads(self._scheduler, preload, preload_argv)
         self._preloads.append(manager)
         await manager.start()
+
+    async def _policies(self, start: bool) -> None:
+        """Those of the configuration, at the start."""
+        memory_manager = self._scheduler.extensions["amm"].here
+        for policy in configured():
+            memory_manager.add_policy(policy)
+        if start:
+            memory_manager.start()
+
+    async def _amm_handler(self, method: str) -> None:
+        """What a client has told the core's memory manager."""
+        self._scheduler.snapshot.forget()
+        getattr(self._scheduler.extensions["amm"].here, method)()
 
     async def close(self) -> None:
         """Let events (close hooks) reach plugins, run the teardown of preloads, end the rest."""

@@ -219,6 +219,27 @@ void amm_command(struct scheduler *s, const struct event *event, struct step *st
     }
 }
 
+void amm_suggest(struct scheduler *s, const struct event *event, struct step *step)
+{
+    const struct event_amm_suggest *suggested = &event->of.amm_suggest;
+    const struct worker *worker = worker_find(s, suggested->worker);
+    if (worker == NULL || !worker->known) {
+        return;
+    }
+    struct amm_run run;
+    amm_run_init(&run, s, step);
+    for (uint32_t i = 0; i < suggested->keys.count; i++) {
+        struct task *task = task_find(s, suggested->keys.items[i]);
+        if (task != NULL && suggested->drop) {
+            amm_drop(&run, task, worker->id);
+        } else if (task != NULL) {
+            amm_replicate_on(&run, task, worker);
+        }
+    }
+    amm_run_enact(&run);
+    amm_run_fini(&run);
+}
+
 /* ---- retirements ---- */
 
 static bool is_done(const struct scheduler *s, const struct retirement *retirement)

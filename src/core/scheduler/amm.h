@@ -16,6 +16,9 @@ void amm_tick(struct scheduler *s, struct step *step);
 double amm_next_tick(const struct scheduler *s);
 /* EVENT_AMM: start, stop, run_once. */
 void amm_command(struct scheduler *s, const struct event *event, struct step *step);
+/* EVENT_AMM_SUGGEST: as a policy's suggestion with this worker as the only candidate; what is not
+ * possible any more is left out. */
+void amm_suggest(struct scheduler *s, const struct event *event, struct step *step);
 bool amm_running(const struct scheduler *s);
 /* EVENT_RETIRE_BEGIN: status closing_gracefully, unique data moved away first, then a RETIRED action each
  * (retired true: remove as asked; false: nowhere to put its data, or it holds actors; the worker is told

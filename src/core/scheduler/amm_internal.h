@@ -54,6 +54,8 @@ void amm_run_enact(struct amm_run *run);
 void amm_run_fini(struct amm_run *run);
 /* Suggest one more replica of the task anywhere. The worker that shall get it; WORKER_NONE: rejected. */
 worker_id amm_replicate(struct amm_run *run, struct task *task);
+/* The same on this worker; false: rejected. */
+bool amm_replicate_on(struct amm_run *run, struct task *task, const struct worker *worker);
 /* Suggest one replica less, on `only` (WORKER_NONE: anywhere). The worker that loses it; WORKER_NONE: rejected. */
 worker_id amm_drop(struct amm_run *run, struct task *task, worker_id only);
 /* NULL: nothing is decided for the task. */

@@ -151,6 +151,17 @@ worker_id amm_replicate(struct amm_run *run, struct task *task)
     return found;
 }
 
+bool amm_replicate_on(struct amm_run *run, struct task *task, const struct worker *worker)
+{
+    if (task->state != TASK_MEMORY || (task->flags & TASK_ACTOR) != 0 ||
+        worker->status != WORKER_RUNNING || replica_has(task, worker->id) ||
+        is_chosen(amm_pending_find(run, task), worker->id, false)) {
+        return false;
+    }
+    choose(run, task, worker->id, false);
+    return true;
+}
+
 /* Does the worker process a task that waits for this one? */
 static bool has_waiter(const struct scheduler *s, const struct task *task, worker_id worker)
 {

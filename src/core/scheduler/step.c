@@ -218,6 +218,7 @@ static step_function *const answers[EVENT_KIND_COUNT] = {
     [EVENT_TICK] = step_tick,
     [EVENT_RETIRE_BEGIN] = amm_retire_begin,
     [EVENT_AMM] = amm_command,
+    [EVENT_AMM_SUGGEST] = amm_suggest,
     [EVENT_SEMAPHORE_REGISTER] = locks_event,
     [EVENT_SEMAPHORE_ACQUIRE] = locks_event,
     [EVENT_SEMAPHORE_RELEASE] = locks_event,

@@ -133,6 +133,35 @@ static void test_reduce_keeps_needed(void **state)
     stage_close(&stage);
 }
 
+static void suggest(struct stage *stage, worker_id worker, const char *keys, bool drop)
+{
+    struct event event = {.kind = EVENT_AMM_SUGGEST,
+                          .of.amm_suggest = {worker, stage_keys(stage, keys, ' '), drop}};
+    stage_step_now(stage, &event);
+}
+
+/* A policy elsewhere suggests what it saw a moment ago: what is impossible by now does not happen. */
+static void test_suggestions(void **state)
+{
+    (void)state;
+    struct stage stage;
+    open_amm(&stage, false);
+    worker_id w[] = {stage_worker(&stage, "a", 1), stage_worker(&stage, "b", 1)};
+    client_id client = stage_client(&stage, "client");
+    placed(&stage, client, "x", w, 1);
+    placed(&stage, client, "y", w, 2);
+    suggest(&stage, w[0], "x", true);  /* the last replica */
+    suggest(&stage, w[0], "x", false); /* has it */
+    suggest(&stage, w[1], "unknown", false);
+    suggest(&stage, w[1] + 7, "x", false); /* no such worker */
+    stage_expect(&stage, "");
+    suggest(&stage, w[0], "y x y", true); /* y once, x never */
+    stage_expect(&stage, "remove-replicas a: y\n");
+    suggest(&stage, w[1], "x x", false);
+    stage_expect(&stage, "acquire b <- x(1000)@a\n");
+    stage_close(&stage);
+}
+
 /* start, stop: the interval's runs begin and end. */
 static void test_commands(void **state)
 {
@@ -348,6 +377,7 @@ int main(void)
         cmocka_unit_test(test_reduce),
         cmocka_unit_test(test_reduce_many),
         cmocka_unit_test(test_reduce_keeps_needed),
+        cmocka_unit_test(test_suggestions),
         cmocka_unit_test(test_commands),
         cmocka_unit_test(test_retire),
         cmocka_unit_test(test_retire_without_manager),
