@@ -25,12 +25,22 @@ static struct wtask *ensure_task(struct worker_state *w, struct span key,
     return task;
 }
 
+/* The event is about to compute it. */
+static bool is_to_compute(const struct worker_state *w, const struct wtask *task)
+{
+    return task->want_place != 0 && w->wants.items[task->want_place - 1].to == WTASK_WAITING;
+}
+
 static void update_who_has(struct worker_state *w, struct worker_holding_list holdings)
 {
     for (uint32_t i = 0; i < holdings.count; i++) {
         struct wtask *task = wtask_find(w, holdings.items[i].key);
-        if (task != NULL) { /* else: asked for, and forgotten since */
-            wholders_set(w, task, holdings.items[i].holders);
+        if (task == NULL) {
+            continue; /* asked for, and forgotten since */
+        }
+        wholders_set(w, task, holdings.items[i].holders);
+        if (task->state == WTASK_FETCH && task->who_has.count == 0 && !is_to_compute(w, task)) {
+            wwant(w, task, WTASK_MISSING, NULL);
         }
     }
 }
@@ -176,13 +186,8 @@ void worker_on_refresh_who_has(struct worker_state *w, const struct worker_event
     update_who_has(w, holdings);
     for (uint32_t i = 0; i < holdings.count; i++) {
         struct wtask *task = wtask_find(w, holdings.items[i].key);
-        if (task == NULL) {
-            continue;
-        }
-        if (task->state == WTASK_MISSING && task->who_has.count > 0) {
+        if (task != NULL && task->state == WTASK_MISSING && task->who_has.count > 0) {
             wwant(w, task, WTASK_FETCH, NULL);
-        } else if (task->state == WTASK_FETCH && task->who_has.count == 0) {
-            wwant(w, task, WTASK_MISSING, NULL);
         }
     }
 }

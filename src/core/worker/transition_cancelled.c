@@ -32,8 +32,12 @@ void wmove_cancelled_fetch(struct worker_state *w, struct wtask *task, struct wm
         ASSERT(!is_done(task));
         wtask_set_state(w, task, WTASK_RESUMED);
         task->next = WTASK_FETCH;
-    } else if (is_done(task)) {
+    } else if (is_done(task) && task->waiter_count == 0) {
         wwant(w, task, WTASK_RELEASED, NULL); /* the transfer has ended; nobody wants what came */
+    } else if (is_done(task)) { /* ended, and wanted by another whose own transfer ended with it */
+        wtask_set_state(w, task, WTASK_RELEASED);
+        wtask_forget_past(task);
+        wmove_generic_fetch(w, task, NULL);
     } else {
         wtask_set_state(w, task, WTASK_FLIGHT);
         task->previous = WTASK_RELEASED;

@@ -109,8 +109,8 @@ static void release_input(struct worker_state *w, struct wtask *input)
     case WTASK_LONG_RUNNING:
     case WTASK_MEMORY:
         return;
-    default:
-        if (input->waiter_count == 0) {
+    default: /* one whose flight ends with this event is on its way already */
+        if (input->waiter_count == 0 && (input->flags & WTASK_DONE) == 0) {
             wwant(w, input, WTASK_RELEASED, NULL);
         }
     }

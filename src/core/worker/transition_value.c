@@ -37,7 +37,11 @@ void wmove_flight_fetch(struct worker_state *w, struct wtask *task, struct wmove
 void wmove_generic_missing(struct worker_state *w, struct wtask *task, struct wmove *move)
 {
     (void)move;
-    ASSERT(task->who_has.count == 0);
+    if (task->who_has.count > 0) {
+        ASSERT(task->state ==
+               WTASK_FETCH); /* one message said both that nobody has it and who does */
+        return;
+    }
     wtask_set_state(w, task, WTASK_MISSING);
     task->flags &= (uint8_t)~WTASK_DONE;
 }
