@@ -16,12 +16,13 @@ from dask._task_spec import Task
 from distributed.protocol import dumps, loads
 from distributed.protocol.serialize import Serialize, ToPickle
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "python"))
+PACKAGE = pathlib.Path(__file__).resolve().parents[2] / "python"
+sys.path.insert(0, str(PACKAGE))
 
 from cask.executor import channel
 from cask.executor.channel import pack_bytes, pack_payload, take_bytes, take_payload
 
-PACKAGE = pathlib.Path(__file__).resolve().parents[2] / "python"
+HERE = pathlib.Path(__file__).resolve().parent
 SLOTS = 16
 
 
@@ -37,7 +38,7 @@ class Peer:
         self.board = os.memfd_create("board")
         os.ftruncate(self.board, 64 * (1 + SLOTS))
         self.crash_log = os.memfd_create("crash-log")
-        path = os.pathsep.join([str(PACKAGE), *filter(None, [os.environ.get("PYTHONPATH")])])
+        path = os.pathsep.join([str(PACKAGE), str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
         self.directory = tempfile.TemporaryDirectory(prefix="cask-executor-")
 
         def place() -> None:
@@ -139,19 +140,18 @@ class Peer:
             setattr(message, name, content.decode() if name.endswith(("text", "name")) else content)
 
     def wait(self, *ops, handle=None):
-        """The next message of these ops (about this handle); others are kept in `events`."""
-        while True:
-            message = self.receive()
-            if message.op in ops and handle in (None, message.handle):
-                return message
-            self.events.append(message)
+        """The first message of these ops (about this handle), seen already or to come; those that
+        come meanwhile are kept in `events`."""
 
-    def next_of(self, op):
-        """The first message of `op`, seen already or to come."""
+        def fits(message):
+            return message.op in ops and handle in (None, message.handle)
+
         for i, message in enumerate(self.events):
-            if message.op == op:
+            if fits(message):
                 return self.events.pop(i)
-        return self.wait(op)
+        while not fits(message := self.receive()):
+            self.events.append(message)
+        return message
 
     # ---- what is asked ----
 

@@ -15,7 +15,6 @@ from distributed.utils import truncate_exception
 
 from cask.executor.channel import pack_bytes
 
-_BUILT_IN = "builtins"
 # Files whose frames say nothing to a user, at the top of a traceback. Source: distributed
 # utils.get_traceback; the first is ours.
 _MACHINERY = (
@@ -29,23 +28,22 @@ _MACHINERY = (
 
 
 def _stand_in(error: BaseException) -> bytes | None:
-    """The pickle of an exception with the class name, module, text and built-in base of `error`,
-    for one that cannot be pickled itself. It travels by value: the reader needs nothing of ours."""
+    """The pickle of an exception with the class name, module, text and nearest built-in base of
+    `error`, for one that cannot be pickled itself. It travels by value: the reader needs nothing of
+    ours."""
     kind = type(error)
-    base = next(
-        (k for k in kind.__mro__ if k.__module__ == _BUILT_IN and issubclass(k, Exception)), Exception
-    )
-    if base.__init__ is not Exception.__init__:
-        base = next(k for k in (*base.__mro__, Exception) if k.__init__ is Exception.__init__)
-    try:
-        text = str(error)
-        name = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
-        stand_in = types.new_class(kind.__name__, (base,), exec_body=lambda body: body.update(name))
-        content = cloudpickle.dumps(stand_in(text), protocol=pickle.HIGHEST_PROTOCOL)
-        pickle.loads(content)
-    except Exception:
-        return None
-    return content
+    name = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    for base in kind.__mro__:
+        if base.__module__ != "builtins" or not issubclass(base, Exception):
+            continue
+        try:  # some cannot be made of a text: UnicodeDecodeError
+            stand_in = types.new_class(kind.__name__, (base,), exec_body=lambda b: b.update(name))
+            content = cloudpickle.dumps(stand_in(str(error)), protocol=pickle.HIGHEST_PROTOCOL)
+            pickle.loads(content)
+        except Exception:
+            continue
+        return content
+    return None
 
 
 def _pickle_or_none(value) -> bytes | None:

@@ -46,7 +46,7 @@ def serialise(value) -> tuple[bytes, list]:
 class Entry:
     """One object: live, or serialised and opened when first needed."""
 
-    __slots__ = ("_lock", "_payload", "_value", "is_actor", "key")
+    __slots__ = ("_error", "_lock", "_payload", "_value", "is_actor", "key")
 
     def __init__(self, key, payload=None):
         self.key = key
@@ -63,13 +63,9 @@ class Entry:
             self._open()
         return self._value
 
-    def close(self) -> None:
-        """Nobody will ask for it again: let go of the segment of one that was never opened."""
-        if self._lock is not None:
-            with self._lock:
-                body, at, fds = self._payload
-                self._payload = (None, 0, ())
-            for fd in fds:
+    def __del__(self):
+        if self._payload is not None:  # never opened
+            for fd in self._payload[2]:
                 os.close(fd)
 
     def is_live(self) -> bool:
@@ -79,12 +75,14 @@ class Entry:
         if self._lock is None:
             raise KeyError(self.key)
         with self._lock:
+            if self._payload is not None:
+                payload, self._payload = self._payload, None  # its descriptors are used once
+                try:
+                    self._value = open_value(*take_payload(*payload))
+                except Exception as error:
+                    self._error = error
             if self._value is _ABSENT:
-                body, at, fds = self._payload
-                if body is None:
-                    raise RuntimeError(f"the serialised form of {self.key!r} could not be read")
-                self._payload = (None, 0, ())  # the descriptors are used once
-                self._value = open_value(*take_payload(body, at, fds))
+                raise self._error
 
 
 class Objects:

@@ -75,6 +75,7 @@ class Executor:
             runner.worker = self._worker = worker
             if settings.get("data_keys"):
                 self._data.ask = self._ask
+            await worker.rpc.start()
             await worker.preloads.start()
             added = worker.added_handlers()
             if dask.config.get("distributed.worker.profile.enabled"):
@@ -159,7 +160,6 @@ class Executor:
             if entry is not None:
                 if entry.is_actor and self._worker is not None:
                     self._worker.state.actors.pop(entry.key, None)
-                entry.close()
 
     def _answered(self, number: int, body: memoryview, fds: list[int]) -> None:
         with self._question_lock:

@@ -1,0 +1,557 @@
+"""`python -m cask.executor`, driven through its protocol: running tasks, objects, errors, cancelling."""
+
+from __future__ import annotations
+
+import asyncio
+import operator
+import os
+import pickle
+import struct
+import sys
+import threading
+import time
+import traceback
+
+import numpy as np
+import pytest
+from dask._task_spec import Alias, DataNode, Task, TaskRef
+from dask.sizeof import sizeof
+from distributed import Reschedule, get_worker, secede
+from distributed.core import clean_exception
+
+from executor_peer import Peer, channel
+
+
+@pytest.fixture(scope="module")
+def shared():
+    peer = Peer(nthreads=2)
+    assert peer.welcome.text == ""
+    yield peer
+    peer.close()
+
+
+@pytest.fixture
+def peer(shared):
+    shared.events.clear()
+    return shared
+
+
+@pytest.fixture
+def single():
+    """One of its own, with one thread."""
+    peer = Peer(nthreads=1)
+    yield peer
+    peer.close()
+
+
+def result_of(peer, handle):
+    message = peer.wait(channel.DONE, channel.FAILED, handle=handle)
+    assert message.op == channel.DONE, message.traceback_text
+    return message
+
+
+def error_of(peer, handle):
+    message = peer.wait(channel.DONE, channel.FAILED, handle=handle)
+    assert message.op == channel.FAILED
+    return message
+
+
+# ---- results ----
+
+
+def test_done_says_what_stock_says(peer):
+    before = time.time()
+    handle = peer.run(Task("x", operator.add, 1, 2))
+    done = result_of(peer, handle)
+    assert done.nbytes == sizeof(3)
+    assert pickle.loads(done.type) is int
+    assert done.typename == "int"
+    ledger = done.ledger
+    assert before - 1 < ledger.prepared <= ledger.start <= ledger.stop < time.time() + 1
+    assert ledger.rss_peak > 2**20
+    assert done.payload == (b"", [])
+    assert peer.fetch(handle) == 3
+
+
+def test_none_and_local_classes(peer):
+    done = result_of(peer, peer.run(Task("n", operator.setitem, {}, 1, 2)))
+    assert pickle.loads(done.type) is None
+    assert done.typename == "NoneType"
+    done = result_of(peer, peer.run(Task("l", threading.Lock)))
+    assert done.typename == "_thread.lock"
+
+
+def test_inputs_live_and_put(peer):
+    first = peer.run(Task("first", operator.add, 1, 2))
+    second = peer.put(("second", 0), 10)
+    total = peer.run(
+        Task("total", operator.mul, TaskRef("first"), TaskRef(("second", 0))), [first, second]
+    )
+    result_of(peer, total)
+    assert peer.fetch(total) == 30
+    alias = peer.run(Alias("alias", "total"), [total])
+    result_of(peer, alias)
+    assert peer.fetch(alias) == 30
+    data = peer.run(DataNode("data", [1, 2]))
+    result_of(peer, data)
+    assert peer.fetch(data) == [1, 2]
+
+
+def test_same_object_not_a_copy(peer):
+    first = peer.run(Task("list", list, (1, 2)))
+    ids = [peer.run(Task(f"id-{i}", id, TaskRef("list")), [first]) for i in range(2)]
+    for handle in ids:
+        result_of(peer, handle)
+    assert peer.fetch(ids[0]) == peer.fetch(ids[1])
+
+
+def test_small_results_come_at_once(peer):
+    handle = peer.run(Task("s", str.upper, "small"), small=True)
+    done = result_of(peer, handle)
+    value, frames = done.payload
+    assert channel_loads(value, frames) == "SMALL"
+    done = result_of(peer, peer.run(Task("b", str.__mul__, "x", 10000), small=True))
+    assert done.payload == (b"", [])
+
+
+def channel_loads(value, frames):
+    from distributed.protocol import loads
+
+    return loads([value, *frames])
+
+
+def test_large_arrays_go_through_segments_and_stay_writable(peer):
+    array = np.arange(200_000, dtype="f8")
+    source = peer.put("array", array)
+
+    def change(x):
+        x += 1  # in place
+        return x.sum()
+
+    changed = peer.run(Task("changed", change, TaskRef("array")), [source])
+    result_of(peer, changed)
+    assert peer.fetch(changed) == array.sum() + array.size
+    doubled = peer.run(Task("doubled", np.multiply, array, 2))  # inside the spec
+    result_of(peer, doubled)
+    message = peer.export(doubled)
+    assert message.fds == [] or len(message.fds) == 1
+    value, frames = message.payload
+    back = channel_loads(value, frames)
+    np.testing.assert_array_equal(back, array * 2)
+    assert back.flags.writeable
+
+
+def test_more_than_a_shard(peer):
+    """Frames over 64 MiB are split by Dask and joined without a copy."""
+    size = 9 * 2**20
+    handle = peer.run(Task("big", np.ones, size))
+    result_of(peer, handle)
+    back = peer.fetch(handle)
+    assert back.shape == (size,)
+    assert back.sum() == size
+    peer.drop(handle)
+
+
+def test_drop_forgets(peer):
+    handle = peer.run(Task("gone", list, (1,)))
+    result_of(peer, handle)
+    peer.drop(handle)
+    message = peer.export(handle)
+    assert message.op == channel.EXPORT_FAILED
+    assert message.typename == "KeyError"
+
+
+def test_drop_after_run_keeps_the_inputs(peer):
+    source = peer.put("source", 5)
+    slow = peer.run(Task("slow", time.sleep, 0.2))
+    slow2 = peer.run(Task("slow2", time.sleep, 0.2))
+    user = peer.run(Task("user", operator.neg, TaskRef("source")), [source])
+    peer.drop(source)
+    for handle in (slow, slow2, user):
+        result_of(peer, handle)
+    assert peer.fetch(user) == -5
+
+
+def test_unserialisable_result(peer):
+    handle = peer.run(Task("lock", threading.Lock))
+    result_of(peer, handle)
+    message = peer.export(handle)
+    assert message.op == channel.EXPORT_FAILED
+    assert "lock" in message.exception_text
+
+
+def test_asynchronous_tasks(peer):
+    async def wait(x):
+        await asyncio.sleep(0.05)
+        return get_worker().name, x
+
+    handles = [peer.run(Task(f"async-{i}", wait, i)) for i in range(5)]
+    values = []
+    for handle in handles:
+        result_of(peer, handle)
+        values.append(peer.fetch(handle))
+    assert values == [("alice", i) for i in range(5)]
+
+
+def test_asynchronous_error(peer):
+    async def fail():
+        raise ValueError("later")
+
+    error = error_of(peer, peer.run(Task("async-fail", fail)))
+    assert error.exception_text == "ValueError('later')"
+
+
+# ---- errors ----
+
+
+def divide(a, b):
+    return a / b
+
+
+def test_exception_and_traceback(peer):
+    error = error_of(peer, peer.run(Task("div", divide, 1, 0)))
+    kind, exception, trace = clean_exception(error.exception, error.traceback)
+    assert kind is ZeroDivisionError
+    assert str(exception) == "division by zero"
+    frames = traceback.extract_tb(trace)
+    assert frames[0].name == "divide"
+    assert error.exception_text == "ZeroDivisionError('division by zero')"
+    assert "in divide" in error.traceback_text
+    assert "cask/executor" not in error.traceback_text
+    assert error.typename == "ZeroDivisionError"
+
+
+class Stubborn(ValueError):
+    def __init__(self, message, lock):
+        super().__init__(message, lock)
+        self.lock = lock
+
+    def __str__(self):
+        return self.args[0]
+
+
+def test_exception_that_cannot_be_pickled_keeps_its_type(peer):
+    def fail():
+        raise Stubborn("cannot travel", threading.Lock())
+
+    error = error_of(peer, peer.run(Task("stubborn", fail)))
+    kind, exception, trace = clean_exception(error.exception, error.traceback)
+    assert kind.__name__ == "Stubborn"
+    assert issubclass(kind, ValueError)
+    assert str(exception) == "cannot travel"
+    assert traceback.extract_tb(trace)[-1].name == "fail"
+    assert error.typename.endswith("Stubborn")
+
+
+def test_exception_with_cause(peer):
+    def fail():
+        try:
+            {}["absent"]
+        except KeyError as error:
+            raise RuntimeError("outer") from error
+
+    error = error_of(peer, peer.run(Task("cause", fail)))
+    _, exception, _ = clean_exception(error.exception, error.traceback)
+    assert isinstance(exception.__cause__, KeyError)
+
+
+def test_long_texts_are_cut_as_stock_does(peer):
+    def fail():
+        raise ValueError("x" * 100_000)
+
+    error = error_of(peer, peer.run(Task("long", fail)))
+    _, exception, _ = clean_exception(error.exception, error.traceback)
+    assert exception.args[0] == "Long error message"
+    assert len(error.exception) < 20_000
+
+
+def test_base_exception_is_a_failure(peer):
+    class Odd(BaseException):
+        pass
+
+    def fail():
+        raise Odd("odd")
+
+    error = error_of(peer, peer.run(Task("odd", fail)))
+    assert error.typename.endswith("Odd")
+
+
+def test_spec_and_input_that_cannot_be_opened(peer):
+    class Trap:
+        def __reduce__(self):
+            return divide, (1, 0)
+
+    error = error_of(peer, peer.run(Task("trap", len, Trap())))
+    assert error.typename == "ZeroDivisionError"
+    source = peer.put("trap-input", Trap())
+    user = peer.run(Task("user", len, TaskRef("trap-input")), [source])
+    assert error_of(peer, user).typename == "ZeroDivisionError"
+
+
+def test_missing_input(peer):
+    error = error_of(peer, peer.run(Task("lost", len, TaskRef("nobody")), [999_999]))
+    assert error.typename == "KeyError"
+
+
+def test_reschedule(peer):
+    def fail():
+        raise Reschedule
+
+    handle = peer.run(Task("elsewhere", fail))
+    assert peer.wait(channel.RESCHEDULE, channel.FAILED, handle=handle).op == channel.RESCHEDULE
+
+
+@pytest.mark.parametrize("code, status", [(3, 3), (None, 0), ("why", 1)])
+def test_sys_exit_ends_the_executor(single, code, status):
+    single.run(Task("exit", sys.exit, code))
+    assert single.process.wait(30) == status
+
+
+# ---- order, threads ----
+
+
+def test_tasks_begin_in_order(single):
+    order = []
+
+    def note(i):
+        get_worker().order = [*getattr(get_worker(), "order", []), i]
+        return get_worker().order
+
+    handles = [single.run(Task(f"n{i}", note, i)) for i in range(20)]
+    for handle in handles:
+        result_of(single, handle)
+    order = single.fetch(handles[-1])
+    assert order == list(range(20))
+
+
+def test_nthreads_at_a_time(peer):
+    barrier_name = "cask_test_barrier"
+
+    def meet():
+        worker = get_worker()
+        with worker._lock:
+            barrier = worker.__dict__.setdefault(barrier_name, threading.Barrier(2))
+        barrier.wait(30)
+        return threading.get_ident()
+
+    handles = [peer.run(Task(f"meet-{i}", meet)) for i in range(2)]
+    idents = set()
+    for handle in handles:
+        done = result_of(peer, handle)
+        idents.add(done.ledger.thread)
+    assert len(idents) == 2
+
+
+def test_board_shows_what_runs(peer):
+    handle = peer.run(Task("long", time.sleep, 0.5))
+    deadline = time.time() + 30
+    while (handle, 0) not in peer.running() and time.time() < deadline:
+        time.sleep(0.01)
+    assert (handle, 0) in peer.running()
+    result_of(peer, handle)
+    assert peer.running() == []
+
+
+def test_secede_frees_the_slot(single):
+    def long():
+        secede()
+        while not hasattr(get_worker(), "released"):
+            time.sleep(0.01)
+        return "done"
+
+    def release():
+        get_worker().released = True
+
+    slow = single.run(Task("slow", long))
+    quick = single.run(Task("quick", release))
+    seceded = single.wait(channel.SECEDED)
+    assert seceded.handle == slow
+    assert 0 <= seceded.seconds < 60
+    result_of(single, quick)
+    result_of(single, slow)
+
+
+def test_rejoin(single):
+    from distributed import rejoin
+
+    def there_and_back():
+        secede()
+        rejoin()
+        return threading.get_ident()
+
+    handle = single.run(Task("back", there_and_back))
+    result_of(single, handle)
+    again = single.run(Task("again", threading.get_ident))
+    result_of(single, again)
+
+
+# ---- cancelling ----
+
+
+def test_cancel_before_it_begins(single):
+    busy = single.run(Task("busy", time.sleep, 0.5))
+    waiting = single.run(Task("waiting", operator.add, 1, 1))
+    single.cancel(waiting)
+    message = single.wait(channel.CANCELLED, channel.DONE)
+    assert (message.op, message.handle, message.had_begun) == (channel.CANCELLED, waiting, 0)
+    result_of(single, busy)
+    after = single.run(Task("after", operator.add, 1, 1))
+    result_of(single, after)
+
+
+def spin(started=None):
+    get_worker().spinning = True
+    while True:
+        time.sleep(0.001)
+
+
+def started_spinning(peer, key):
+    handle = peer.run(Task(key, spin))
+    deadline = time.time() + 30
+    while (handle, 0) not in peer.running() and time.time() < deadline:
+        time.sleep(0.01)
+    return handle
+
+
+def test_cancel_a_running_task(single):
+    handle = started_spinning(single, "spin")
+    single.cancel(handle)
+    message = single.wait(channel.CANCELLED, channel.DONE, channel.FAILED)
+    assert (message.op, message.handle, message.had_begun) == (channel.CANCELLED, handle, 1)
+    after = single.run(Task("after", operator.add, 1, 1))
+    result_of(single, after)
+    assert single.running() == []
+
+
+def test_timeout_fails_the_task(single):
+    handle = started_spinning(single, "late")
+    single.cancel(handle, timeout_reason="it ran longer than 1 s")
+    error = error_of(single, handle)
+    assert error.typename == "TimeoutError"
+    assert "it ran longer than 1 s" in error.exception_text
+
+
+def test_cancel_an_asynchronous_task(single):
+    async def forever():
+        await asyncio.sleep(1000)
+
+    handle = single.run(Task("forever", forever))
+    deadline = time.time() + 30
+    while (handle, 2) not in single.running() and time.time() < deadline:
+        time.sleep(0.01)
+    single.cancel(handle)
+    assert single.wait(channel.CANCELLED, channel.FAILED).op == channel.CANCELLED
+    assert result_of(single, single.run(Task("after", abs, -1))).nbytes == 28
+
+
+def test_cancel_a_finished_task_is_ignored(single):
+    handle = single.run(Task("quick", abs, -1))
+    result_of(single, handle)
+    single.cancel(handle)
+    assert single.fetch(handle) == 1
+
+
+def test_cancels_at_random_moments(single):
+    """Whatever the moment, one answer a task comes, and the executor goes on."""
+
+    def brief():
+        for _ in range(200):
+            pass
+
+    answers = {}
+    for i in range(300):
+        handle = single.run(Task(f"brief-{i}", brief))
+        for _ in range(i % 40):
+            pass
+        single.cancel(handle)
+        message = single.wait(channel.DONE, channel.CANCELLED)
+        assert message.handle == handle
+        answers[message.op] = answers.get(message.op, 0) + 1
+    assert sum(answers.values()) == 300
+    result_of(single, single.run(Task("after", abs, -1)))
+
+
+# ---- ledger, output ----
+
+
+def test_ledger_counts(single):
+    def work():
+        block = bytearray(64 * 2**20)
+        end = time.thread_time() + 0.1
+        while time.thread_time() < end:
+            pass
+        return len(block)
+
+    done = result_of(single, single.run(Task("work", work)))
+    assert done.ledger.cpu_user + done.ledger.cpu_system >= 0.09
+    assert done.ledger.rss_growth > 10 * 2**20
+    assert done.ledger.faults_minor > 100
+
+
+def test_metrics_of_user_code(peer):
+    def metered():
+        from distributed.metrics import context_meter
+
+        context_meter.digest_metric("shards", 3, "count")
+
+    done = result_of(peer, peer.run(Task("metered", metered)))
+    assert ("shards", 3, "count") in done.ledger.metrics
+
+
+def test_output_belongs_to_the_task(peer):
+    def talk(i):
+        print("out", i)
+        print("err", i, file=sys.stderr)
+
+    handles = [peer.run(Task(f"talk-{i}", talk, i)) for i in range(2)]
+    for handle in handles:
+        result_of(peer, handle)
+    output = {
+        (m.handle, m.stream): m.text for m in peer.events if m.op == channel.OUTPUT
+    }
+    for i, handle in enumerate(handles):
+        assert output[handle, 1] == f"out {i}\n"
+        assert output[handle, 2] == f"err {i}\n"
+
+
+def test_much_output_is_cut(peer):
+    def talk():
+        for _ in range(100):
+            sys.stdout.write("x" * 999 + "\n")
+
+    handle = peer.run(Task("talkative", talk))
+    result_of(peer, handle)
+    output = peer.wait(channel.OUTPUT)
+    assert output.size == 100_000
+    assert len(output.text) == 64 * 1024
+
+
+# ---- the other end goes, or is odd ----
+
+
+def test_it_ends_with_its_worker(single):
+    single.run(Task("forever", time.sleep, 1000))
+    single.socket.close()
+    assert single.process.wait(30) == 0
+
+
+def test_exit_tears_plugins_down(single, tmp_path):
+    path = str(tmp_path / "torn")
+
+    from distributed import WorkerPlugin
+
+    class Plugin(WorkerPlugin):
+        def teardown(self, worker):
+            open(path, "w").close()
+
+    import cloudpickle
+
+    assert single.call("plugin-add", plugin=cloudpickle.dumps(Plugin()))["status"] == "OK"
+    single.send(channel.EXIT, 0, [])
+    assert single.process.wait(30) == 0
+    assert os.path.exists(path)
+
+
+def test_unknown_message_ends_it(single):
+    single.send(999, 0, [struct.pack("<I", 0)])
+    assert single.process.wait(30) == 1
