@@ -363,8 +363,8 @@ def test_secede_frees_the_slot(single):
         get_worker().released = True
 
     slow = single.run(Task("slow", long))
-    quick = single.run(Task("quick", release))
     seceded = single.wait(channel.SECEDED)
+    quick = single.run(Task("quick", release))
     assert seceded.handle == slow
     assert 0 <= seceded.seconds < 60
     result_of(single, quick)
@@ -527,6 +527,17 @@ def test_much_output_is_cut(peer):
 
 
 # ---- the other end goes, or is odd ----
+
+
+def test_a_crash_leaves_python_frames(single):
+    import ctypes
+
+    handle = single.run(Task("crash", ctypes.string_at, 16))
+    assert single.process.wait(30) == -11
+    log = os.pread(single.crash_log, 100_000, 0).decode()
+    assert "Fatal Python error: Segmentation fault" in log
+    assert "string_at" in log
+    assert single.running() == [(handle, 0)]
 
 
 def test_it_ends_with_its_worker(single):

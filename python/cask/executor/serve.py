@@ -169,44 +169,48 @@ class Executor:
         if future is not None:
             future.set_result((_first(body) == 0, [value, *frames]))
 
+    def _cancel(self, handle: int, body: memoryview, _fds: list[int]) -> None:
+        reason = bytes(take_bytes(body, 4)[0]).decode(errors="replace")
+        self._runner.cancel(handle, _first(body) == 1, reason)
+
+    def _call(self, number: int, body: memoryview, fds: list[int]) -> None:
+        call = take_call(memoryview(bytearray(body)), fds)
+        self._loop.call_soon_threadsafe(self._start_call, number, call)
+
+    def _settings(self, then, body: memoryview) -> None:
+        settings = msgpack.unpackb(take_bytes(body, 0)[0], strict_map_key=False)
+        self._loop.call_soon_threadsafe(then, settings)
+
+    def _followers(self) -> dict:
+        """{op: function(handle, body, fds)}"""
+        exports = self._exports
+        by_handle = self._objects.by_handle
+        return {
+            channel.HELLO: lambda _, body, fds: self._settings(self._start_hello, body),
+            channel.UPDATE: lambda _, body, fds: self._settings(self._update, body),
+            channel.PUT: self._put,
+            channel.RUN: self._runner.submit,
+            channel.EXPORT: lambda handle, _, fds: exports.put((handle, by_handle.get(handle))),
+            channel.DROP: lambda _, body, fds: self._drop(body),
+            channel.CANCEL: self._cancel,
+            channel.CALL: self._call,
+            channel.ANSWER: self._answered,
+            channel.EXIT: lambda *_: self._loop.call_soon_threadsafe(self._start_exit),
+        }
+
     def read(self) -> None:
         """Follow messages until the channel ends."""
-        on_loop = self._loop.call_soon_threadsafe
+        followers = self._followers()
         try:
             for op, handle, body, fds in self._incoming:
-                if op == channel.RUN:
-                    self._runner.submit(handle, body, fds)
-                elif op == channel.PUT:
-                    self._put(handle, body, fds)
-                elif op == channel.DROP:
-                    self._drop(body)
-                elif op == channel.EXPORT:
-                    self._exports.put((handle, self._objects.by_handle.get(handle)))
-                elif op == channel.CANCEL:
-                    reason = bytes(channel.take_bytes(body, 4)[0]).decode(errors="replace")
-                    self._runner.cancel(handle, _first(body) == 1, reason)
-                elif op == channel.CALL:
-                    call = take_call(memoryview(bytearray(body)), fds)
-                    on_loop(self._start_call, handle, call)
-                elif op == channel.ANSWER:
-                    self._answered(handle, body, fds)
-                elif op in (channel.HELLO, channel.UPDATE):
-                    settings = msgpack.unpackb(channel.take_bytes(body, 0)[0], strict_map_key=False)
-                    if op == channel.HELLO:
-                        on_loop(self._start_hello, settings)
-                    else:
-                        on_loop(self._update, settings)
-                elif op == channel.EXIT:
-                    on_loop(self._start_exit)
-                else:
-                    raise ValueError(f"op {op} is not for an executor")
+                followers[op](handle, body, fds)
         except channel.ChannelClosed:
             pass
         except BaseException:
             traceback.print_exc()
             self.status = 1
         finally:
-            on_loop(self.stopped.set)
+            self._loop.call_soon_threadsafe(self.stopped.set)
 
 
 def _start(incoming, line: int):

@@ -1,8 +1,8 @@
 """Running tasks: from RUN to DONE, FAILED, RESCHEDULE or CANCELLED.
 
 The reader's thread queues a task with its inputs; a task thread opens its spec, calls it, and says
-what came of it and what it cost. What a trivial task costs here is what matters: see
-bench/RESULTS.md before adding a line to `_run`.
+what came of it and what it cost. What a trivial task costs here is what matters: measure with
+bench/executor.py before adding a line to `_run`.
 """
 
 from __future__ import annotations

@@ -7,11 +7,11 @@ tell the scheduler or ask its own state machine goes through the channel to the 
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import threading
 from collections import deque
 from contextlib import contextmanager
+from inspect import isawaitable
 
 import dask
 import distributed.core
@@ -97,6 +97,9 @@ class Worker(distributed.worker.Worker):
         self.ip = get_address_host(settings["address"])
         self.state.address = settings["address"]
         self.thread_id = threading.get_ident()
+        self.handlers["heartbeat_parts"] = self.heartbeat_parts
+        self.handlers["startup_information"] = self.get_startup_information
+        self._stock_metrics = frozenset(self.metrics)
         self._own_handlers = frozenset(self.handlers)
         self._own_stream_handlers = frozenset(self.stream_handlers)
         self._told_handlers: dict | None = None
@@ -150,9 +153,30 @@ class Worker(distributed.worker.Worker):
     async def close_gracefully(self, restart=None, reason="worker-close-gracefully"):
         self.tell("close-gracefully", [reason, restart])
 
-    def added_handlers(self) -> dict:
-        """Names of operations that user code added."""
+    def _beating(self) -> dict:
+        """Extensions with something to say to the scheduler. Spans are the real worker's."""
         return {
+            name: extension
+            for name, extension in self.extensions.items()
+            if hasattr(extension, "heartbeat") and name != "spans"
+        }
+
+    async def heartbeat_parts(self) -> dict:
+        """What user code adds to a heartbeat. Source: Worker.heartbeat, Worker.get_metrics."""
+        metrics = {}
+        for name in set(self.metrics) - self._stock_metrics:
+            try:
+                value = self.metrics[name](self)
+                metrics[name] = await value if isawaitable(value) else value
+            except Exception:
+                distributed.worker.logger.debug("metric %s failed", name, exc_info=True)
+        extensions = {name: extension.heartbeat() for name, extension in self._beating().items()}
+        return {"extensions": extensions, "metrics": metrics}
+
+    def added_handlers(self) -> dict:
+        """Names of operations that user code added, and whether heartbeat_parts has any."""
+        return {
+            "beats": bool(self._beating() or set(self.metrics) - self._stock_metrics),
             "handlers": sorted(set(self.handlers) - self._own_handlers),
             "stream_handlers": sorted(set(self.stream_handlers) - self._own_stream_handlers),
         }
@@ -163,6 +187,18 @@ class Worker(distributed.worker.Worker):
         if added != self._told_handlers:
             self._told_handlers = added
             self.tell("handlers", added)
+
+    # ---- actors ----
+
+    async def actor_execute(self, actor=None, function=None, args=(), kwargs=None):
+        """Stock's, which leaves the thread of a method that failed among those that run tasks."""
+        reply = await super().actor_execute(actor, function, args, kwargs)
+        if reply["status"] == "error":
+            name = f"{key_split(actor)}.{function}"
+            with self.active_threads_lock:
+                for ident in [i for i, key in self.active_threads.items() if key == name]:
+                    del self.active_threads[ident]
+        return reply
 
     # ---- profiles ----
 
@@ -183,7 +219,7 @@ class Worker(distributed.worker.Worker):
             if hasattr(plugin, "teardown"):
                 try:
                     result = plugin.teardown(self)
-                    if asyncio.iscoroutine(result):
+                    if isawaitable(result):
                         await result
                 except Exception:
                     distributed.worker.logger.exception("plugin %s failed to tear down", plugin)
