@@ -1,6 +1,7 @@
 """What users run on the scheduler, in a planner whose scheduler the test plays."""
 
 import asyncio
+import pathlib
 import pickle
 import time
 
@@ -153,6 +154,14 @@ def test_coroutines(planner):
     assert planner.run(lambda dask_scheduler: dask_scheduler.later)
     with pytest.raises(AssertionError):
         planner.run(lambda: 1, wait=False)
+
+
+def test_files_end_with_the_planner(state):
+    planner = Planner(answers=state)
+    path = pathlib.Path(planner.run(lambda dask_scheduler: dask_scheduler.local_directory))
+    assert path.is_dir()
+    planner.close()
+    assert not path.exists()
 
 
 def test_exit_does_not_end_the_planner(planner):

@@ -221,9 +221,14 @@ class SchedulerView:
     def local_directory(self) -> str:
         """Where uploaded files live, as long as this process; their modules can be imported."""
         directory = tempfile.TemporaryDirectory(prefix="cask-planner-")  # mode 0700
-        self._local_directory = directory  # removed with us
+        self._local_directory = directory
         sys.path.insert(0, directory.name)
         return directory.name
+
+    def remove_files(self) -> None:
+        """At the end of this process, which runs no finalizers."""
+        if directory := self.__dict__.get("_local_directory"):
+            directory.cleanup()
 
     async def dump_cluster_state_to_url(self, *args, **kwargs) -> None:
         """As stock, but a file is its owner's alone: it tells of everybody's keys, addresses and errors."""

@@ -234,5 +234,8 @@ class UserJobs:
             logger.warning("Plugins took too long to close")
         for task in list(self._running.values()):
             task.cancel()
-        for manager in self._preloads:
-            await manager.teardown()
+        try:
+            for manager in self._preloads:
+                await manager.teardown()
+        finally:
+            self._scheduler.remove_files()
