@@ -311,15 +311,15 @@ static void finish(struct intake *intake, struct stream *stream)
     }
 }
 
-static void looked_up(void *user, bool proven)
+static void looked_up(void *user, enum proof_result result)
 {
     struct intake *intake = user;
     struct node *node = intake->node;
     struct stream *stream = stream_of_client(node, intake->client);
     node->graphs_under_way--;
-    if (stream == NULL || proven) {
-        if (proven) {
-            pickle_trust_add(&node->trust, intake->graph.foreign);
+    if (stream == NULL || result != PROOF_FAILED) {
+        if (result != PROOF_FAILED) {
+            pickle_trust_add(&node->trust, intake->graph.foreign, result == PROOF_PLAIN);
         }
         if (stream != NULL) {
             apply(intake);

@@ -83,6 +83,12 @@ static const char *const PACKAGES[] = {
 /* Parts of those packages that need more: test helpers, and collections over NumPy and pandas. */
 static const char *const OPTIONAL_PARTS[] = {"tests", "array", "dataframe"};
 
+/* Packages whose objects load whatever is in them, once their names are there. Of others, an object's own data can
+ * make loading fail (a __setstate__ that raises), so that each must be tried. */
+static const char *const STEADY[] = {
+    "numpy", "pandas", "polars", "pyarrow", "scipy", "sklearn", "sparse", "xarray",
+};
+
 /* Methods that loading an instance calls. */
 static const char *const HOOKS[] = {
     "__setstate__", "__new__", "__setattr__", "__getattr__", "__getattribute__",
@@ -124,6 +130,17 @@ static bool is_everywhere(struct span module)
     return true;
 }
 
+static bool is_steady(struct span module)
+{
+    struct span package = take_part(&module);
+    for (size_t i = 0; i < sizeof STEADY / sizeof *STEADY; i++) {
+        if (span_equal_text(package, STEADY[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* A walk over a tree's objects in the order in which they were made. */
 struct search {
     const struct pickle_tree *tree;
@@ -132,7 +149,8 @@ struct search {
     pickle_id plain_class; /* the newest class by value that has no hooks */
 };
 
-static int add_global(struct search *search, pickle_id id)
+/* The name at `id`, if it is foreign; again, and marked, if an object is made by it and need not load. */
+static int add_global(struct search *search, pickle_id id, enum pickle_use use)
 {
     const struct pickle_tree *tree = search->tree;
     if (pickle_get(tree, id)->count != 2 ||
@@ -142,16 +160,19 @@ static int add_global(struct search *search, pickle_id id)
     }
     struct span module = pickle_payload(tree, pickle_child(tree, id, 0));
     struct span name = pickle_payload(tree, pickle_child(tree, id, 1));
-    if (is_everywhere(module)) {
+    if (is_everywhere(module) || (use != PICKLE_FINDS && is_steady(module))) {
         return 0;
     }
     if (!msgpack_is_utf8(module) || !msgpack_is_utf8(name)) {
         return ERR_UNSUPPORTED;
     }
     size_t start = search->out->size;
-    msgpack_write_array(search->out, 2);
+    msgpack_write_array(search->out, use == PICKLE_FINDS ? 2 : 3);
     msgpack_write_str(search->out, module);
     msgpack_write_str(search->out, name);
+    if (use != PICKLE_FINDS) {
+        msgpack_write_uint(search->out, use);
+    }
     bool added;
     struct span entry = text_span(search->out);
     map_put(&search->seen, span_of(entry.data + start, entry.size - start), &added);
@@ -215,7 +236,7 @@ static bool is_plain_class(const struct pickle_tree *tree, pickle_id id)
 static bool is_safe_callable(struct search *search, pickle_id id, bool is_class)
 {
     const struct pickle_tree *tree = search->tree;
-    if (pickle_kind(tree, id) == PICKLE_GLOBAL || id == search->plain_class) {
+    if (id == search->plain_class) {
         return true;
     }
     if (!is_class) { /* how cloudpickle fetches types that have no name */
@@ -232,12 +253,15 @@ static int look_at(struct search *search, pickle_id id)
 {
     switch (pickle_kind(search->tree, id)) {
     case PICKLE_GLOBAL:
-        return add_global(search, id);
+        return add_global(search, id, PICKLE_FINDS);
     case PICKLE_REDUCE:
     case PICKLE_NEWOBJ:
     case PICKLE_NEWOBJ_EX: {
         bool is_class = pickle_kind(search->tree, id) != PICKLE_REDUCE;
         pickle_id callable = pickle_child(search->tree, id, 0);
+        if (pickle_kind(search->tree, callable) == PICKLE_GLOBAL) {
+            return add_global(search, callable, is_class ? PICKLE_INSTANTIATES : PICKLE_CALLS);
+        }
         return is_safe_callable(search, callable, is_class) ? 0 : ERR_UNSUPPORTED;
     }
     default:
@@ -277,30 +301,36 @@ void pickle_trust_package(struct pickle_trust *trust, const char *package)
     text_fini(&name);
 }
 
-/* Take the next [module, name] off `names`; false at the end. */
-static bool take_name(struct msgpack_reader *names, struct span *out_entry, struct span *out_module)
+bool pickle_name_next(struct msgpack_reader *names, struct pickle_name *out_name)
 {
     if (msgpack_at_end(names)) {
         return false;
     }
-    int error = msgpack_read_value(names, out_entry);
+    int error = msgpack_read_value(names, &out_name->entry);
     ASSERT(error == 0);
-    struct msgpack_reader entry = msgpack_reader(*out_entry);
+    struct msgpack_reader entry = msgpack_reader(out_name->entry);
     uint32_t count;
     error = msgpack_read_array(&entry, &count);
     ASSERT(error == 0);
-    error = msgpack_read_str(&entry, out_module);
+    error = msgpack_read_str(&entry, &out_name->module);
     ASSERT(error == 0);
+    error = msgpack_read_str(&entry, &out_name->name);
+    ASSERT(error == 0);
+    uint64_t use = PICKLE_FINDS;
+    error = count == 3 ? msgpack_read_uint(&entry, &use) : 0;
+    ASSERT(error == 0);
+    out_name->use = (enum pickle_use)use;
     return true;
 }
 
-void pickle_trust_add(struct pickle_trust *trust, struct span names)
+void pickle_trust_add(struct pickle_trust *trust, struct span names, bool are_plain)
 {
     struct msgpack_reader reader = msgpack_reader(names);
-    struct span entry;
-    struct span module;
-    while (trust->names.count < NAMES_MAX && take_name(&reader, &entry, &module)) {
-        map_put(&trust->names, entry, NULL);
+    struct pickle_name name;
+    while (trust->names.count < NAMES_MAX && pickle_name_next(&reader, &name)) {
+        if (name.use == PICKLE_FINDS || (name.use == PICKLE_INSTANTIATES && are_plain)) {
+            map_put(&trust->names, name.entry, NULL);
+        }
     }
 }
 
@@ -323,10 +353,9 @@ static bool in_package(const struct pickle_trust *trust, struct span module)
 bool pickle_trust_covers(const struct pickle_trust *trust, struct span names)
 {
     struct msgpack_reader reader = msgpack_reader(names);
-    struct span entry;
-    struct span module;
-    while (take_name(&reader, &entry, &module)) {
-        if (map_find(&trust->names, entry) == NULL && !in_package(trust, module)) {
+    struct pickle_name name;
+    while (pickle_name_next(&reader, &name)) {
+        if (map_find(&trust->names, name.entry) == NULL && !in_package(trust, name.module)) {
             return false;
         }
     }

@@ -50,6 +50,35 @@ def my_name(*_):
     return get_worker().name
 
 
+class Plain:
+    """Instances are loaded without any code of the class"""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __dask_tokenize__(self):
+        return ("Plain", self.number)
+
+
+class Numbered:
+    """Loads, but for one number"""
+
+    def __dask_tokenize__(self):
+        return ("Numbered", self.number)
+
+    def __init__(self, number):
+        self.number = number
+
+    def __setstate__(self, state):
+        if state["number"] == 13:
+            raise ValueError("an unlucky number")
+        self.__dict__.update(state)
+
+
+def number_of(numbered, *_):
+    return numbered.number
+
+
 def die(*_):
     """What a segmentation fault in user code looks like from outside"""
     import os

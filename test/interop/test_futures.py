@@ -21,8 +21,8 @@ from distributed import (
     worker_client,
 )
 from distributed.client import FutureCancelledError
-from harness import eventually
-from tasks import add, dec, div, double, inc, slowadd, slowinc
+from harness import KIND, eventually
+from tasks import Numbered, Plain, add, dec, div, double, inc, number_of, slowadd, slowinc
 
 
 def test_submit(client):
@@ -227,6 +227,40 @@ def test_tasks_that_cannot_be_loaded_fail_alone(make_cluster, connect, tmp_path)
         client.submit(type, Bomb()).result(timeout=20)
     assert all(worker.alive for worker in cluster.workers.values())
     assert client.submit(inc, 1).result(timeout=10) == 2
+
+
+def test_an_object_that_cannot_be_loaded_fails_alone(make_cluster, connect):
+    """Others of its class could, alone and with buffers; this one must cost no worker"""
+    cluster = make_cluster("a", "b")
+    client = connect(cluster)
+    assert client.gather(client.map(number_of, [Numbered(n) for n in range(10)])) == list(range(10))
+    assert client.submit(number_of, Numbered(1), np.ones(1000)).result() == 1
+    for doomed in (
+        client.submit(number_of, Numbered(13)),
+        client.submit(number_of, Numbered(13), np.ones(1000)),
+        *client.map(number_of, [Numbered(12), Numbered(13)]),
+        client.compute(delayed(number_of)(Numbered(13))),
+    ):
+        with pytest.raises((ValueError, RuntimeError)):
+            doomed.result(timeout=20)
+    assert all(worker.alive for worker in cluster.workers.values())
+    assert client.submit(number_of, Numbered(14)).result(timeout=10) == 14
+
+
+@pytest.mark.skipif(KIND == "stock", reason="stock loads each graph itself")
+def test_objects_of_plain_classes_are_tried_once(make_cluster, connect):
+    """A graph is tried on a worker only while it has something that was never proven to load"""
+    cluster = make_cluster("a")
+    client = connect(cluster)
+
+    def trials():
+        return cluster.workers["a"].log().count("Run out-of-band function")
+
+    for make, expected in ((Plain, 1), (Numbered, 5)):
+        before = trials()
+        for n in range(5):
+            assert client.submit(number_of, make(n)).result() == n
+        assert trials() - before == expected
 
 
 def test_retries(client, tmp_path):

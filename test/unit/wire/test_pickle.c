@@ -316,10 +316,49 @@ static void names_are_covered_once_proven(void **state)
     pickle_trust_package(&trust, "dask.array");
     assert_true(pickle_trust_covers(&trust, text_span(&names)));
     pickle_trust_fini(&trust);
-    pickle_trust_add(&trust, text_span(&names));
+    pickle_trust_add(&trust, text_span(&names), false);
     assert_true(pickle_trust_covers(&trust, text_span(&names)));
     pickle_trust_fini(&trust);
     text_fini(&names);
+}
+
+/* Objects made by names of others: whether they load may depend on what is in them. A proof lasts for instances of
+ * plain classes only; those of packages that are known to load, and of Python itself, are not asked about again. */
+static void objects_of_plain_classes_are_proven(void **state)
+{
+    (void)state;
+    struct span pickles[] = {
+        SPAN("\x8c\x04mine\x8c\x01"
+             "C\x93)\x81}b."), /* mine.C.__new__(C) with a state */
+        SPAN("\x8c\x04mine\x8c\x01"
+             "f\x93)R."), /* mine.f() */
+        SPAN("\x8c\x0bnumpy._core\x8c\x01"
+             "f\x93)R."),
+        SPAN("\x8c\x07pathlib\x8c\x04Path\x93)R."),
+    };
+    for (size_t i = 0; i < sizeof pickles / sizeof pickles[0]; i++) {
+        struct pickle_trust trust = {0};
+        struct text names = {0};
+        struct pickle_tree tree;
+        assert_int_equal(pickle_read(pickles[i], &tree), 0);
+        assert_int_equal(pickle_foreign_names(&tree, &names), 0);
+        pickle_tree_fini(&tree);
+        pickle_trust_add(&trust, text_span(&names), false);
+        assert_int_equal(pickle_trust_covers(&trust, text_span(&names)), i >= 2);
+        pickle_trust_add(&trust, text_span(&names), true);
+        assert_int_equal(pickle_trust_covers(&trust, text_span(&names)), i != 1);
+        struct msgpack_reader reader = msgpack_reader(text_span(&names));
+        struct pickle_name name;
+        uint32_t count = 0;
+        for (; pickle_name_next(&reader, &name); count++) {
+            assert_int_equal(name.use, count == 0 ? PICKLE_FINDS
+                                       : i == 0   ? PICKLE_INSTANTIATES
+                                                  : PICKLE_CALLS);
+        }
+        assert_int_equal(count, i < 2 ? 2 : i == 2);
+        pickle_trust_fini(&trust);
+        text_fini(&names);
+    }
 }
 
 int main(void)
@@ -338,6 +377,7 @@ int main(void)
         cmocka_unit_test(shuffle_run_embeds_its_spec),
         cmocka_unit_test(functions_are_recognised_by_name),
         cmocka_unit_test(names_are_covered_once_proven),
+        cmocka_unit_test(objects_of_plain_classes_are_proven),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
