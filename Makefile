@@ -32,6 +32,7 @@ check: build ## the inner loop: unit tests, layers, purity, headers
 
 sim: build ## simulate SEEDS clusters from seed SEED on
 	$(BUILD)/test/sim/sim --seed $(SEED) --seeds $(SEEDS)
+	$(BUILD)/test/sim/sim_core --seed $(SEED) --seeds $(SEEDS)
 
 fuzz: build-fuzz/build.ninja ## every fuzzer for SECONDS_EACH seconds
 	ninja -C build-fuzz

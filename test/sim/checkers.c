@@ -114,25 +114,20 @@ static bool holds(const struct sim *sim, const struct task *task, worker_id work
 
 static void check_machine(struct sim *sim, const struct sim_worker *worker, worker_id id)
 {
-    for (uint32_t i = 0; i < worker->machine.tasks.count; i++) {
-        const struct wtask *it = worker->machine.tasks.items[i];
-        if (it == NULL) {
-            continue;
-        }
-        const struct task *task = task_of(sim, it->key);
-        bool is_quiet =
-            it->state == WTASK_MEMORY || it->state == WTASK_ERROR || it->state == WTASK_RELEASED;
-        bool looks_in_vain =
-            it->state == WTASK_MISSING && task != NULL && waits_with_reason(sim, it->key);
+    for (uint32_t key = 0; key < sim->keys.count; key++) {
+        enum wtask_state state = machine_state(sim, worker, key);
+        const struct task *task = task_of(sim, key);
+        bool is_quiet = state == WTASK_MEMORY || state == WTASK_ERROR || state == WTASK_RELEASED ||
+                        state == WTASK_FORGOTTEN;
+        bool looks_in_vain = state == WTASK_MISSING && task != NULL && waits_with_reason(sim, key);
         if (!is_quiet && !looks_in_vain) {
-            fail(sim, "at rest, key %u is %s on worker %u and %s for the scheduler", it->key,
-                 wtask_name((enum wtask_state)it->state), worker->slot,
+            fail(sim, "at rest, key %u is %s on worker %u and %s for the scheduler", key,
+                 wtask_state_name(state), worker->slot,
                  task == NULL ? "unknown" : task_state_name(view_task_state(task)));
         }
-        if (it->state == WTASK_MEMORY && (task == NULL || !holds(sim, task, id)) &&
-            !sim->keys.items[it->key].is_data) {
-            fail(sim, "worker %u holds key %u, and the scheduler does not know", worker->slot,
-                 it->key);
+        if (state == WTASK_MEMORY && (task == NULL || !holds(sim, task, id)) &&
+            !sim->keys.items[key].is_data) {
+            fail(sim, "worker %u holds key %u, and the scheduler does not know", worker->slot, key);
         }
     }
 }
@@ -170,8 +165,7 @@ static void check_tasks(struct sim *sim)
         }
         for (uint32_t j = 0; j < view.holder_count; j++) {
             const struct incarnation *who = &sim->incarnations.items[view_task_holder(tasks[i], j)];
-            const struct wtask *it = machine_find(&sim->workers[who->slot], key);
-            if (it == NULL || it->state != WTASK_MEMORY) {
+            if (machine_state(sim, &sim->workers[who->slot], key) != WTASK_MEMORY) {
                 fail(sim, "at rest, worker %u should hold key %u, and does not", who->slot, key);
             }
         }
@@ -206,12 +200,11 @@ void check_empty(struct sim *sim)
         }
     }
     for (uint32_t slot = 0; slot < sim->worker_count; slot++) {
-        const struct machine *machine = &sim->workers[slot].machine;
-        for (uint32_t key = 0; key < machine->tasks.count; key++) {
-            const struct wtask *it = machine->tasks.items[key];
-            if (it != NULL && !sim->keys.items[key].is_data) {
+        for (uint32_t key = 0; key < sim->keys.count; key++) {
+            enum wtask_state state = machine_state(sim, &sim->workers[slot], key);
+            if (state != WTASK_FORGOTTEN && !sim->keys.items[key].is_data) {
                 fail(sim, "everything was released, but worker %u still has key %u: %s", slot, key,
-                     wtask_name((enum wtask_state)it->state));
+                     wtask_state_name(state));
             }
         }
     }

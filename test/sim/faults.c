@@ -89,10 +89,9 @@ static void adjust(struct sim *sim)
         uint32_t key = below(sim, sim->keys.count);
         uint32_t slot = below(sim, sim->worker_count);
         worker_id id = worker_id_now(sim, slot);
-        const struct wtask *task = machine_find(&sim->workers[slot], key);
         event = (struct event){.kind = EVENT_REPLICA_MISSING,
                                .of.replica_missing = {id, key_list(sim, &key, 1)}};
-        if (id != WORKER_NONE && (task == NULL || task->state != WTASK_MEMORY)) {
+        if (id != WORKER_NONE && machine_state(sim, &sim->workers[slot], key) != WTASK_MEMORY) {
             apply(sim, &event);
         }
     }
@@ -125,7 +124,7 @@ void heal(struct sim *sim)
 {
     for (uint32_t slot = 0; slot < sim->worker_count; slot++) {
         struct sim_worker *worker = &sim->workers[slot];
-        if (worker->alive && worker->registered && !worker->machine.running) {
+        if (worker->alive && worker->registered && !machine_is_running(worker)) {
             machine_pause(sim, worker, true);
             worker_say_status(sim, worker, "running");
         }

@@ -10,12 +10,12 @@
 
 struct wtask *machine_find(const struct sim_worker *worker, uint32_t key)
 {
-    return key < worker->machine.tasks.count ? worker->machine.tasks.items[key] : NULL;
+    return key < worker->machine->tasks.count ? worker->machine->tasks.items[key] : NULL;
 }
 
 static struct wtask *ensure_task(struct sim_worker *worker, uint32_t key)
 {
-    struct machine *machine = &worker->machine;
+    struct machine *machine = worker->machine;
     while (machine->tasks.count <= key) {
         vec_push(&machine->tasks, NULL);
     }
@@ -31,15 +31,16 @@ static struct wtask *ensure_task(struct sim_worker *worker, uint32_t key)
 void machine_start(struct sim *sim, struct sim_worker *worker)
 {
     (void)sim;
-    ASSERT(worker->machine.tasks.count == 0);
-    worker->machine.running = true;
-    worker->machine.gpus_free = worker->gpus;
+    ASSERT(worker->machine == NULL);
+    worker->machine = mem_zalloc(1, sizeof *worker->machine);
+    worker->machine->running = true;
+    worker->machine->gpus_free = worker->gpus;
 }
 
 void machine_fini(struct sim_worker *worker)
 {
-    struct machine *machine = &worker->machine;
-    for (uint32_t i = 0; i < machine->tasks.count; i++) {
+    struct machine *machine = worker->machine;
+    for (uint32_t i = 0; machine != NULL && i < machine->tasks.count; i++) {
         if (machine->tasks.items[i] != NULL) {
             machine_drop(worker, machine->tasks.items[i]);
         }
@@ -48,14 +49,27 @@ void machine_fini(struct sim_worker *worker)
     vec_fini(&machine->wants);
     vec_fini(&machine->in_flight);
     vec_fini(&machine->busy);
-    *machine = (struct machine){0};
+    mem_free(machine);
+    worker->machine = NULL;
+}
+
+enum wtask_state machine_state(const struct sim *sim, const struct sim_worker *worker, uint32_t key)
+{
+    (void)sim;
+    const struct wtask *task = worker->machine == NULL ? NULL : machine_find(worker, key);
+    return task == NULL ? WTASK_FORGOTTEN : task->state;
+}
+
+bool machine_is_running(const struct sim_worker *worker)
+{
+    return worker->machine->running;
 }
 
 int64_t machine_nbytes(const struct sim_worker *worker)
 {
     int64_t nbytes = 0;
-    for (uint32_t i = 0; i < worker->machine.tasks.count; i++) {
-        const struct wtask *task = worker->machine.tasks.items[i];
+    for (uint32_t i = 0; i < worker->machine->tasks.count; i++) {
+        const struct wtask *task = worker->machine->tasks.items[i];
         nbytes += task != NULL && task->state == WTASK_MEMORY ? task->nbytes : 0;
     }
     return nbytes;
@@ -88,7 +102,7 @@ static void take_task(struct sim *sim, struct sim_worker *worker, struct wtask *
     task->priority[0] = key->priority;
     task->priority[1] = letter->real;
     task->priority[2] = letter->key;
-    task->priority[3] = worker->machine.generation--;
+    task->priority[3] = worker->machine->generation--;
     task->is_actor = key->is_actor;
     task->needs_gpu = runs_on ? task->needs_gpu : key->needs_gpu;
     for (uint32_t at = 0; at < letter->word_count;) {
@@ -214,8 +228,8 @@ void machine_steal(struct sim *sim, struct sim_worker *worker, const struct lett
 /* `address` has nothing any more. */
 static void lose_address(struct sim_worker *worker, uint32_t address)
 {
-    for (uint32_t i = 0; i < worker->machine.tasks.count; i++) {
-        struct wtask *task = worker->machine.tasks.items[i];
+    for (uint32_t i = 0; i < worker->machine->tasks.count; i++) {
+        struct wtask *task = worker->machine->tasks.items[i];
         if (task != NULL && set_remove(&task->who_has, address) && task->who_has.count == 0 &&
             task->state == WTASK_FETCH) {
             wish(worker, task, WTASK_MISSING);
@@ -244,7 +258,7 @@ static struct wtask *run_of(struct sim *sim, struct sim_worker *worker, uint32_t
     struct wtask *task = machine_find(worker, key);
     if (task == NULL || task->run != run || !is_running(task)) {
         fail(sim, "a run of key %u on worker %u ends, and it is %s", key, worker->slot,
-             task == NULL ? "unknown" : wtask_name((enum wtask_state)task->state));
+             task == NULL ? "unknown" : wtask_state_name(task->state));
     }
     return task;
 }
@@ -255,9 +269,9 @@ void machine_run_done(struct sim *sim, struct sim_worker *worker, const struct l
     struct wtask *task = run_of(sim, worker, letter->key, letter->from);
     ASSERT(letter->number < 3);
     task->done = true;
-    worker->machine.gpus_free += task->holds_gpu;
+    worker->machine->gpus_free += task->holds_gpu;
     task->holds_gpu = false;
-    worker->machine.executing_count -= task->occupies;
+    worker->machine->executing_count -= task->occupies;
     task->occupies = false;
     ensure_computing(sim, worker);
     wish(worker, task, ends[letter->number]);
@@ -283,7 +297,7 @@ static bool letter_names(const struct letter *letter, uint32_t key)
 
 void machine_got_data(struct sim *sim, struct sim_worker *worker, const struct letter *letter)
 {
-    struct machine *machine = &worker->machine;
+    struct machine *machine = worker->machine;
     uint32_t address = letter->from;
     struct letter refresh = {.kind = LETTER_WANT_REFRESH};
     set_remove(&machine->in_flight, address);
@@ -326,13 +340,13 @@ void machine_got_data(struct sim *sim, struct sim_worker *worker, const struct l
 
 void machine_not_busy(struct sim *sim, struct sim_worker *worker, uint32_t address)
 {
-    set_remove(&worker->machine.busy, address);
+    set_remove(&worker->machine->busy, address);
     run_moves(sim, worker);
 }
 
 void machine_pause(struct sim *sim, struct sim_worker *worker, bool running)
 {
-    worker->machine.running = running;
+    worker->machine->running = running;
     if (running) {
         ensure_computing(sim, worker);
     }
@@ -342,8 +356,8 @@ void machine_pause(struct sim *sim, struct sim_worker *worker, bool running)
 void machine_find_missing(struct sim *sim, struct sim_worker *worker)
 {
     struct letter letter = {.kind = LETTER_WANT_REFRESH};
-    for (uint32_t i = 0; i < worker->machine.tasks.count; i++) {
-        const struct wtask *task = worker->machine.tasks.items[i];
+    for (uint32_t i = 0; i < worker->machine->tasks.count; i++) {
+        const struct wtask *task = worker->machine->tasks.items[i];
         if (task != NULL && task->state == WTASK_MISSING) {
             letter_add(&letter, task->key);
         }

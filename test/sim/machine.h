@@ -1,5 +1,6 @@
-/* machine.h: the tasks of one simulated worker: a small, faithful port of distributed's worker state
- * machine. Messages in (machine_…), letters out. */
+/* machine.h: the tasks of one simulated worker: messages in (machine_…), letters out. There are two, each a
+ * program of its own: a small, faithful port of distributed's worker state machine (machine.c,
+ * machine_moves.c), which any scheduler must get on with; and the core of our own (machine_core.c). */
 #ifndef CASK_TEST_SIM_MACHINE_H
 #define CASK_TEST_SIM_MACHINE_H
 
@@ -7,9 +8,11 @@
 
 void machine_start(struct sim *sim, struct sim_worker *worker);
 void machine_fini(struct sim_worker *worker);
-const char *wtask_name(enum wtask_state state);
-/* NULL: unknown. */
-struct wtask *machine_find(const struct sim_worker *worker, uint32_t key);
+/* WTASK_FORGOTTEN: unknown, or there is no process. */
+enum wtask_state machine_state(const struct sim *sim, const struct sim_worker *worker,
+                               uint32_t key);
+/* Not paused. */
+bool machine_is_running(const struct sim_worker *worker);
 
 void machine_compute(struct sim *sim, struct sim_worker *worker, const struct letter *letter);
 void machine_free(struct sim *sim, struct sim_worker *worker, const struct letter *letter);

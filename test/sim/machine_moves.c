@@ -7,18 +7,9 @@
 #define KEYS_A_TRANSFER 4u
 #define SAY_NOTHING LETTER_TICK
 
-const char *wtask_name(enum wtask_state state)
-{
-    static const char *const names[] = {
-#define WTASK(ID, name) name,
-#include "sim/letters.def"
-    };
-    return names[state];
-}
-
 void wish(struct sim_worker *worker, struct wtask *task, enum wtask_state to)
 {
-    struct machine *machine = &worker->machine;
+    struct machine *machine = worker->machine;
     if (task->want_place != 0) {
         machine->wants.items[task->want_place - 1].to = (uint8_t)to;
         return;
@@ -93,11 +84,11 @@ static void start_run(struct sim *sim, struct sim_worker *worker, struct wtask *
 static struct wtask *next_ready(struct sim_worker *worker)
 {
     struct wtask *best = NULL;
-    for (uint32_t i = 0; i < worker->machine.tasks.count; i++) {
-        struct wtask *task = worker->machine.tasks.items[i];
+    for (uint32_t i = 0; i < worker->machine->tasks.count; i++) {
+        struct wtask *task = worker->machine->tasks.items[i];
         bool fits =
             task != NULL && (task->state == WTASK_READY ||
-                             (task->state == WTASK_CONSTRAINED && worker->machine.gpus_free > 0));
+                             (task->state == WTASK_CONSTRAINED && worker->machine->gpus_free > 0));
         if (fits && (best == NULL || priority_before(task, best))) {
             best = task;
         }
@@ -107,7 +98,7 @@ static struct wtask *next_ready(struct sim_worker *worker)
 
 void ensure_computing(struct sim *sim, struct sim_worker *worker)
 {
-    struct machine *machine = &worker->machine;
+    struct machine *machine = worker->machine;
     while (machine->running && machine->executing_count < worker->nthreads) {
         struct wtask *task = next_ready(worker);
         if (task == NULL) {
@@ -141,7 +132,7 @@ static void purge(struct sim_worker *worker, struct wtask *task)
     task->done = false;
     task->is_actor = false;
     task->nbytes = -1;
-    vacate(&worker->machine, task);
+    vacate(worker->machine, task);
 }
 
 static void to_released(struct sim_worker *worker, struct wtask *task)
@@ -158,7 +149,7 @@ static void to_released(struct sim_worker *worker, struct wtask *task)
         }
     }
     task->state = WTASK_RELEASED;
-    if (task->dependents.count == 0 && worker->machine.keeping != task) {
+    if (task->dependents.count == 0 && worker->machine->keeping != task) {
         wish(worker, task, WTASK_FORGOTTEN);
     }
 }
@@ -246,7 +237,7 @@ static void from_cancelled(struct sim *sim, struct sim_worker *worker, struct wt
     bool was_flight = task->previous == WTASK_FLIGHT;
     if (to == WTASK_LONG_RUNNING) {
         task->previous = WTASK_LONG_RUNNING;
-        vacate(&worker->machine, task);
+        vacate(worker->machine, task);
         ensure_computing(sim, worker);
     } else if (to == WTASK_FETCH && was_flight && task->done) {
         wish(worker, task, WTASK_RELEASED);
@@ -308,7 +299,7 @@ static void from_resumed(struct sim *sim, struct sim_worker *worker, struct wtas
         from_cancelled(sim, worker, task, WTASK_WAITING);
         break;
     default:
-        fail(sim, "worker %u: no move resumed -> %s of key %u", worker->slot, wtask_name(to),
+        fail(sim, "worker %u: no move resumed -> %s of key %u", worker->slot, wtask_state_name(to),
              task->key);
     }
 }
@@ -330,7 +321,7 @@ static void from_running(struct sim *sim, struct sim_worker *worker, struct wtas
         break;
     default: /* LONG_RUNNING */
         task->state = WTASK_LONG_RUNNING;
-        vacate(&worker->machine, task);
+        vacate(worker->machine, task);
         worker_tell(sim, worker,
                     (struct letter){.kind = LETTER_LONG_RUNNING,
                                     .key = task->key,
@@ -360,10 +351,10 @@ static void move(struct sim *sim, struct sim_worker *worker, struct wtask *task,
 static void through_released(struct sim *sim, struct sim_worker *worker, struct wtask *task,
                              enum wtask_state to)
 {
-    struct wtask *kept = worker->machine.keeping;
-    worker->machine.keeping = task;
+    struct wtask *kept = worker->machine->keeping;
+    worker->machine->keeping = task;
     move(sim, worker, task, WTASK_RELEASED);
-    worker->machine.keeping = kept;
+    worker->machine->keeping = kept;
     move(sim, worker, task, to);
 }
 
@@ -403,7 +394,7 @@ static void from_released(struct sim *sim, struct sim_worker *worker, struct wta
         to_memory(sim, worker, task, SAY_NOTHING);
         break; /* scatter */
     default:
-        fail(sim, "worker %u: no move released -> %s of key %u", worker->slot, wtask_name(to),
+        fail(sim, "worker %u: no move released -> %s of key %u", worker->slot, wtask_state_name(to),
              task->key);
     }
 }
@@ -455,8 +446,8 @@ static uint32_t pick_holder(struct sim *sim, const struct sim_worker *worker,
     uint32_t first = below(sim, task->who_has.count);
     for (uint32_t i = 0; i < task->who_has.count; i++) {
         uint32_t address = task->who_has.items[(first + i) % task->who_has.count];
-        if (!set_has(&worker->machine.in_flight, address) &&
-            !set_has(&worker->machine.busy, address)) {
+        if (!set_has(&worker->machine->in_flight, address) &&
+            !set_has(&worker->machine->busy, address)) {
             return address;
         }
     }
@@ -467,9 +458,9 @@ static void start_transfer(struct sim *sim, struct sim_worker *worker, uint32_t 
 {
     struct letter letter = {
         .kind = LETTER_GET_DATA, .to = address, .from = worker->slot, .life = worker->life};
-    for (uint32_t i = 0; i < worker->machine.tasks.count && letter.word_count < KEYS_A_TRANSFER;
+    for (uint32_t i = 0; i < worker->machine->tasks.count && letter.word_count < KEYS_A_TRANSFER;
          i++) {
-        struct wtask *task = worker->machine.tasks.items[i];
+        struct wtask *task = worker->machine->tasks.items[i];
         if (task != NULL && task->state == WTASK_FETCH && set_has(&task->who_has, address)) {
             task->state = WTASK_FLIGHT;
             task->done = false;
@@ -477,14 +468,14 @@ static void start_transfer(struct sim *sim, struct sim_worker *worker, uint32_t 
             letter_add(&letter, task->key);
         }
     }
-    set_add(&worker->machine.in_flight, address);
+    set_add(&worker->machine->in_flight, address);
     post(sim, letter, delay_draw(sim));
 }
 
 static void ensure_communicating(struct sim *sim, struct sim_worker *worker)
 {
-    for (uint32_t i = 0; worker->machine.running && i < worker->machine.tasks.count; i++) {
-        struct wtask *task = worker->machine.tasks.items[i];
+    for (uint32_t i = 0; worker->machine->running && i < worker->machine->tasks.count; i++) {
+        struct wtask *task = worker->machine->tasks.items[i];
         if (task != NULL && task->state == WTASK_FETCH) {
             uint32_t address = pick_holder(sim, worker, task);
             if (address != UINT32_MAX) {
@@ -496,7 +487,7 @@ static void ensure_communicating(struct sim *sim, struct sim_worker *worker)
 
 void machine_drop(struct sim_worker *worker, struct wtask *task)
 {
-    worker->machine.tasks.items[task->key] = NULL;
+    worker->machine->tasks.items[task->key] = NULL;
     vec_fini(&task->dependencies);
     vec_fini(&task->dependents);
     vec_fini(&task->waiting_for);
@@ -507,7 +498,7 @@ void machine_drop(struct sim_worker *worker, struct wtask *task)
 
 void run_moves(struct sim *sim, struct sim_worker *worker)
 {
-    struct machine *machine = &worker->machine;
+    struct machine *machine = worker->machine;
     while (machine->wants.count > 0) {
         struct wwish next = vec_pop(&machine->wants);
         struct wtask *task = machine_find(worker, next.key);

@@ -235,7 +235,7 @@ static void steal_answered(struct sim *sim, worker_id id, const struct letter *l
     event.of.steal_response.worker = id;
     event.of.steal_response.key = sim->keys.items[letter->key].bytes;
     if (letter->number >= 0) {
-        event.of.steal_response.state = span_of_text(wtask_name((enum wtask_state)letter->number));
+        event.of.steal_response.state = span_of_text(wtask_state_name(letter->number));
     }
     apply(sim, &event);
 }

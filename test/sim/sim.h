@@ -15,6 +15,7 @@
 #include "core/scheduler/balance.h"
 #include "core/scheduler/scheduler.h"
 #include "core/scheduler/view.h"
+#include "core/worker/states.h"
 
 #define WORKERS_MAX 12u
 #define CLIENTS_MAX 4u
@@ -99,43 +100,7 @@ struct channel {
 
 /* ---- workers ---- */
 
-enum wtask_state {
-#define WTASK(ID, name) WTASK_##ID,
-#include "sim/letters.def"
-};
-
-struct wtask {
-    uint32_t key;
-    uint8_t state, previous, next; /* enum wtask_state */
-    bool done, has_spec, is_actor;
-    bool occupies; /* in the machine's executing; long-running ones are not */
-    bool needs_gpu, holds_gpu;
-    uint32_t coming_from; /* 1 + address, while in flight */
-    int64_t run_id, nbytes;
-    int64_t outcome_run; /* run_id of the run that just ended */
-    uint32_t run;        /* number of its run on this worker; ends of older ones are stale */
-    double priority[4];
-    uint32_t want_place; /* 1 + place among the machine's wants */
-    struct numbers dependencies, dependents, waiting_for, waiters; /* keys */
-    struct numbers who_has;                                        /* addresses */
-};
-
-struct wwish {
-    uint32_t key;
-    uint8_t to;
-};
-
-struct machine {
-    struct VEC(struct wtask *) tasks; /* by key; NULL: unknown */
-    struct VEC(struct wwish) wants;
-    struct wtask *keeping;    /* passes through released: not to be forgotten */
-    struct numbers in_flight; /* addresses it is fetching from */
-    struct numbers busy;      /* addresses that said so */
-    uint32_t executing_count;
-    uint32_t gpus_free;
-    bool running;
-    double generation;
-};
+struct machine;
 
 struct sim_worker {
     uint32_t slot, life; /* life counts starts of the process */
@@ -151,7 +116,7 @@ struct sim_worker {
     int64_t memory_limit;
     double speed; /* run times are divided by it */
     struct channel up, down;
-    struct machine machine;
+    struct machine *machine; /* NULL: no process */
 };
 
 /* Who a worker_id is. */

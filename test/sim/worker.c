@@ -95,10 +95,9 @@ static void beat(struct sim *sim, struct sim_worker *worker)
                             .life = worker->connection,
                             .key = worker->address,
                             .number = machine_nbytes(worker)};
-    for (uint32_t i = 0; i < worker->machine.tasks.count; i++) {
-        const struct wtask *task = worker->machine.tasks.items[i];
-        if (task != NULL && task->state == WTASK_EXECUTING) {
-            letter_add(&letter, task->key);
+    for (uint32_t key = 0; key < sim->keys.count; key++) {
+        if (machine_state(sim, worker, key) == WTASK_EXECUTING) {
+            letter_add(&letter, key);
         }
     }
     post(sim, letter, delay_draw(sim)); /* an RPC: not in the stream */
@@ -118,8 +117,7 @@ static void serve_data(struct sim *sim, struct letter *asked)
         answer.number = percent(sim, 50) ? TRANSFER_BUSY : TRANSFER_BROKEN;
     }
     for (uint32_t i = 0; answer.number == TRANSFER_OK && i < asked->word_count; i++) {
-        const struct wtask *task = machine_find(worker, asked->words[i]);
-        if (task != NULL && task->state == WTASK_MEMORY) {
+        if (machine_state(sim, worker, asked->words[i]) == WTASK_MEMORY) {
             letter_add(&answer, asked->words[i]);
         }
     }
@@ -154,8 +152,7 @@ static void gather(struct sim *sim, struct sim_worker *worker, struct letter *as
                            .real = asked->real};
     for (uint32_t i = 0; i + 1 < asked->word_count; i += 2) {
         struct sim_worker *holder = worker_at_address(sim, asked->words[i + 1]);
-        const struct wtask *task = holder == NULL ? NULL : machine_find(holder, asked->words[i]);
-        if (task != NULL && task->state == WTASK_MEMORY) {
+        if (holder != NULL && machine_state(sim, holder, asked->words[i]) == WTASK_MEMORY) {
             letter_add(&found, asked->words[i]);
         }
     }
