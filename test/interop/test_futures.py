@@ -366,7 +366,8 @@ def test_fire_and_forget(client, tmp_path):
 
 def test_priorities(client):
     """All on one thread: after the first, the urgent come before those that were sent earlier"""
-    blocker = client.submit(slowinc, 0, delay=0.3, workers="alice", pure=False)
+    client.submit(stamp, 0).result()  # the workers import this module
+    blocker = client.submit(slowinc, 0, delay=1, workers="alice", pure=False)
     low = client.map(stamp, range(5), priority=-10, workers="alice", pure=False)
     middle = client.map(stamp, range(5), workers="alice", pure=False)
     high = client.map(stamp, range(5), priority=10, workers="alice", pure=False)
