@@ -14,6 +14,7 @@
 #include "exec/channel_internal.h"
 
 #define SPACE_MIN (64u * 1024)
+#define SPACE_KEPT (4u * 1024 * 1024)
 
 const char *channel_op_name(enum executor_op op)
 {
@@ -66,6 +67,11 @@ void channel_reader_space(struct channel_reader *reader, uint8_t **out_data, siz
     size_t need = front_size(reader);
     need = need > held ? need : held;
     need += SPACE_MIN;
+    if (held == 0 && reader->capacity > SPACE_KEPT && need < SPACE_KEPT) {
+        mem_free(reader->data); /* a large message is over */
+        reader->data = NULL;
+        reader->start = reader->end = reader->capacity = 0;
+    }
     if (reader->capacity - reader->start < need) {
         if (reader->start > 0) {
             memmove(reader->data, reader->data + reader->start, held);
