@@ -13,9 +13,9 @@ void worker_config_init(struct worker_config *config)
     *config = (struct worker_config){
         .nthreads = 1,
         .incoming_limit = WORKER_NO_LIMIT,
-        .message_limit = WORKER_NO_LIMIT,
+        .message_limit = 50000000,
+        .incoming_count_limit = 50,
         .throttle_floor = 10000000,
-        .incoming_count_limit = 9999,
         .default_data_size = 1024,
         .story_length = 1000,
         .draws_lots = true,

@@ -23,18 +23,17 @@ struct worker_config {
     struct span address; /* of this worker, as peers and the scheduler say it */
     uint64_t seed;       /* of the core's own generator: which of equal peers is asked first */
     uint32_t nthreads;   /* tasks that run at once; 1 */
-    int64_t
-        incoming_limit; /* bytes under way to here; worker.memory.transfer × memory limit; none */
-    int64_t message_limit; /* bytes of one GATHER; worker.transfer.message-bytes-limit; none */
-    int64_t
-        throttle_floor; /* below these bytes under way incoming_count_limit is not looked at; 10e6 */
-    uint32_t incoming_count_limit; /* peers asked at once; worker.connections.incoming; 9999 */
-    int64_t default_data_size;     /* of a value whose size is unknown; 1024 */
-    uint32_t story_length;         /* admin.low-level-log-length; 1000 */
     struct resource_list resources;
-    bool draws_lots;  /* equal peers: by the generator; false: by address, for comparisons; true */
-    bool transitions; /* action TRANSITION wanted */
-    bool check;       /* worker_check() after each step */
+    /* Bytes that may be under way to here: worker.memory.transfer × memory limit; none. */
+    int64_t incoming_limit;
+    int64_t message_limit; /* bytes of one GATHER: worker.transfer.message-bytes-limit; 50e6 */
+    uint32_t incoming_count_limit; /* peers asked at once: worker.connections.outgoing; 50 … */
+    int64_t throttle_floor; /* … once so many bytes are under way; 10e6, not a setting of Dask */
+    int64_t default_data_size; /* of a value whose size is unknown; 1024 */
+    uint32_t story_length;     /* admin.low-level-log-length; 1000 */
+    bool draws_lots;           /* equal peers go by lot; false: by address, for comparisons; true */
+    bool transitions;          /* action TRANSITION wanted; false */
+    bool check;                /* worker_check() after each step; false */
 };
 
 /* Dask's defaults, no address. */
