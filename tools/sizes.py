@@ -17,6 +17,7 @@ import sys
 FILE_LINES = {".c": 800, ".h": 300, ".def": 800, ".py": 800}
 FUNCTION_LINES = 70
 PARAMETERS = 5
+COMMENT = re.compile(r"/[*].*?[*]/")
 GOTO = re.compile(r"\bgoto (?!out;)")
 
 
@@ -30,7 +31,8 @@ def functions(lines):
             head = start
             while head > 0 and lines[head - 1] and not lines[head - 1].startswith(("}", "#", " *")):
                 head -= 1
-            yield head + 1, " ".join(lines[head:start]), number - start + 1
+            signature = COMMENT.sub("", " ".join(lines[head:start])).strip()
+            yield head + 1, signature, number - start + 1
             start = None
 
 

@@ -64,9 +64,13 @@ static bool write_shuffle(struct node *node, const struct shuffle_answer *shuffl
         addresses[i] = view_worker_address(node->core, shuffle->workers[i]);
     }
     struct text pickle = {0};
-    bool is_fine = pickle_make_shuffle_run(&pickle, shuffle->spec, (uint64_t)shuffle->run_id,
-                                           shuffle->parts.items, addresses, shuffle->parts.count,
-                                           shuffle->span_id) == OK;
+    const struct pickle_shuffle_run run = {.spec = shuffle->spec,
+                                           .run_id = (uint64_t)shuffle->run_id,
+                                           .parts = shuffle->parts.items,
+                                           .addresses = addresses,
+                                           .part_count = shuffle->parts.count,
+                                           .span_id = shuffle->span_id};
+    bool is_fine = pickle_make_shuffle_run(&pickle, &run) == OK;
     if (is_fine) {
         struct blob *blob = payload_pickled(text_span(&pickle));
         msgpack_write_map(&out->head, 2);

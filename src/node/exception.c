@@ -40,8 +40,12 @@ static void no_valid_worker(struct text *out, const struct failure_view *failure
         msgpack_write_str_lossy(&resources, failure->resources.items[i].name);
         msgpack_write_number(&resources, failure->resources.items[i].amount);
     }
-    pickle_make_no_valid_worker(out, failure->key, text_span(&hosts), text_span(&workers),
-                                text_span(&resources), failure->timeout);
+    const struct pickle_no_valid_worker error = {.key = failure->key,
+                                                 .hosts = text_span(&hosts),
+                                                 .workers = text_span(&workers),
+                                                 .resources = text_span(&resources),
+                                                 .timeout_seconds = failure->timeout};
+    pickle_make_no_valid_worker(out, &error);
     text_fini(&hosts);
     text_fini(&workers);
     text_fini(&resources);

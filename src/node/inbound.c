@@ -262,7 +262,8 @@ static bool user_operation(struct node *node, const struct stream *stream,
 
 /* ---- both ------------------------------------------------------------------------------------- */
 
-/* One message. 1: go on; 0: the stream ends in good order; −1: it is refused, `why` says the reason. */
+/* One message. 1: go on; 0: the stream ends in good order; −1: it is refused, `why` says the reason.
+ * LONG: a case for each message, one call each. */
 static int apply(struct node *node, struct stream *stream, const struct frames *frames,
                  const struct message *message, struct text *why)
 {

@@ -310,6 +310,7 @@ static void notice(struct node *node, const struct notice *notice)
     }
 }
 
+/* LONG: a case for each action, one call each. */
 static void carry_out(struct node *node, const struct action *action)
 {
     switch (action->kind) {

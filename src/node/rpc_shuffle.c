@@ -14,31 +14,34 @@ static worker_id asking_worker(struct node *node, struct request *request, struc
     return worker;
 }
 
-static void shuffle_get(struct node *node, struct request *request, struct span id, struct span key,
-                        struct span address, bool create)
+/* The rest of the event is filled in. */
+static void shuffle_get(struct node *node, struct request *request, struct event *event,
+                        struct span address)
 {
-    struct event event = event_of(EVENT_SHUFFLE_GET);
-    event.of.shuffle_get.request = request->number;
-    event.of.shuffle_get.id = id;
-    event.of.shuffle_get.key = key;
-    event.of.shuffle_get.create = create;
-    event.of.shuffle_get.worker = asking_worker(node, request, address);
-    if (event.of.shuffle_get.worker != WORKER_NONE) {
-        node_apply(node, &event);
+    event->of.shuffle_get.request = request->number;
+    event->of.shuffle_get.worker = asking_worker(node, request, address);
+    if (event->of.shuffle_get.worker != WORKER_NONE) {
+        node_apply(node, event);
     }
 }
 
 void rpc_shuffle_get(struct node *node, struct request *request, const struct message *message)
 {
     const struct msg_shuffle_get *m = &message->body.shuffle_get;
-    shuffle_get(node, request, m->id, (struct span){0}, m->worker, false);
+    struct event event = event_of(EVENT_SHUFFLE_GET);
+    event.of.shuffle_get.id = m->id;
+    shuffle_get(node, request, &event, m->worker);
 }
 
 void rpc_shuffle_get_or_create(struct node *node, struct request *request,
                                const struct message *message)
 {
     const struct msg_shuffle_get_or_create *m = &message->body.shuffle_get_or_create;
-    shuffle_get(node, request, m->shuffle_id, m->key, m->worker, true);
+    struct event event = event_of(EVENT_SHUFFLE_GET);
+    event.of.shuffle_get.id = m->shuffle_id;
+    event.of.shuffle_get.key = m->key;
+    event.of.shuffle_get.create = true;
+    shuffle_get(node, request, &event, m->worker);
 }
 
 void rpc_shuffle_barrier(struct node *node, struct request *request, const struct message *message)

@@ -369,17 +369,16 @@ static void put_set(struct text *out, struct span array)
     text_add(out, SPAN("\x85R"));
 }
 
-void pickle_make_no_valid_worker(struct text *out, struct span key, struct span hosts,
-                                 struct span workers, struct span resources, double timeout_seconds)
+void pickle_make_no_valid_worker(struct text *out, const struct pickle_no_valid_worker *error)
 {
     pickle_begin(out);
     pickle_put_global(out, "distributed.scheduler", "NoValidWorkerError");
     pickle_put_mark(out);
-    pickle_put_key(out, key);
-    put_set(out, hosts);
-    put_set(out, workers);
-    put_known(out, resources);
-    pickle_put_float(out, timeout_seconds);
+    pickle_put_key(out, error->key);
+    put_set(out, error->hosts);
+    put_set(out, error->workers);
+    put_known(out, error->resources);
+    pickle_put_float(out, error->timeout_seconds);
     pickle_put_tuple(out);
     pickle_put_call(out);
     pickle_end(out);
@@ -477,34 +476,32 @@ static int put_pickle(struct text *out, struct span pickle)
     return error == PICKLE_EMIT_AGAIN ? ERR_UNSUPPORTED : error;
 }
 
-int pickle_make_shuffle_run(struct text *out, struct span spec, uint64_t run_id,
-                            const struct span *parts, const struct span *addresses,
-                            uint32_t part_count, struct span span_id)
+int pickle_make_shuffle_run(struct text *out, const struct pickle_shuffle_run *run)
 {
     size_t size = out->size;
     pickle_begin(out);
     pickle_put_global(out, "distributed.shuffle._core", "ShuffleRunSpec");
     text_add(out, SPAN(")\x81}("));
     put_cstr(out, "run_id");
-    pickle_put_uint(out, run_id);
+    pickle_put_uint(out, run->run_id);
     put_cstr(out, "spec");
-    int error = put_pickle(out, spec);
+    int error = put_pickle(out, run->spec);
     if (error != 0) {
         cut_back(out, size);
         return error;
     }
     put_cstr(out, "worker_for");
     text_add(out, SPAN("}("));
-    for (uint32_t i = 0; i < part_count; i++) {
-        pickle_put_key(out, parts[i]);
-        pickle_put_text(out, addresses[i]);
+    for (uint32_t i = 0; i < run->part_count; i++) {
+        pickle_put_key(out, run->parts[i]);
+        pickle_put_text(out, run->addresses[i]);
     }
     put_byte(out, 'u');
     put_cstr(out, "span_id");
-    if (span_id.size == 0) {
+    if (run->span_id.size == 0) {
         pickle_put_none(out);
     } else {
-        pickle_put_text(out, span_id);
+        pickle_put_text(out, run->span_id);
     }
     text_add(out, SPAN("ub"));
     pickle_end(out);

@@ -54,11 +54,14 @@ void pickle_make_killed_worker(struct text *out, struct span key,
                                struct span note);
 /* distributed.scheduler.NoWorkerError(key, timeout). */
 void pickle_make_no_worker(struct text *out, struct span key, double timeout_seconds);
-/* distributed.scheduler.NoValidWorkerError. hosts, workers: msgpack arrays of str; resources: msgpack
- * map of str to number; asserts if they are not well-formed. */
-void pickle_make_no_valid_worker(struct text *out, struct span key, struct span hosts,
-                                 struct span workers, struct span resources,
-                                 double timeout_seconds);
+struct pickle_no_valid_worker {
+    struct span key;
+    struct span hosts, workers; /* msgpack arrays of str */
+    struct span resources;      /* msgpack map of str to number */
+    double timeout_seconds;
+};
+/* distributed.scheduler.NoValidWorkerError; asserts if a restriction is not well-formed. */
+void pickle_make_no_valid_worker(struct text *out, const struct pickle_no_valid_worker *error);
 /* distributed.client.FutureCancelledError(key, reason, message); message may be empty (None). */
 void pickle_make_future_cancelled(struct text *out, struct span key, struct span reason,
                                   struct span message);
@@ -72,11 +75,14 @@ void pickle_make_attrgetter(struct text *out, struct span name);
 /* The ShuffleWorkerPlugin that every worker must be given for P2P shuffles to work. */
 void pickle_make_shuffle_plugin(struct text *out);
 
-/* distributed.shuffle._core.ShuffleRunSpec. `spec` is the pickle of its ShuffleSpec (flat_shuffle.spec).
- * part i goes to the worker at addresses[i]; span_id may be empty (None).
- * ERR_…: `spec` cannot be read; nothing is appended. */
-int pickle_make_shuffle_run(struct text *out, struct span spec, uint64_t run_id,
-                            const struct span *parts, const struct span *addresses,
-                            uint32_t part_count, struct span span_id) MUST_USE;
+struct pickle_shuffle_run {
+    struct span spec; /* the pickle of its ShuffleSpec (flat_shuffle.spec) */
+    uint64_t run_id;
+    const struct span *parts, *addresses; /* part i goes to the worker at addresses[i] */
+    uint32_t part_count;
+    struct span span_id; /* or empty: None */
+};
+/* distributed.shuffle._core.ShuffleRunSpec. ERR_…: its spec cannot be read; nothing is appended. */
+int pickle_make_shuffle_run(struct text *out, const struct pickle_shuffle_run *run) MUST_USE;
 
 #endif

@@ -74,7 +74,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_value(pickle);
     pickle_recognise(pickle, &arguments);
     pickle_arguments_fini(&arguments);
-    (void)!pickle_make_shuffle_run(&made, pickle, 1, NULL, NULL, 0, SPAN(""));
+    (void)!pickle_make_shuffle_run(&made,
+                                   &(struct pickle_shuffle_run){.spec = pickle, .run_id = 1});
     text_fini(&made);
     return 0;
 }

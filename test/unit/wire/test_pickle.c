@@ -256,14 +256,20 @@ static void shuffle_run_embeds_its_spec(void **state)
     struct span part = SPAN("\x92\x01\x02");
     struct span address = SPAN("tcp://a:1");
     struct span spec = SPAN("\x80\x05\x95\x0a\0\0\0\0\0\0\0\x8c\x01s\x94h\0\x86\x94.");
-    assert_int_equal(pickle_make_shuffle_run(&out, spec, 3, &part, &address, 1, SPAN("span")), 0);
+    struct pickle_shuffle_run run = {.spec = spec,
+                                     .run_id = 3,
+                                     .parts = &part,
+                                     .addresses = &address,
+                                     .part_count = 1,
+                                     .span_id = SPAN("span")};
+    assert_int_equal(pickle_make_shuffle_run(&out, &run), 0);
     assert_non_null(memmem(out.data, out.size, "\x8c\x01s\x94h\0\x86\x94", 8));
     struct pickle_tree tree;
     assert_int_equal(pickle_read(text_span(&out), &tree), 0);
     pickle_tree_fini(&tree);
     text_clear(&out);
-    assert_int_not_equal(pickle_make_shuffle_run(&out, SPAN("x"), 3, &part, &address, 1, SPAN("")),
-                         0);
+    run.spec = SPAN("x");
+    assert_int_not_equal(pickle_make_shuffle_run(&out, &run), 0);
     assert_int_equal(out.size, 0);
     text_fini(&out);
 }
