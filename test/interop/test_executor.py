@@ -18,6 +18,8 @@ from dask._task_spec import Alias, DataNode, Task, TaskRef
 from dask.sizeof import sizeof
 from distributed import Reschedule, get_worker, secede
 from distributed.core import clean_exception
+from distributed.protocol import dumps
+from distributed.protocol.serialize import Serialize
 
 from executor_peer import Peer, channel
 
@@ -112,6 +114,16 @@ def test_small_results_come_at_once(peer):
     assert channel_loads(value, frames) == "SMALL"
     done = result_of(peer, peer.run(Task("b", str.__mul__, "x", 10000), small=True))
     assert done.payload == (b"", [])
+
+
+@pytest.mark.parametrize("value", [0, 2**70, -1.5, True, None, "", "text"])
+def test_small_results_are_what_stock_sends(peer, value):
+    for _ in range(2):
+        done = result_of(peer, peer.run(DataNode("small", value), small=True))
+        got, frames = done.payload
+        assert channel_loads(got, frames) == value
+        _, *expected = dumps(Serialize(value))
+        assert bytes(frames[1]) == bytes(expected[1])
 
 
 def channel_loads(value, frames):

@@ -44,6 +44,7 @@ class _Tee:
 
 
 def install() -> None:
+    sys.stdout.reconfigure(line_buffering=True)  # what was printed before a crash is not lost
     sys.stdout = _Tee(sys.stdout, 1)
     sys.stderr = _Tee(sys.stderr, 2)
 

@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import logging
 import os
+import pickle as stdlib_pickle
 import resource
 import struct
 import sys
@@ -35,7 +36,7 @@ from distributed.worker import _run_task_simple, _worker_cvar
 from cask.executor import TaskCancelled, board, channel
 from cask.executor.channel import NO_PAYLOAD, U32, pack_bytes, pack_payload, take_bytes, take_payload
 from cask.executor.errors import pack_error
-from cask.executor.objects import Entry, open_value, serialise
+from cask.executor.objects import SERIALIZED, Entry, open_value, serialise
 from cask.executor.output import current_task, kept_output
 
 logger = logging.getLogger("distributed.worker")
@@ -186,7 +187,7 @@ class Runner:
         self._tasks: dict[int, Task] = {}  # until their answer
         self._lock = threading.Lock()  # whether a task may be interrupted
         self._types: dict[type | None, bytes] = {}
-        self._small_headers: dict[type, bytes] = {}
+        self._small_headers: dict[type | None, bytes] = {}
         self.woken = threading.Event()  # a task runs: for the profiler
 
     # ---- the reader's thread ----
@@ -418,14 +419,21 @@ class Runner:
             self._types[kind] = parts
         return parts
 
+    def _small_parts(self, result, kind: type | None) -> list:
+        """The payload of a value of _SMALL_TYPES: the sub-header is the same for all of a type."""
+        header = self._small_headers.get(kind)
+        if header is None:
+            _, frames = serialise(result)
+            header = self._small_headers[kind] = frames[0]
+        frames = [header, stdlib_pickle.dumps(result, protocol=pickle.HIGHEST_PROTOCOL)]
+        return pack_payload(SERIALIZED, frames)[0]
+
     def _finish(self, task: Task, result, ledger: _Ledger) -> None:
         size = safe_sizeof(result)
         kind = type(result) if result is not None else None
         parts = [ledger.pack(), _DONE.pack(size), self._type_parts(kind)]
-        fds: list[int] = []
         if task.wants_small and type(result) in _SMALL_TYPES and size <= _SMALL_MAX:
-            payload, fds = pack_payload(*serialise(result))
-            parts += payload
+            parts += self._small_parts(result, kind)
         else:
             parts.append(NO_PAYLOAD)
         task.entry.set(result)
@@ -434,7 +442,7 @@ class Runner:
         if not self._take(task):
             return
         self._tell_output(task)
-        self._out.send(channel.DONE, task.handle, parts, fds)
+        self._out.send(channel.DONE, task.handle, parts)
 
     def _fail(self, task: Task, error: BaseException, ledger: _Ledger) -> None:
         for fd in task.fds:
