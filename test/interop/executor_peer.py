@@ -9,10 +9,10 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 from types import SimpleNamespace
 
 import msgpack
-from dask._task_spec import Task
 from distributed.protocol import dumps, loads
 from distributed.protocol.serialize import Serialize, ToPickle
 
@@ -224,6 +224,13 @@ class Peer:
         slots = [struct.unpack_from("<QdQQ", content, 64 * i) for i in range(1, SLOTS + 1)]
         return [(handle, flags) for handle, _, _, flags in slots if handle]
 
+    def wait_until_running(self, handle, flags=0):
+        """Until the board shows the task."""
+        deadline = time.time() + 60
+        while (handle, flags) not in self.running():
+            assert time.time() < deadline, f"task {handle} does not run: {self.running()}"
+            time.sleep(0.005)
+
     def close(self):
         self.socket.close()
         try:
@@ -236,5 +243,7 @@ class Peer:
             self.directory.cleanup()
 
 
-def task(key, function, *arguments, **keywords):
-    return Task(key, function, *arguments, **keywords)
+def wait_for_file(path):
+    """A task that lasts until a test says so."""
+    while not os.path.exists(path):
+        time.sleep(0.005)

@@ -21,7 +21,7 @@ from distributed.core import clean_exception
 from distributed.protocol import dumps
 from distributed.protocol.serialize import Serialize
 
-from executor_peer import Peer, channel
+from executor_peer import Peer, channel, wait_for_file
 
 
 @pytest.fixture(scope="module")
@@ -354,12 +354,10 @@ def test_nthreads_at_a_time(peer):
     assert len(idents) == 2
 
 
-def test_board_shows_what_runs(peer):
-    handle = peer.run(Task("long", time.sleep, 0.5))
-    deadline = time.time() + 30
-    while (handle, 0) not in peer.running() and time.time() < deadline:
-        time.sleep(0.01)
-    assert (handle, 0) in peer.running()
+def test_board_shows_what_runs(peer, tmp_path):
+    handle = peer.run(Task("long", wait_for_file, str(tmp_path / "go")))
+    peer.wait_until_running(handle)
+    (tmp_path / "go").touch()
     result_of(peer, handle)
     assert peer.running() == []
 
@@ -400,28 +398,26 @@ def test_rejoin(single):
 # ---- cancelling ----
 
 
-def test_cancel_before_it_begins(single):
-    busy = single.run(Task("busy", time.sleep, 0.5))
+def test_cancel_before_it_begins(single, tmp_path):
+    busy = single.run(Task("busy", wait_for_file, str(tmp_path / "go")))
     waiting = single.run(Task("waiting", operator.add, 1, 1))
     single.cancel(waiting)
     message = single.wait(channel.CANCELLED, channel.DONE)
     assert (message.op, message.handle, message.had_begun) == (channel.CANCELLED, waiting, 0)
+    (tmp_path / "go").touch()
     result_of(single, busy)
     after = single.run(Task("after", operator.add, 1, 1))
     result_of(single, after)
 
 
-def spin(started=None):
-    get_worker().spinning = True
+def spin():
     while True:
         time.sleep(0.001)
 
 
 def started_spinning(peer, key):
     handle = peer.run(Task(key, spin))
-    deadline = time.time() + 30
-    while (handle, 0) not in peer.running() and time.time() < deadline:
-        time.sleep(0.01)
+    peer.wait_until_running(handle)
     return handle
 
 
@@ -448,9 +444,7 @@ def test_cancel_an_asynchronous_task(single):
         await asyncio.sleep(1000)
 
     handle = single.run(Task("forever", forever))
-    deadline = time.time() + 30
-    while (handle, 2) not in single.running() and time.time() < deadline:
-        time.sleep(0.01)
+    single.wait_until_running(handle, flags=2)
     single.cancel(handle)
     assert single.wait(channel.CANCELLED, channel.FAILED).op == channel.CANCELLED
     assert result_of(single, single.run(Task("after", abs, -1))).nbytes == 28
