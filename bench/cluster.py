@@ -38,6 +38,12 @@ def command(kind: str) -> list[str]:
     return [sys.executable, "-m", "dask", "scheduler"] if kind == "stock" else [str(CASK), "scheduler"]
 
 
+def cpu_seconds(processes: list[psutil.Process]) -> float:
+    """User and system time."""
+    times = [process.cpu_times() for process in processes]
+    return sum(t.user + t.system for t in times)
+
+
 class Scheduler:
     """One scheduler process; `with` ends it."""
 
@@ -78,11 +84,7 @@ class Scheduler:
 
     def cpu_seconds(self) -> float:
         """User and system time of the scheduler and its children (cask's planner is one)."""
-        total = 0.0
-        for process in self.processes():
-            times = process.cpu_times()
-            total += times.user + times.system
-        return total
+        return cpu_seconds(self.processes())
 
     def resident_bytes(self) -> int:
         return sum(process.memory_info().rss for process in self.processes())
@@ -122,6 +124,9 @@ class Cluster:
         ]
         self.client = Client(self.scheduler.address, set_as_default=False)
         self.client.wait_for_workers(count, timeout=120)
+
+    def workers_cpu_seconds(self) -> float:
+        return cpu_seconds([psutil.Process(worker.pid) for worker in self._workers])
 
     def __enter__(self) -> Cluster:
         return self

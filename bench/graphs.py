@@ -1,14 +1,18 @@
 """Graphs for bench/loadgen, pickled by stock code exactly as its client sends them.
 
-    graphs.py SHAPE TASKS FILE        SHAPE: merge, tree, random, delayed
+    graphs.py SHAPE TASKS FILE        SHAPE: merge, tree, random, delayed; array, dataframe, bag
 
+TASKS is about how many; of a collection its size makes it so.
 FILE is a run of parts, each an u64 size and its bytes: the number of tasks, the wanted keys (msgpack
 array), a worker's metrics and versions (msgpack maps), and the update-graph message as it goes on the
-wire. Made once and kept: pickling a million tasks takes Python minutes.
+wire. Made once and kept: pickling a million tasks takes Python minutes. FILE with the suffix .json says
+what CPU it took as a client.
 """
 
 from __future__ import annotations
 
+import datetime
+import json
 import operator
 import random
 import struct
@@ -18,10 +22,13 @@ from pathlib import Path
 
 import dask
 import msgpack
-from dask._expr import HLGExpr, LLGExpr
+from dask._expr import Expr, FinalizeCompute, HLGExpr, LLGExpr
 from dask._task_spec import List, Task, TaskRef
+from dask.base import collections_to_expr
+from dask.core import flatten
 from distributed.protocol.core import dumps
 from distributed.protocol.serialize import Serialized, ToPickle, serialize, to_serialize
+from distributed.utils import ensure_memoryview
 from distributed.versions import get_versions
 
 LAYERS = 50
@@ -92,17 +99,63 @@ def delayed(count: int) -> tuple[HLGExpr, list]:
     return HLGExpr.from_collection(total), ["total-0"]
 
 
-SHAPES = {"merge": merge, "tree": tree, "random": layered, "delayed": delayed}
+def of_collection(collection: object) -> tuple[Expr, list]:
+    """What a client's compute sends."""
+    expr = FinalizeCompute(collections_to_expr((collection,), True)).optimize()
+    return expr, list(flatten(expr.__dask_keys__()))
 
 
-def message(shape: str, count: int) -> tuple[list, list]:
+def array(count: int) -> tuple[Expr, list]:
+    """A transposed sum, chunk by chunk."""
+    import dask.array as da
+
+    side = round((count / 2.34) ** 0.5)
+    x = da.ones((10 * side, 10 * side), chunks=(10, 10))
+    return of_collection((x + x.T).sum())
+
+
+def dataframe(count: int) -> tuple[Expr, list]:
+    """A shuffle's worth of tasks: group by a column, then join the frame with what was found."""
+    days = max(1, round(count / 92))
+    end = (datetime.date(2000, 1, 1) + datetime.timedelta(days)).isoformat()
+    left = dask.datasets.timeseries(end=end, freq="1h", partition_freq="12h", seed=1)
+    right = left[["id", "y"]].groupby("id").y.max().reset_index()
+    with dask.config.set({"dataframe.shuffle.method": "tasks"}):
+        return of_collection(left.merge(right, on="id"))
+
+
+def bag(count: int) -> tuple[Expr, list]:
+    """Words counted."""
+    import dask.bag as db
+
+    parts = round(count / 2.14)
+    return of_collection(db.from_sequence(range(parts), npartitions=parts).map(str).frequencies())
+
+
+SHAPES = {
+    "merge": merge,
+    "tree": tree,
+    "random": layered,
+    "delayed": delayed,
+    "array": array,
+    "dataframe": dataframe,
+    "bag": bag,
+}
+
+
+def message(shape: str, count: int) -> tuple[list, list, dict]:
+    """What is wanted, the frames of the update-graph message, and the CPU seconds that cost the client."""
+    start = time.process_time()
     graph, wanted = SHAPES[shape](count)
     expr = LLGExpr(graph) if isinstance(graph, dict) else graph
-    return wanted, dumps(
+    built = time.process_time()
+    serialized = Serialized(*serialize(to_serialize(expr), on_error="raise"))
+    pickled = time.process_time()
+    frames = dumps(
         [
             {
                 "op": "update-graph",
-                "expr_ser": Serialized(*serialize(to_serialize(expr), on_error="raise")),
+                "expr_ser": serialized,
                 "keys": set(wanted),
                 "internal_priority": None,
                 "submitting_task": None,
@@ -114,11 +167,14 @@ def message(shape: str, count: int) -> tuple[list, list]:
             }
         ]
     )
+    return wanted, frames, {"build_seconds": built - start, "pickle_seconds": pickled - built}
 
 
 def write(shape: str, count: int, path: Path) -> None:
     start = time.perf_counter()
-    wanted, frames = message(shape, count)
+    wanted, frames, client = message(shape, count)
+    path.with_suffix(".json").write_text(json.dumps(client))
+    frames = [ensure_memoryview(frame) for frame in frames]  # an array's buffer has a shape
     lengths = struct.pack(f"<{len(frames) + 1}Q", len(frames), *map(len, frames))
     total = len(lengths) + sum(map(len, frames))
     parts = [

@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import dask
 from cluster import KINDS, Cluster
@@ -171,36 +172,46 @@ def sklearn_grid_search(client: Client, quick: bool) -> object:
         return GridSearchCV(LogisticRegression(), grid, cv=3).fit(x, y).best_params_["C"]
 
 
-def run_once(cluster: Cluster, function: Program, quick: bool) -> tuple[float, float, object]:
-    """Seconds, the scheduler's CPU seconds, and what the program found."""
-    cpu = cluster.scheduler.cpu_seconds()
-    start = time.perf_counter()
+class Run(NamedTuple):
+    """One run of a program: what it took, and what it found."""
+
+    seconds: float
+    scheduler: float  # CPU seconds of the scheduler's processes …
+    others: float  # … and of the workers and this process, the client
+    result: str
+
+
+def run_once(cluster: Cluster, function: Program, quick: bool) -> Run:
+    scheduler, workers = cluster.scheduler.cpu_seconds(), cluster.workers_cpu_seconds()
+    client, start = time.process_time(), time.perf_counter()
     with cluster.client.as_current():
         result = function(cluster.client, quick)
-    seconds = time.perf_counter() - start
-    return seconds, cluster.scheduler.cpu_seconds() - cpu, result
+    seconds, client = time.perf_counter() - start, time.process_time() - client
+    workers = cluster.workers_cpu_seconds() - workers
+    return Run(seconds, cluster.scheduler.cpu_seconds() - scheduler, workers + client, repr(result))
 
 
 def compare(clusters: dict[str, Cluster], name: str, quick: bool, repeat: int) -> dict:
     function = PROGRAMS[name]
-    results = {repr(run_once(clusters[kind], function, quick)[2]) for kind in KINDS}
-    seconds: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    cpu: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    results = {run_once(clusters[kind], function, quick).result for kind in KINDS}
+    runs: dict[str, list[Run]] = {kind: [] for kind in KINDS}
     for i in range(repeat):
         for kind in KINDS if i % 2 == 0 else KINDS[::-1]:
-            taken, used, result = run_once(clusters[kind], function, quick)
-            seconds[kind].append(taken)
-            cpu[kind].append(used)
-            results.add(repr(result))
+            runs[kind].append(run_once(clusters[kind], function, quick))
+            results.add(runs[kind][-1].result)
     if len(results) != 1:
         raise AssertionError(f"{name}: the schedulers disagree: {results}")
     row: dict = {"program": name}
     for kind in KINDS:
-        row[f"{kind}_seconds"] = statistics.median(seconds[kind])
-        row[f"{kind}_cpu"] = statistics.fmean(cpu[kind])
-        row[f"{kind}_share"] = sum(cpu[kind]) / sum(seconds[kind])
-    pairs = zip(seconds["stock"], seconds["cask"], strict=True)
-    row["ratio"] = statistics.median(stock / cask for stock, cask in pairs)
+        scheduler, others = (sum(getattr(run, of) for run in runs[kind]) for of in ("scheduler", "others"))
+        row[f"{kind}_seconds"] = statistics.median(run.seconds for run in runs[kind])
+        row[f"{kind}_cpu"] = scheduler / repeat
+        row[f"{kind}_others_cpu"] = others / repeat
+        row[f"{kind}_share"] = scheduler / (scheduler + others)
+    pairs = zip(runs["stock"], runs["cask"], strict=True)
+    row["ratio"] = statistics.median(stock.seconds / cask.seconds for stock, cask in pairs)
+    stock, cask = (row[f"{kind}_cpu"] + row[f"{kind}_others_cpu"] for kind in KINDS)
+    row["cpu_ratio"] = stock / cask
     return row
 
 

@@ -181,10 +181,9 @@ def test_many_delayed_calls_into_one_sum(client):
 
     n = 20_000 if KIND == "cask" else 1000
     calls = delayed(total)(*[delayed(inc)(i) for i in range(n)])
-    begin = time.monotonic()
     future = client.compute(calls)
     assert client.scheduler_info(n_workers=0)  # others are answered meanwhile
-    assert time.monotonic() - begin < 5
+    assert not future.done()
     assert future.result(timeout=80) == n * (n + 1) // 2
 
 
