@@ -35,7 +35,7 @@ task_id worker_task_find(const struct worker_state *w, struct span key);
 /* The id names a task that is known now. */
 bool worker_task_is_known(const struct worker_state *w, task_id task);
 /* These four want the id of a known task. */
-void worker_task(const struct worker_state *w, task_id task, struct wtask_view *out);
+void worker_task(const struct worker_state *w, task_id id, struct wtask_view *out);
 task_id worker_task_dependency(const struct worker_state *w, task_id task, uint32_t index);
 task_id worker_task_dependent(const struct worker_state *w, task_id task, uint32_t index);
 struct span worker_task_holder(const struct worker_state *w, task_id task, uint32_t index);
