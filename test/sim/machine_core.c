@@ -237,6 +237,12 @@ void machine_start(struct sim *sim, struct sim_worker *worker)
     config.nthreads = worker->nthreads;
     config.resources = (struct resource_list){&gpus, worker->gpus > 0};
     config.check = true;
+    if (sim->options.seed % 3 == 0) { /* transfers are throttled */
+        config.message_limit = 2000000;
+        config.incoming_limit = 3000000;
+        config.incoming_count_limit = 2;
+        config.throttle_floor = 1000000;
+    }
     worker->machine = mem_zalloc(1, sizeof *worker->machine);
     worker->machine->w = worker_create(&config);
     worker_step_init(&worker->machine->step);
