@@ -332,6 +332,41 @@ static void test_executor_that_lies(void **state)
 
 /* ---- looks ---- */
 
+static void test_tasks(void **state)
+{
+    (void)state;
+    struct wstage stage;
+    struct worker_config config = config_with(2, NULL);
+    wstage_open(&stage, &config);
+    wstage_scatter(&stage, "x(3)");
+    stage.priority = (struct worker_priority){1, 2, 3};
+    wstage_compute(&stage, "y", "x@l1");
+    wstage_compute(&stage, "z", "w@r2");
+    wstage_compute(&stage, "v", "");
+    wstage_secede(&stage, "v", 1);
+    assert_true(worker_task_in_memory(stage.w, wstage_task(&stage, "x")));
+    assert_false(worker_task_in_memory(stage.w, wstage_task(&stage, "y")));
+    assert_false(worker_task_in_memory(stage.w, wstage_task(&stage, "nobody")));
+    assert_int_equal(worker_task_running(stage.w, 0), wstage_task(&stage, "y"));
+    assert_int_equal(worker_task_running(stage.w, 1), wstage_task(&stage, "v"));
+    struct wtask_view view;
+    worker_task(stage.w, wstage_task(&stage, "y"), &view);
+    assert_int_equal(view.run_id, 1);
+    assert_int_equal(view.priority.order, 3);
+    assert_int_equal(view.dependency_count, 1);
+    assert_true(view.started == 1001);
+    worker_task(stage.w, wstage_task(&stage, "w"), &view);
+    assert_true(view.in_flight);
+    assert_true(span_equal_text(view.coming_from, "tcp://127.0.0.2:1"));
+    assert_int_equal(view.waiter_count, 1);
+    uint32_t known = 0;
+    for (task_id id = 0; id < worker_task_end(stage.w) + 1; id++) {
+        known += worker_task_is_known(stage.w, id);
+    }
+    assert_int_equal(known, wstage_summary(&stage).task_count);
+    wstage_close(&stage);
+}
+
 static void test_prefixes(void **state)
 {
     (void)state;
@@ -407,6 +442,7 @@ int main(void)
         cmocka_unit_test(test_resources_of_a_resumed_run),
         cmocka_unit_test(test_resources_and_priorities),
         cmocka_unit_test(test_executor_that_lies),
+        cmocka_unit_test(test_tasks),
         cmocka_unit_test(test_prefixes),
         cmocka_unit_test(test_story),
         cmocka_unit_test(test_transitions_are_told),
