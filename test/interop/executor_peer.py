@@ -231,6 +231,13 @@ class Peer:
             assert time.time() < deadline, f"task {handle} does not run: {self.running()}"
             time.sleep(0.005)
 
+    def wait_until_idle(self):
+        """Until the board is empty: a task leaves it after its answer."""
+        deadline = time.time() + 60
+        while self.running():
+            assert time.time() < deadline, f"still there: {self.running()}"
+            time.sleep(0.005)
+
     def close(self):
         self.socket.close()
         try:

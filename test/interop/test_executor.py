@@ -277,6 +277,18 @@ def test_long_texts_are_cut_as_stock_does(peer):
     assert len(error.exception) < 20_000
 
 
+def test_exception_that_drags_much_along(peer):
+    def fail():
+        error = KeyError("large")
+        error.data = bytes(80 * 2**20)
+        raise error
+
+    error = error_of(peer, peer.run(Task("large-error", fail)))
+    kind, exception, _ = clean_exception(error.exception, error.traceback)
+    assert issubclass(kind, KeyError)
+    assert "large" in str(exception)
+
+
 def test_base_exception_is_a_failure(peer):
     class Odd(BaseException):
         pass
@@ -359,7 +371,7 @@ def test_board_shows_what_runs(peer, tmp_path):
     peer.wait_until_running(handle)
     (tmp_path / "go").touch()
     result_of(peer, handle)
-    assert peer.running() == []
+    peer.wait_until_idle()
 
 
 def test_secede_frees_the_slot(single):
@@ -428,7 +440,7 @@ def test_cancel_a_running_task(single):
     assert (message.op, message.handle, message.had_begun) == (channel.CANCELLED, handle, 1)
     after = single.run(Task("after", operator.add, 1, 1))
     result_of(single, after)
-    assert single.running() == []
+    single.wait_until_idle()
 
 
 def test_timeout_fails_the_task(single):
@@ -498,7 +510,8 @@ def test_metrics_of_user_code(peer):
     def metered():
         from distributed.metrics import context_meter
 
-        context_meter.digest_metric("shards", 3, "count")
+        for n in (1, 2):
+            context_meter.digest_metric("shards", n, "count")
 
     done = result_of(peer, peer.run(Task("metered", metered)))
     assert ("shards", 3, "count") in done.ledger.metrics

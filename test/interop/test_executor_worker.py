@@ -273,6 +273,12 @@ def test_run_coroutine_and_error(peer):
         raise error.with_traceback(trace)
 
 
+def test_reply_that_cannot_be_sent(peer):
+    reply = peer.call("run", function=cloudpickle.dumps(threading.Lock))
+    assert reply["status"] == "uncaught-error"
+    assert "lock" in reply["exception_text"]
+
+
 def test_unknown_operation(peer):
     reply = peer.call("no_such_operation", x=1)
     assert reply["status"] == "uncaught-error"

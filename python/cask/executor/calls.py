@@ -48,6 +48,12 @@ async def _answer(worker, op: str, frames: list, is_stream: bool):
         return error_message(error, status="uncaught-error")
 
 
+def _reply(out: channel.Channel, number: int, result) -> None:
+    value, *frames = dumps(result, on_error="raise")
+    payload, fds = pack_payload(value, frames)
+    out.send(channel.REPLY, number, payload, fds)
+
+
 async def serve_call(worker, out: channel.Channel, number: int, call: tuple) -> None:
     """Run an operation and send its reply, if one is wanted."""
     wants_reply, op, frames = call
@@ -56,8 +62,8 @@ async def serve_call(worker, out: channel.Channel, number: int, call: tuple) -> 
     if not wants_reply:
         return
     try:
-        value, *rest = dumps(result, on_error="raise")
-    except Exception as error:
-        value, *rest = dumps(error_message(error, status="uncaught-error"))
-    payload, fds = pack_payload(value, rest)
-    out.send(channel.REPLY, number, payload, fds)
+        _reply(out, number, result)
+    except channel.ChannelClosed:
+        raise
+    except Exception as error:  # it cannot be serialised, or is too large
+        _reply(out, number, error_message(error, status="uncaught-error"))

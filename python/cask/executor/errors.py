@@ -15,6 +15,9 @@ from distributed.utils import truncate_exception
 
 from cask.executor.channel import pack_bytes
 
+# What an exception drags along may be anything; a message holds 64 MiB.
+_PICKLE_MAX = 16 * 1024 * 1024
+_TEXT_MAX = 1024 * 1024  # characters
 # Files whose frames say nothing to a user, at the top of a traceback. Source: distributed
 # utils.get_traceback; the first is ours.
 _MACHINERY = (
@@ -47,9 +50,11 @@ def _stand_in(error: BaseException) -> bytes | None:
 
 
 def _pickle_or_none(value) -> bytes | None:
-    """The pickle of `value`, if it can be read again."""
+    """The pickle of `value`, if it can be read again and fits in a message."""
     try:
         content = pickle.dumps(value)
+        if len(content) > _PICKLE_MAX:
+            return None
         pickle.loads(content)
     except Exception:
         return None
@@ -79,5 +84,5 @@ def pack_error(error: BaseException) -> bytes:
     texts = [repr(short), trace_text, typename(type(error))]
     return b"".join(
         pack_bytes(content)
-        for content in (exception, packed_trace, *(t.encode(errors="replace") for t in texts))
+        for content in (exception, packed_trace, *(t[:_TEXT_MAX].encode(errors="replace") for t in texts))
     )

@@ -137,12 +137,11 @@ class Executor:
                     value = Actor(type(value), self._worker.address, entry.key, self._worker)
                 payload, fds = pack_payload(*serialise(value))
                 del value
+                self._out.send(channel.EXPORTED, handle, payload, fds)
             except channel.ChannelClosed:
                 return
             except BaseException as error:
                 self._out.send(channel.EXPORT_FAILED, handle, [pack_error(error)])
-            else:
-                self._out.send(channel.EXPORTED, handle, payload, fds)
             del entry
 
     # ---- the reader's thread ----

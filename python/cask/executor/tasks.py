@@ -55,7 +55,7 @@ _SMALL_TYPES = frozenset({int, float, bool, str, type(None)})
 _TYPES_KEPT = 1000
 _BLOCK = 512
 
-_meters = threading.local()  # .seen: [label, value, unit] of the task of this thread
+_meters = threading.local()  # .seen: {(label, unit): sum} of the task of this thread
 
 
 class Task:
@@ -142,7 +142,7 @@ class _Ledger:
         self.prepared = self.start = self.stop = prepared
         self.before = resource.getrusage(resource.RUSAGE_THREAD)
         self.peak_before = _peak.of(self.before)
-        self.metrics = _meters.seen = []
+        self.metrics = _meters.seen = {}
 
     def pack(self) -> bytes:
         now = resource.getrusage(resource.RUSAGE_THREAD)
@@ -165,13 +165,14 @@ class _Ledger:
         )
         if not metrics:
             return head + _NO_METRICS
-        return head + pack_bytes(msgpack.packb(metrics, default=str))
+        rows = [(label, value, unit) for (label, unit), value in metrics.items()]
+        return head + pack_bytes(msgpack.packb(rows, default=str))
 
 
 def _note_metric(label, value, unit) -> None:
     seen = getattr(_meters, "seen", None)
     if seen is not None:
-        seen.append((label, value, unit))
+        seen[label, unit] = seen.get((label, unit), 0) + value
 
 
 class Runner:
