@@ -281,8 +281,8 @@ struct key_table {
 struct queue_entry {
     double user, generation;
     int64_t order;
-    task_id task; /* TASK_NONE: taken out of the run */
-    uint32_t serial;
+    task_id task;    /* TASK_NONE: taken out of the run */
+    uint32_t serial; /* order of arrival (wraps) */
 };
 struct queue {
     struct VEC(
@@ -290,6 +290,7 @@ struct queue {
     uint32_t run_head, run_live;
     uint32_t run_base; /* added to a place in the run before a task keeps it; see queue.c */
     struct VEC(struct queue_entry) heap; /* what came out of order; four children a node */
+    uint32_t added;                      /* ever */
 };
 
 /* The newest runs: runs.h. */

@@ -17,7 +17,7 @@
 #define FRONT_MIN 1024u /* spent entries worth cutting off, and free ones worth making */
 #define AHEAD 4u        /* memory is asked for that many tasks before their turn */
 
-/* A total order: ties are broken by age. */
+/* A total order: of two with the same priority, as a task's sub-tasks may have it, the one that came first. */
 static bool entry_before(const struct queue_entry *a, const struct queue_entry *b)
 {
     if (a->user != b->user) {
@@ -151,7 +151,7 @@ void queue_add(struct scheduler *s, struct task *task)
     ASSERT(task->state == TASK_QUEUED);
     struct queue *queue = &s->queue;
     struct queue_entry entry = {task->priority_user, task->priority_generation,
-                                task->priority_order, task->id, task->serial};
+                                task->priority_order, task->id, s->queue.added++};
     if (queue->run_live == 0 || !entry_before(&entry, &queue->run.items[queue->run.count - 1])) {
         run_append(queue, task, entry);
     } else if (entry_before(&entry, &queue->run.items[queue->run_head])) {
@@ -217,13 +217,23 @@ struct task *queue_next(const struct scheduler *s, uint32_t *cursor)
     return task_at(s, queue->heap.items[place].task);
 }
 
+static const struct queue_entry *entry_of(const struct scheduler *s, const struct task *task)
+{
+    const struct queue *queue = &s->queue;
+    if ((task->ready_place & HEAP_BIT) != 0) {
+        return &queue->heap.items[task->ready_place & ~HEAP_BIT];
+    }
+    return &queue->run.items[run_place(queue, task)];
+}
+
 uint32_t queue_rank(const struct scheduler *s, const struct task *task)
 {
+    const struct queue_entry *entry = entry_of(s, task);
+    ASSERT(entry->task == task->id);
     uint32_t before = 0;
     uint32_t cursor = 0;
     for (const struct task *other; (other = queue_next(s, &cursor)) != NULL;) {
-        int order = priority_compare(other, task);
-        before += order < 0 || (order == 0 && other->serial < task->serial);
+        before += entry_before(entry_of(s, other), entry);
     }
     return before + 1;
 }
