@@ -16,9 +16,11 @@ import importlib.util
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import types
+import typing
 
 import pytest
 from dask.sizeof import sizeof
@@ -639,6 +641,17 @@ def run_script(core, seed):
             recent = "\n".join(json.dumps(e) for e in told[-12:])
             pytest.fail(f"seed {seed}, step {step}:\n" + "\n".join(wrong) + f"\nafter\n{recent}")
     return STEPS, None
+
+
+def test_moves_are_stocks():
+    """states.def has the states and moves of WorkerState._TRANSITIONS_TABLE, no more and no fewer"""
+    with open(f"{ROOT}/src/core/worker/states.def") as file:
+        text = file.read()
+    names = dict(re.findall(r'^STATE\((\w+), "([a-z-]+)"', text, re.MULTILINE))
+    moves = re.findall(r"^MOVE\((\w+), (\w+), ", text, re.MULTILINE)
+    assert {(names[a], names[b]) for a, b in moves} == set(stock.WorkerState._TRANSITIONS_TABLE)
+    assert len(moves) == len(set(moves))
+    assert set(names.values()) == set(typing.get_args(stock.TaskStateState))
 
 
 @pytest.mark.parametrize("first", range(FIRST_SEED, FIRST_SEED + SEEDS, BATCH))
