@@ -328,7 +328,7 @@ static void answer_applied(struct scheduler *s, struct task *task, struct worker
     if (undefined || (confirmed && thief == NULL)) {
         notice->text = SPAN("reschedule");
         notice->flag = thief == NULL;
-        want(s, task, TASK_RELEASED);
+        transition_all(s, task, TASK_RELEASED, step);
     } else if (is_rejected(state)) {
         notice->text = SPAN("already-computing");
     } else if (confirmed) {
