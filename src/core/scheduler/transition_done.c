@@ -224,17 +224,23 @@ void move_memory_released(struct scheduler *s, struct task *task, const struct m
     }
 }
 
-/* Actors only. Dask tells no worker to free it (its worker is gone) and recommends waiters only. */
+/* An actor is lost with its worker; Dask tells those with proxies nothing. Or a task's last replica is, while
+ * an input of it fails: it fails as that did. */
 void move_memory_erred(struct scheduler *s, struct task *task, const struct move *move,
                        struct step *step)
 {
     (void)move;
-    free_replicas(s, task, step); /* proxies; stock forgets to send this */
-    struct failure *failure =
-        failure_from_text(FAILURE_ACTOR_LOST, task->key, SPAN("Worker holding Actor was lost"));
+    free_replicas(s, task, step);
+    if ((task->flags & TASK_ACTOR) != 0) {
+        struct failure *lost =
+            failure_from_text(FAILURE_ACTOR_LOST, task->key, SPAN("Worker holding Actor was lost"));
+        task_blame(s, task, lost);
+        failure_drop(s, lost);
+    }
+    struct failure *failure = task_failure(task);
+    ASSERT(failure != NULL);
     blame_dependents(s, task, failure, false, false);
     propagate_erred(s, task, &(struct move){.failure = failure}, step);
-    failure_drop(s, failure);
 }
 
 /* ---- erred ---- */
