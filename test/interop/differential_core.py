@@ -1,5 +1,5 @@
-"""The core in C, behind core_driver (test/support): one process for all scripts; and how its answers
-are compared with stock's."""
+"""The core in C, behind core_driver (test/support): one process for all scripts; and how its
+answers are compared with stock's."""
 
 import json
 import os

@@ -5,7 +5,6 @@ import uuid
 
 CLIENTS = ("client-a", "client-b")
 HOSTS = 6  # workers share them
-STEPS = 120
 
 
 def address(slot):
@@ -105,7 +104,9 @@ class Script:
             self.leaving.remove(told[0])
             return {"op": "worker-status", "worker": told[0][0], "status": told[0][1]}
         worker = self.some(s.workers)
-        status = self.random.choice(["running", "running", "running", "paused", "closing_gracefully"])
+        status = self.random.choice(
+            ["running", "running", "running", "paused", "closing_gracefully"]
+        )
         return worker and {"op": "worker-status", "worker": worker, "status": status}
 
     def heartbeat(self, s):
@@ -154,7 +155,9 @@ class Script:
         roll = self.random
         slot = roll.randrange(self.slots)
         name = self.some(ws.name for ws in s.workers.values()) or "w0-1"
-        return roll.choice([address(slot), address(slot), name, f"10.0.0.{slot % HOSTS + 1}", "nowhere"])
+        return roll.choice(
+            [address(slot), address(slot), name, f"10.0.0.{slot % HOSTS + 1}", "nowhere"]
+        )
 
     def layers(self, s, others):
         """Tasks in layers with random links; now and then wide enough to be queued"""
@@ -274,7 +277,9 @@ class Script:
         return {"op": "client-remove", "client": client}
 
     def data_placed(self, s):
-        workers = self.random.sample(sorted(s.workers), min(len(s.workers), self.random.randint(1, 3)))
+        workers = self.random.sample(
+            sorted(s.workers), min(len(s.workers), self.random.randint(1, 3))
+        )
         placed = []
         for worker in workers:
             self.scattered += self.random.random() < 0.6 or not placed
@@ -389,7 +394,7 @@ class Script:
         return {"op": "amm", "method": "run_once"}
 
     def retire(self, s):
-        """Each has a memory manager of its own if none runs by itself; in the core one does for all"""
+        """If no memory manager runs, each has one of its own; in the core there is one for all"""
         if not self.settings["amm"] and not all(task.done() for task in s.retiring):
             return None
         worker = self.some(ws.address for ws in s.running)

@@ -1,128 +1,79 @@
-"""Random scripts of events through stock's scheduler and through the core in C, compared throughout.
+"""Random scripts of events through stock's scheduler and through the core in C, compared.
 
 After each event what was sent to whom and where each task is must agree, and every few events the
 whole visible state.  What happens next is chosen by stock's state, so a seed is a script.
 
-Where stock leaves something to chance (the order of a set), it is told what the core does.  Where the
-core differs on purpose, stock is taught the same (`Taught` and `EDITS` of differential_stock.py), so
-that scripts go on:
+Where stock leaves something to chance (the order of a set), it is told what the core does.  Where
+the core differs on purpose, stock is taught the same, so that scripts go on: `Taught` in
+differential_taught.py, `EDITS` in differential_modules.py.  These differences are
 
-| stock | core |
-|---|---|
-| occupancy is a sum of floats | in whole nanoseconds, so that it does not drift |
-| resources: whoever offers enough in all | of those the ones that have it free now |
-| loose restrictions, nobody allowed there: anybody | anybody with the resources |
-| a task with loose restrictions waits in no-worker for one that is allowed | any that comes with the resources |
-| resources added later: nothing is in use any more | what runs goes on using them |
-| a stolen task's resources and its place among the actors stay with the victim | they move with it |
-| an actor that is sent back to be placed again stays among its worker's actors, also if its data is gone | it leaves |
-| a task that seceded may be listed as stealable again | it is not |
-| slots that stealing or the memory manager opens are filled with the next event | at once |
-| a task may wait for an input that failed, for ever | it fails as its input did |
-| one whose data is lost and that has a failed input stays released | it fails as its input did |
-| a task in memory errs when a graph comes in that touches it and one of its inputs has failed | it keeps its value |
-| an input that failed is tried again when the last that waits for it goes | it stays as it is |
-| scattered data that is lost while a ready task needs it is sent to a worker, with nothing to run | it is forgotten, and who needs it |
-| a ready task that loses an input waits for it though nobody needs the task any more | it goes |
-| a lost actor errs twice | once |
-| cancel: level by level, a message each; raises if nobody wants a dependent | all at once, one message |
-| retirements without a running memory manager have one each | they have one together |
+Placement
+  stock adds up occupancies as floats, the core in whole nanoseconds, which do not drift
+  resources: stock looks at what workers offer in all, the core prefers those that have it free now
+  loose rules that nobody meets: stock takes any worker, the core any with the resources; so also
+    when such a task waits in no-worker and a worker comes, and in stealing
+  stock fills the slots that stealing and the memory manager open with the next event, the core now
+
+Accounts
+  resources set anew: stock takes them all to be free, the core counts what runs
+  a stolen task: in stock its resources and its place among the actors stay with the victim
+  an actor that is placed again, or whose data is gone, stays among its worker's actors in stock
+  a task that seceded may be listed as stealable once more in stock
+  a lost actor errs twice in stock
+  an input that is forgotten stays in stock's account of what a worker needs from elsewhere
+
+Failures
+  stock may let a task wait, or stay released, for an input that failed: for ever; in the core it
+    fails as its input did
+  stock fails a task that is in memory when a graph touches it and an input of it has failed since
+  stock tries an input that failed again when the last that waits for it goes
+  scattered data that is lost while a ready task needs it: stock sends a worker its key with
+    nothing to run, the core forgets it and who needs it
+  a ready task that nobody needs any more and that loses an input: stock lets it wait for ever
+  stock's retry raises if a key is forgotten on the way
+  stock lets a worker wait for an input that failed, the core takes the task from it
+  stock tells nobody who holds a proxy that the actor is lost
+  a graph with failed inputs: in stock some of its tasks may begin first, in the core none
+
+Requests
+  cancel: stock goes level by level, with a message each, and raises if nobody wants a dependent;
+    the core ends all wishes at once, with one message
+  without a running memory manager each retirement has its own in stock, in the core one for all
+  rebalance: what stock does after it passed over a recipient is a slip, and not compared
 """
 
 import asyncio
-import json
 import os
 
 import pytest
 
-from differential_core import Core, Driver, differences
-from differential_script import STEPS, Script
-from differential_stock import Stock
+from differential_core import Driver
+from differential_play import Play
+from differential_script import Script
 
 SEEDS = int(os.environ.get("CASK_DIFFERENTIAL_SEEDS", 300))
-LOOK_EVERY = 6  # steps
+PLAYED_MIN = 200  # scripts that together come across everything
+EVENTS = """
+    add-keys amm cancel client-add client-remove data-placed desire erred finished graph heartbeat
+    long-running refresh-who-has release release-data report-key reschedule resources retire retry
+    set-restrictions span-metrics steal-response tick worker-add worker-remove worker-status
+"""
+MESSAGES = """
+    acquire-replicas cancelled-keys close compute-task free-keys key-in-memory lost-data
+    refresh-who-has remove-replicas remove-worker steal-request task-erred task-retried
+    worker-status-change
+"""
+PLANS = "close close_by_host close_minimum close_target close_two rebalance target"
+MOVES = """
+    erred>processing erred>queued erred>waiting memory>erred memory>no-worker memory>processing
+    memory>queued memory>released memory>waiting no-worker>erred no-worker>processing
+    no-worker>waiting processing>erred processing>memory processing>no-worker processing>queued
+    processing>released processing>waiting queued>erred queued>processing queued>released
+    queued>waiting released>no-worker released>processing released>queued released>waiting
+    waiting>erred waiting>no-worker waiting>processing waiting>queued waiting>released
+"""
 
-
-# Events all of whose messages stock sends in an order that it defines; of others the messages about one key
-IN_ORDER = ("finished", "worker-add", "long-running", "steal-response", "data-placed", "add-keys")
-
-
-# Events in which stock goes through sets in an order that matters and means nothing: it is told the core's
-TOLD = (
-    "amm",
-    "cancel",
-    "client-remove",
-    "erred",
-    "release-data",
-    "retire",
-    "retry",
-    "tick",
-    "worker-remove",
-)
-
-
-def by_key(sent):
-    """Each peer's messages by what they are about, in order"""
-    return {
-        peer: sorted(messages, key=lambda one: str(one[1]))
-        for peer, messages in sent.items()
-        if messages
-    }
-
-
-class Play:
-    """A script on both stages"""
-
-    def __init__(self, script, driver, look_every=LOOK_EVERY):
-        self.script = script
-        self.stock = Stock(script.settings)
-        self.core = Core(driver, script.settings)
-        self.look_every = look_every
-        self.history = []
-
-    async def step(self, event):
-        s = self.stock.s
-        event = self.script.timed(event)
-        self.history.append(event)
-        if event["op"] == "graph":
-            self.stock.number(event)
-        if event["op"] in TOLD:
-            self.stock.tell(self.core.orders())
-        await self.stock.apply(event)
-        sent, places = self.core.apply(event, list(s.workers), list(s.client_comms))
-        wanted = self.stock.sent()
-        self.script.heard(wanted)
-        for told in wanted, sent:  # of two workers that go at once, one may hear of the other
-            for peer in told.keys() - s.workers.keys() - s.client_comms.keys():
-                told[peer] = [message for message in told[peer] if message[0] != "remove-worker"]
-        if event["op"] not in IN_ORDER:
-            wanted, sent = by_key(wanted), by_key(sent)
-        self.compare({"sent": wanted, "places": self.stock.places()}, {"sent": sent, "places": places})
-        if len(self.history) % self.look_every == 0:
-            self.look()
-
-    def look(self):
-        self.stock.tell(self.core.orders())
-        stock, core = self.stock.look(), self.core.look()
-        for name, plan in stock["plans"].items():
-            if plan is None:  # stock cannot say
-                core["plans"][name] = None
-        self.compare(stock, core)
-
-    def compare(self, stock, core):
-        found = list(differences(stock, core))
-        last = [json.dumps(event)[:600] for event in self.history[-3:]]
-        assert not found, "\n".join([*last, f"step {len(self.history)}", *found])
-
-    async def run(self):
-        try:
-            for event in self.script.opening():
-                await self.step(event)
-            for _ in range(STEPS):
-                await self.step(self.script.next(self.stock.s))
-            self.look()
-        finally:
-            self.stock.close()
+met = {"scripts": 0}
 
 
 @pytest.fixture(scope="module")
@@ -133,9 +84,22 @@ def driver():
 
 
 async def play(seed, driver, **options):
-    await Play(Script(seed), driver, **options).run()
+    play = Play(Script(seed), driver, **options)
+    await play.run()
+    met["scripts"] += 1
+    for one in play.met:
+        met[one] = met.get(one, 0) + 1
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_random_script(seed, driver):
     asyncio.run(play(seed, driver))
+
+
+def test_scripts_come_across_everything():
+    """Scripts that agree prove little about what does not happen in them"""
+    if met["scripts"] < PLAYED_MIN:
+        pytest.skip(f"{met['scripts']} scripts were played, {PLAYED_MIN} are needed")
+    wanted = set(f"{EVENTS} {MESSAGES} {MOVES}".split())
+    wanted |= {f"plan {name}" for name in PLANS.split()}
+    assert not wanted - met.keys()
