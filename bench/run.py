@@ -143,7 +143,8 @@ def flatness(quick: bool) -> str:
             )
     head = ["tasks", "workers", "intake, µs", "running, µs", "release, µs", "tasks a second", "peak memory"]
     return (
-        "CPU a task of the merge graph. Memory a task is resident: pickled tasks, keys, and the message.\n\n"
+        "CPU a task of the merge graph. Memory a task is resident: pickled tasks, keys, and the message. About half of "
+        "running is the kernel's: a worker has five tasks at a time, so a message carries five.\n\n"
         + table([*head, "bytes a task"], rows)
     )
 
