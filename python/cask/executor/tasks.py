@@ -263,9 +263,8 @@ class Runner:
         if not self._begin(task):
             return
         ident = task.ident
-        worker = self.worker
+        active_threads = self.worker.active_threads
         ledger = _Ledger(time())
-        worker.active_threads[ident] = task.key
         task.slot = self._board.enter(task.handle, ledger.prepared, threading.get_native_id())
         if not self.woken.is_set():
             self.woken.set()
@@ -293,6 +292,7 @@ class Runner:
             thread_state.start_time = ledger.start
             context = copy_context()
             context.run(current_task.set, task)
+            active_threads[ident] = task.key
             try:
                 if "span" in annotations:
                     with dask.annotate(span=annotations["span"]):
@@ -301,6 +301,7 @@ class Runner:
                     result = context.run(spec, data)
             finally:
                 ledger.stop = time()
+                active_threads.pop(ident, None)
                 del thread_state.key, thread_state.start_time
             self._end(task)
             del data, context
@@ -309,7 +310,6 @@ class Runner:
             self._end(task)
             self._fail(task, error, ledger)
         finally:
-            worker.active_threads.pop(ident, None)
             if task.future is None:
                 self._board.leave(task.slot)
 

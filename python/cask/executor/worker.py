@@ -31,6 +31,9 @@ from cask.executor import channel
 from cask.executor.channel import pack_bytes, pack_payload
 
 
+_RUNNER = "cask/executor/tasks.py"  # what stands below the frames of a task
+
+
 class _Directory:
     """The worker's directory, which the C process made and will remove."""
 
@@ -209,9 +212,9 @@ class Worker(distributed.worker.Worker):
         frames = sys._current_frames()
         for ident, key in active.items():
             frame = frames.get(ident)
-            if frame is not None:
+            if frame is not None and not frame.f_code.co_filename.endswith(_RUNNER):
                 for state in (self.profile_recent, self.profile_keys[key_split(key)]):
-                    profile.process(frame, None, state, stop="cask/executor/tasks.py")
+                    profile.process(frame, None, state, stop=_RUNNER)
 
     async def teardown(self) -> None:
         """Plugins and preload modules say goodbye, as in stock's close()."""
