@@ -70,10 +70,10 @@ def test_call_stack(client, a):
 
 def test_story(client):
     x = client.submit(inc, 1, key="x")
-    y = client.submit(inc, x, key="y")
+    y = client.submit(inc, x, key="of-a-story")  # other tests have tasks named y, whose moves are kept
     wait(y)
-    story = client.story("y")
-    moves = [(row[2], row[3]) for row in story if row[:2] == ("scheduler", "y")]
+    story = client.story(y.key)
+    moves = [(row[2], row[3]) for row in story if row[:2] == ("scheduler", y.key)]
     assert moves == [("released", "waiting"), ("waiting", "processing"), ("processing", "memory")]
     assert any(row[0].startswith("tcp://") for row in story)
     assert client.story("no such key") == []

@@ -25,7 +25,10 @@ from distributed.scheduler import _cull
 from harness import HERE, ROOT
 from order_graphs import Flat
 
-pytestmark = pytest.mark.filterwarnings("ignore:Increasing number of chunks")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Increasing number of chunks"),
+    pytest.mark.timeout(300),  # the first test makes the graphs and orders them with Dask
+]
 
 PROBE = os.environ.get("CASK_ORDER_PROBE", f"{ROOT}/build/test/support/order_probe")
 HASH_SEEDS = (1, 2, 3, 4, 5)
