@@ -403,16 +403,28 @@ static void unpin(struct scheduler *s, struct task *task)
     }
 }
 
+/* An input of a definition that was not taken, as its key had another one: nobody will ever need it. (Stock
+ * keeps it for good.) */
+static void forget_orphan(struct scheduler *s, struct task *task)
+{
+    if (task->dependents.count == 0 && task->who_wants.count == 0) {
+        want(s, task, TASK_FORGOTTEN);
+    }
+}
+
 void graph_settle(struct scheduler *s, struct graph_work *work, struct step *step, uint32_t from,
                   uint32_t to)
 {
     for (uint32_t i = from; i < to; i++) {
-        struct task *task = touched_task(s, work, work->ids[work->plan->touched[i]]);
+        uint32_t number = work->plan->touched[i];
+        struct task *task = touched_task(s, work, work->ids[number]);
         if (task != NULL) {
             report_on_task(s, task, work->client, step);
         }
         if (task != NULL && work->pins) {
             unpin(s, task);
+        } else if (task != NULL && work->collision_count > 0 && work->is_new[number] != 0) {
+            forget_orphan(s, task);
         }
     }
     transitions_run(s, step);

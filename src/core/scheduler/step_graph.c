@@ -191,9 +191,16 @@ static bool may_interleave(enum event_kind kind)
     }
 }
 
+/* Over a new connection it may take back what this graph asks for: that must be in by then. */
+static bool client_comes_back(const struct scheduler *s, const struct event *event)
+{
+    return event->kind == EVENT_CLIENT_ADD &&
+           span_equal(event->of.client_add.name, client_at(s, s->building->client)->name);
+}
+
 void graph_finish_before(struct scheduler *s, const struct event *event, struct step *step)
 {
-    if (s->building != NULL && !may_interleave(event->kind)) {
+    if (s->building != NULL && (!may_interleave(event->kind) || client_comes_back(s, event))) {
         graph_continue(s, step, UINT64_MAX);
     }
 }

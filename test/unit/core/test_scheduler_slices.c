@@ -221,14 +221,55 @@ static void test_wanted_meanwhile(void **state)
     stage_close(&stage);
 }
 
+/* The client registers again, over a new connection: what it takes back there comes after what it asked for. */
+static void test_client_registers_again(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage);
+    stage_worker(&stage, "a", 8);
+    client_id me = stage_client(&stage, "me");
+    stage_graph_with(&stage, me, "x y:x z:y", "z", sliced(1));
+    assert_true(stage.step.graph_pending);
+    assert_true(stage_client(&stage, "me") != me);
+    assert_false(stage.step.graph_pending);
+    stage_expect(&stage, "compute x@a\n");
+    assert_int_equal(stage_view(&stage, "z").wanter_count, 1);
+    stage_release(&stage, "me", "z");
+    assert_int_equal(view_task_count(stage.s), 0);
+    stage_close(&stage);
+}
+
+/* A key comes with another definition than it has: nothing is left of what that one needs. */
+static void test_collision_leaves_no_orphan(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage);
+    stage_worker(&stage, "a", 8);
+    client_id me = stage_client(&stage, "me");
+    stage_graph(&stage, me, "x", "x");
+    stage_graph(&stage, me, "u v:u x:v", "x");
+    assert_int_equal(view_task_count(stage.s), 1);
+    stage_release(&stage, "me", "x");
+    assert_int_equal(view_task_count(stage.s), 0);
+    stage_close(&stage);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_as_at_once),     cmocka_unit_test(test_small_graph),
-        cmocka_unit_test(test_keeps_what_it_needs), cmocka_unit_test(test_lets_go_what_it_kept),
-        cmocka_unit_test(test_lost_meanwhile),      cmocka_unit_test(test_missing_input),
-        cmocka_unit_test(test_client_leaves),       cmocka_unit_test(test_finished_before),
+        cmocka_unit_test(test_same_as_at_once),
+        cmocka_unit_test(test_small_graph),
+        cmocka_unit_test(test_keeps_what_it_needs),
+        cmocka_unit_test(test_lets_go_what_it_kept),
+        cmocka_unit_test(test_lost_meanwhile),
+        cmocka_unit_test(test_missing_input),
+        cmocka_unit_test(test_client_leaves),
+        cmocka_unit_test(test_finished_before),
         cmocka_unit_test(test_wanted_meanwhile),
+        cmocka_unit_test(test_client_registers_again),
+        cmocka_unit_test(test_collision_leaves_no_orphan),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
