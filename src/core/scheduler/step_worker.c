@@ -485,6 +485,8 @@ void worker_remove(struct scheduler *s, struct worker *worker, bool expected, bo
     steal_worker_removed(s, worker);
     shuffles_worker_removed(s, worker, step);
     amm_worker_removed(s, worker, step);
+    queue_slots_maybe_opened(
+        s, step); /* a task that failed with it may have been all that ran elsewhere */
     if (s->workers_sorted.count == 0) {
         action_log(step, LEVEL_INFO, "Lost all workers");
     }
