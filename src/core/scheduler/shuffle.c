@@ -301,6 +301,20 @@ static void note_failed(struct scheduler *s, struct shuffle *shuffle, const stru
     notice->text2 = arena_copy(&step->arena, shuffle->id);
 }
 
+void shuffles_barrier_again(struct scheduler *s, const struct task *task)
+{
+    uint64_t number = task->extra == NULL ? 0 : task->extra->shuffle;
+    if (number == 0 || !s->shuffles->all.items[number - 1]->is_active) {
+        return;
+    }
+    for (uint32_t i = 0; i < task->dependencies.count; i++) {
+        struct task *input = task_at(s, links_items(&task->dependencies)[i].other);
+        if (input->state == TASK_MEMORY) {
+            want(s, input, TASK_RELEASED);
+        }
+    }
+}
+
 void shuffles_task_moved(struct scheduler *s, struct task *task, uint8_t start, uint8_t finish,
                          struct step *step)
 {

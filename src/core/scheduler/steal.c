@@ -4,6 +4,7 @@
  * knows its level and its place in the list, so it joins and leaves in O(1).
  * Must agree with: distributed stealing.py, WorkStealing. */
 #include "core/scheduler/steal.h"
+#include "core/scheduler/shuffle.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -15,6 +16,7 @@
 #include "core/scheduler/place.h"
 #include "core/scheduler/pool.h"
 #include "core/scheduler/processing.h"
+#include "core/scheduler/shuffle.h"
 #include "core/scheduler/steal_internal.h"
 #include "core/scheduler/transition.h"
 
@@ -328,7 +330,9 @@ static void answer_applied(struct scheduler *s, struct task *task, struct worker
     if (undefined || (confirmed && thief == NULL)) {
         notice->text = SPAN("reschedule");
         notice->flag = thief == NULL;
-        transition_all(s, task, TASK_RELEASED, step);
+        want(s, task, TASK_RELEASED);
+        shuffles_barrier_again(s, task);
+        transitions_run(s, step);
     } else if (is_rejected(state)) {
         notice->text = SPAN("already-computing");
     } else if (confirmed) {

@@ -13,6 +13,7 @@
 #include "core/scheduler/queue.h"
 #include "core/scheduler/replicas.h"
 #include "core/scheduler/runs.h"
+#include "core/scheduler/shuffle.h"
 #include "core/scheduler/steal.h"
 #include "core/scheduler/step_events.h"
 #include "core/scheduler/transition.h"
@@ -44,6 +45,7 @@ void step_task_finished(struct scheduler *s, const struct event *event, struct s
         action_worker_key(step, ACTION_FREE_KEYS, worker->id, finished->key);
     } else if (is_stale) {
         want(s, task, TASK_RELEASED);
+        shuffles_barrier_again(s, task);
     } else if (task->state == TASK_MEMORY) {
         replica_add(s, task, worker);
     } else {
@@ -65,11 +67,13 @@ void step_task_erred(struct scheduler *s, const struct event *event, struct step
     bool is_here = worker != NULL && task->processing_on == worker->id;
     if (task->run_id != erred->run_id) {
         if (is_here) {
-            transition(s, task, TASK_RELEASED, NULL, step);
+            want(s, task, TASK_RELEASED);
+            shuffles_barrier_again(s, task);
         }
     } else if (task_retries(task) > 0) {
         task->extra->retries--;
-        transition(s, task, TASK_WAITING, NULL, step);
+        want(s, task, TASK_WAITING);
+        shuffles_barrier_again(s, task);
     } else if (is_here) {
         struct failure_info info = {.kind = FAILURE_USER,
                                     .exception = erred->exception,
@@ -182,7 +186,9 @@ void step_reschedule(struct scheduler *s, const struct event *event, struct step
         return;
     }
     if (reschedule->worker == WORKER_NONE || task->processing_on == reschedule->worker) {
-        transition_all(s, task, TASK_RELEASED, step);
+        want(s, task, TASK_RELEASED);
+        shuffles_barrier_again(s, task);
+        transitions_run(s, step);
     }
 }
 
@@ -222,10 +228,16 @@ void step_refresh_who_has(struct scheduler *s, const struct event *event, struct
 
 void step_set_restrictions(struct scheduler *s, const struct event *event, struct step *step)
 {
-    (void)step;
     const struct event_set_restrictions *wanted = &event->of.set_restrictions;
     struct task *task = task_find(s, wanted->key);
-    if (task != NULL) {
-        task_restrict_workers(s, task, wanted->workers);
+    if (task == NULL) {
+        return;
+    }
+    task_restrict_workers(s, task, wanted->workers);
+    if (task->state == TASK_QUEUED || task->state == TASK_NO_WORKER) {
+        /* Its place is looked for anew. Stock sends it from the queue to any worker, and leaves it without
+         * one though it has one now. */
+        transition_all(s, task, TASK_RELEASED, step);
+        queue_slots_maybe_opened(s, step);
     }
 }

@@ -219,6 +219,25 @@ static void test_worker_restriction(void **state)
     stage_close(&stage);
 }
 
+/* Restrictions change while a task has no worker, or is queued: its place is looked for anew. */
+static void test_restrictions_change_before_it_runs(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage);
+    stage_worker(&stage, "a", 1);
+    client_id client = stage_client(&stage, "me");
+    struct span by_address = stage_key(&stage, "tcp://gone:1");
+    graph_with(&stage, client, "x",
+               (struct annotation_info){.workers = {&by_address, 1}, .has_workers = true});
+    assert_string_equal(stage_state(&stage, "x"), "no-worker");
+    struct event event = {.kind = EVENT_SET_RESTRICTIONS,
+                          .of.set_restrictions.key = stage_key(&stage, "x")};
+    stage_step(&stage, &event);
+    stage_expect(&stage, "compute x@a\n");
+    stage_close(&stage);
+}
+
 /* A host's name allows all workers there; the name of a worker not known yet is looked up when it comes. */
 static void test_host_restriction(void **state)
 {
@@ -484,6 +503,7 @@ int main(void)
         cmocka_unit_test(test_co_assignment),
         cmocka_unit_test(test_data_producer),
         cmocka_unit_test(test_worker_restriction),
+        cmocka_unit_test(test_restrictions_change_before_it_runs),
         cmocka_unit_test(test_host_restriction),
         cmocka_unit_test(test_loose_restriction),
         cmocka_unit_test(test_loose_restriction_keeps_resources),

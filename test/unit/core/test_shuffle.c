@@ -167,6 +167,28 @@ static void test_life(void **state)
     stage_close(stage);
 }
 
+/* A barrier runs again, in another run of the shuffle: what was transferred in the last one is lost with it. */
+static void test_rescheduled_barrier_transfers_again(void **state)
+{
+    (void)state;
+    struct cluster x;
+    open_cluster(&x);
+    struct stage *stage = &x.stage;
+    submit_dataframe(stage, x.client, "1", 4);
+    get(stage, 1, "s1", "t-01", x.a, true);
+    expect_replies(stage, "1: run 1: a a b b\n");
+    stage_finish(stage, stage_view(stage, "t-01").processing_on, "t-01");
+    stage_finish(stage, stage_view(stage, "t-11").processing_on, "t-11");
+    struct event event = {.kind = EVENT_RESCHEDULE,
+                          .of.reschedule = {WORKER_NONE, stage_key(stage, "shuffle-barrier-s1")}};
+    stage_step(stage, &event);
+    assert_string_equal(stage_state(stage, "shuffle-barrier-s1"), "waiting");
+    assert_string_equal(stage_state(stage, "t-01"), "processing");
+    assert_string_equal(stage_state(stage, "t-11"), "processing");
+    assert_false(shuffles_participates(stage->s, x.a));
+    stage_close(stage);
+}
+
 /* What a task that is not at work, a stale run or an unknown shuffle are told. */
 static void test_mistakes(void **state)
 {
@@ -358,11 +380,17 @@ static void test_restricted_barrier(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_life),           cmocka_unit_test(test_mistakes),
-        cmocka_unit_test(test_restrict),       cmocka_unit_test(test_participant_lost),
-        cmocka_unit_test(test_bystander_lost), cmocka_unit_test(test_inconsistent),
-        cmocka_unit_test(test_erred),          cmocka_unit_test(test_shared_outputs),
-        cmocka_unit_test(test_array),          cmocka_unit_test(test_restricted_barrier),
+        cmocka_unit_test(test_life),
+        cmocka_unit_test(test_rescheduled_barrier_transfers_again),
+        cmocka_unit_test(test_mistakes),
+        cmocka_unit_test(test_restrict),
+        cmocka_unit_test(test_participant_lost),
+        cmocka_unit_test(test_bystander_lost),
+        cmocka_unit_test(test_inconsistent),
+        cmocka_unit_test(test_erred),
+        cmocka_unit_test(test_shared_outputs),
+        cmocka_unit_test(test_array),
+        cmocka_unit_test(test_restricted_barrier),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
