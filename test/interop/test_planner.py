@@ -237,7 +237,7 @@ def test_retire_by_a_function_of_users(make_cluster, connect):
     """Workers of one group go together: the group's total decides"""
     cluster = make_cluster("a-1", "a-2", "b-1")
     client = connect(cluster)
-    retired = client.retire_workers(key=lambda ws: ws.name.partition("-")[0], n=1, close_workers=True)
+    retired = client.retire_workers(key=lambda ws: ws.name.partition("-")[0], n=2, close_workers=True)
     names = {info["name"] for info in retired.values()}
     assert names in ({"a-1", "a-2"}, {"b-1"})
     eventually(lambda: set(cluster.addresses()) == {"a-1", "a-2", "b-1"} - names)
