@@ -16,6 +16,20 @@ static bool is_done(const struct wtask *task)
     return (task->flags & WTASK_DONE) != 0;
 }
 
+/* A task waits for it. */
+static bool is_missed(const struct worker_state *w, const struct wtask *task)
+{
+    const struct link *links = links_items(&task->dependents);
+    for (uint32_t i = 0; i < task->dependents.count; i++) {
+        const struct wtask *user = wtask_at(w, links[i].other);
+        const struct link *edge = &links_items(&user->dependencies)[links[i].slot];
+        if ((edge->slot & EDGE_MISSING) != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* ---- cancelled ---- */
 
 void wmove_cancelled_released(struct worker_state *w, struct wtask *task, struct wmove *move)
@@ -32,7 +46,7 @@ void wmove_cancelled_fetch(struct worker_state *w, struct wtask *task, struct wm
         ASSERT(!is_done(task));
         wtask_set_state(w, task, WTASK_RESUMED);
         task->next = WTASK_FETCH;
-    } else if (is_done(task) && task->waiter_count == 0) {
+    } else if (is_done(task) && !is_missed(w, task)) {
         wwant(w, task, WTASK_RELEASED, NULL); /* the transfer has ended; nobody wants what came */
     } else if (is_done(task)) { /* ended, and wanted by another whose own transfer ended with it */
         wtask_set_state(w, task, WTASK_RELEASED);
