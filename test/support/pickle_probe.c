@@ -166,8 +166,13 @@ static bool make_shuffle(struct text *pickle, const struct span *arguments, uint
         parts[i] = arguments[2 + 2 * i];
         addresses[i] = arguments[3 + 2 * i];
     }
-    int error = pickle_make_shuffle_run(pickle, arguments[0], 7, parts, addresses, part_count,
-                                        arguments[1]);
+    const struct pickle_shuffle_run run = {.spec = arguments[0],
+                                           .run_id = 7,
+                                           .parts = parts,
+                                           .addresses = addresses,
+                                           .part_count = part_count,
+                                           .span_id = arguments[1]};
+    int error = pickle_make_shuffle_run(pickle, &run);
     mem_free(parts);
     mem_free(addresses);
     return error == 0;
@@ -190,8 +195,12 @@ static bool make(struct text *out, const char *name, const struct span *argument
     } else if (strcmp(name, "no_worker") == 0) {
         pickle_make_no_worker(out, arguments[0], 5.5);
     } else if (strcmp(name, "no_valid_worker") == 0) {
-        pickle_make_no_valid_worker(out, arguments[0], arguments[1], arguments[2], arguments[3],
-                                    5.5);
+        const struct pickle_no_valid_worker failure = {.key = arguments[0],
+                                                       .hosts = arguments[1],
+                                                       .workers = arguments[2],
+                                                       .resources = arguments[3],
+                                                       .timeout_seconds = 5.5};
+        pickle_make_no_valid_worker(out, &failure);
     } else if (strcmp(name, "future_cancelled") == 0) {
         pickle_make_future_cancelled(out, arguments[0], arguments[1], arguments[2]);
     } else if (strcmp(name, "future") == 0) {
