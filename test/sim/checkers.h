@@ -10,5 +10,9 @@ void check_at_rest(struct sim *sim);
 void check_empty(struct sim *sim);
 /* Nothing more can be expected to happen by itself. */
 bool has_settled(const struct sim *sim);
+/* After each step. */
+void check_step(struct sim *sim);
+/* A task goes to a worker: one that may run it, with the inputs of its definition. */
+void check_compute(struct sim *sim, const struct action_compute *action);
 
 #endif

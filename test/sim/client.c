@@ -1,6 +1,7 @@
 /* client.c: a client as distributed.Client: a future per wanted key, changed by what the stream says. */
 #include "sim/client.h"
 
+#include "sim/nested.h"
 #include "sim/network.h"
 #include "sim/requests.h"
 
@@ -36,6 +37,7 @@ static void send(struct sim *sim, struct sim_client *client, struct letter lette
 {
     letter.from = client->slot;
     letter.life = client->life;
+    letter.name = client->name;
     post_in(sim, &client->up, letter);
 }
 
@@ -49,15 +51,21 @@ void client_send(struct sim *sim, struct sim_client *client, enum letter_kind ki
     send(sim, client, letter);
 }
 
+static void begin_life(struct sim *sim, struct sim_client *client)
+{
+    client->life++;
+    client->connected = true;
+    client->by_name.count = 0;
+    send(sim, client, (struct letter){.kind = LETTER_CLIENT_REGISTER});
+}
+
 void client_connect(struct sim *sim, struct sim_client *client)
 {
     ASSERT(!client->connected);
-    client->life++;
-    client->connected = true;
     client->futures.count = 0;
-    client->by_name.count = 0;
+    client->name++;
     say(sim, "client %u connects", client->slot);
-    send(sim, client, (struct letter){.kind = LETTER_CLIENT_REGISTER});
+    begin_life(sim, client);
 }
 
 void client_disconnect(struct sim *sim, struct sim_client *client)
@@ -70,21 +78,46 @@ void client_disconnect(struct sim *sim, struct sim_client *client)
     client->futures.count = 0;
 }
 
-void client_submit(struct sim *sim, struct sim_client *client, const struct numbers *wanted,
-                   const struct numbers *tasks)
+/* As distributed.Client does when its connection breaks: it takes all its futures for cancelled and
+ * registers again, under the same name. The scheduler sees the old connection end later than the new one
+ * begin. */
+void client_reconnect(struct sim *sim, struct sim_client *client)
 {
-    struct letter letter = {.kind = LETTER_GRAPH, .number = percent(sim, 50)};
-    letter_add(&letter, wanted->count);
-    for (uint32_t i = 0; i < wanted->count; i++) {
-        letter_add(&letter, wanted->items[i]);
-        client_want(client, wanted->items[i], false);
+    ASSERT(client->connected);
+    say(sim, "client %u reconnects", client->slot);
+    post(sim,
+         (struct letter){.kind = LETTER_CLIENT_EOF, .from = client->slot, .life = client->life},
+         client->up.last > sim->now ? client->up.last - sim->now + 1 : 3 * prng_unit(&sim->prng));
+    requests_client_gone(sim, client->slot);
+    for (uint32_t key = 0; key < client->futures.count; key++) {
+        if (client->futures.items[key] != FUTURE_NONE) {
+            client->futures.items[key] = FUTURE_CANCELLED;
+        }
     }
-    for (uint32_t i = 0; i < tasks->count; i++) {
-        letter_add(&letter, tasks->items[i]);
+    begin_life(sim, client);
+}
+
+/* How it is sent: by chance. */
+static void draw_way(struct sim *sim, struct graph_ask *ask)
+{
+    ask->cull = percent(sim, 50);
+    ask->is_annotated = percent(sim, 10);
+    ask->user_priority = has(sim, FEATURE_RESTRICT) && percent(sim, 20) ? 1 : 0;
+    ask->is_bad = has(sim, FEATURE_BAD_GRAPHS) && percent(sim, 10);
+    if (has(sim, FEATURE_SLICES)) {
+        ask->planning_seconds = percent(sim, 40) ? 2 * prng_unit(&sim->prng) : 0;
+        ask->slice = percent(sim, 70) ? 1 + below(sim, 8) : 0;
     }
-    letter.key = percent(sim, 10);
-    letter.real = has(sim, FEATURE_RESTRICT) && percent(sim, 20) ? 1 : 0;
-    send(sim, client, letter);
+}
+
+void client_submit(struct sim *sim, struct sim_client *client, struct graph_ask ask)
+{
+    draw_way(sim, &ask);
+    for (uint32_t i = 0; i < ask.wanted.count; i++) {
+        client_want(client, ask.wanted.items[i], false);
+    }
+    vec_push(&sim->asks, ask);
+    send(sim, client, (struct letter){.kind = LETTER_GRAPH, .number = sim->asks.count - 1});
 }
 
 void client_release(struct sim *sim, struct sim_client *client, const struct numbers *keys)
@@ -126,6 +159,18 @@ static void restarted(struct sim_client *client)
     }
 }
 
+void client_fini(struct sim_client *client)
+{
+    for (uint32_t i = 0; i < client->unread.count; i++) {
+        letter_fini(&client->unread.items[i]);
+    }
+    vec_fini(&client->unread);
+    vec_fini(&client->held);
+    vec_fini(&client->futures);
+    vec_fini(&client->ids);
+    vec_fini(&client->by_name);
+}
+
 bool client_receive(struct sim *sim, const struct letter *letter)
 {
     if (letter->kind < LETTER_IN_MEMORY || letter->kind > LETTER_CLIENT_RESTART) {
@@ -135,11 +180,16 @@ bool client_receive(struct sim *sim, const struct letter *letter)
     if (!client->connected || client->life != letter->life) {
         return true;
     }
+    struct sim_worker *worker =
+        client->slot < CLIENTS_MAX ? NULL : &sim->workers[client->slot - CLIENTS_MAX];
     for (uint32_t i = 0; i < letter->word_count; i++) {
         hear(client, letter->kind, letter->words[i]);
     }
     if (letter->kind == LETTER_CLIENT_RESTART) {
         restarted(client);
+    }
+    if (worker != NULL) {
+        nests_look(sim, worker);
     }
     return true;
 }

@@ -5,8 +5,13 @@
 
 #include "sim/checkers.h"
 #include "sim/client.h"
+#include "sim/machine.h"
+#include "sim/nested.h"
 #include "sim/network.h"
 #include "sim/node.h"
+#include "sim/node_graph.h"
+#include "sim/p2p.h"
+#include "sim/replicas.h"
 #include "sim/requests.h"
 #include "sim/worker.h"
 #include "sim/workload.h"
@@ -25,11 +30,11 @@ const struct sim *cluster_now(void)
 static void draw_config(struct sim *sim)
 {
     struct scheduler_config *config = &sim->config;
-    static const double saturations[] = {1.1, 1.0, 2.0, INFINITY};
+    static const double saturations[] = {1.1, 1.0, 2.0, 0.3, INFINITY};
     scheduler_config_init(config);
     config->seed = sim->options.seed;
     config->check = true;
-    config->worker_saturation = saturations[below(sim, 4)];
+    config->worker_saturation = saturations[below(sim, 5)];
     config->work_stealing = has(sim, FEATURE_STEAL);
     config->work_stealing_interval = percent(sim, 50) ? 0.1 : 1;
     config->amm_start = has(sim, FEATURE_AMM);
@@ -39,6 +44,7 @@ static void draw_config(struct sim *sim)
     config->unknown_task_duration = percent(sim, 50) ? 0.5 : 5;
     config->transition_notices = percent(sim, 20);
     config->transition_log_length = percent(sim, 50) ? 1000 : 10;
+    config->lease_validation_interval = percent(sim, 50) ? 1 : 10;
     config->no_workers_timeout = percent(sim, 10) ? 20 : INFINITY;
 }
 
@@ -69,20 +75,27 @@ static void sim_init(struct sim *sim, const struct options *options)
     arena_init(&sim->scratch);
     arena_init(&sim->forever);
     step_init(&sim->step);
-    sim->features = options->features;
+    sim->features = options->features & machine_features();
     if (percent(sim, 60)) { /* fewer things at a time find other faults */
         sim->features &= prng_next(&sim->prng) | prng_next(&sim->prng);
     }
     sim->delay_typical = delays[below(sim, 3)];
     sim->delay_spread = percent(sim, 50) ? 3 : 50;
-    sim->run_spec = blob_create(slice_copy(SPAN("\xa4spec")), 0);
+    sim->run_specs[0] = blob_create(slice_copy(SPAN("\xa3"
+                                                    "1st")),
+                                    0);
+    sim->run_specs[1] = blob_create(slice_copy(SPAN("\xa3"
+                                                    "2nd")),
+                                    0);
     sim->exception = blob_create(slice_copy(SPAN("\xa4oops")), 0);
     draw_config(sim);
     sim->s = scheduler_create(&sim->config);
     draw_workers(sim);
     sim->client_count = 1 + below(sim, options->clients);
-    for (uint32_t slot = 0; slot < sim->client_count; slot++) {
+    for (uint32_t slot = 0; slot < PEERS_MAX; slot++) {
         sim->clients[slot].slot = slot;
+    }
+    for (uint32_t slot = 0; slot < sim->client_count; slot++) {
         client_connect(sim, &sim->clients[slot]);
     }
     post(sim, (struct letter){.kind = LETTER_WORK}, 0.1);
@@ -95,20 +108,25 @@ static void sim_fini(struct sim *sim)
     network_fini(sim);
     for (uint32_t slot = 0; slot < sim->worker_count; slot++) {
         machine_fini(&sim->workers[slot]);
+        p2p_fini(&sim->workers[slot]);
+        vec_fini(&sim->workers[slot].nests);
+        vec_fini(&sim->workers[slot].results);
         vec_fini(&sim->workers[slot].ids);
     }
-    for (uint32_t slot = 0; slot < sim->client_count; slot++) {
-        vec_fini(&sim->clients[slot].futures);
-        vec_fini(&sim->clients[slot].ids);
-        vec_fini(&sim->clients[slot].by_name);
+    for (uint32_t slot = 0; slot < PEERS_MAX; slot++) {
+        client_fini(&sim->clients[slot]);
     }
     for (uint32_t i = 0; i < sim->incarnations.count; i++) {
         vec_fini(&sim->incarnations.items[i].asked);
     }
     vec_fini(&sim->incarnations);
-    vec_fini(&sim->requests);
+    graphs_fini(sim);
+    requests_fini(sim);
+    replicas_fini(sim);
+    p2p_node_fini(sim);
     keys_fini(sim);
-    blob_unref(sim->run_spec);
+    blob_unref(sim->run_specs[0]);
+    blob_unref(sim->run_specs[1]);
     blob_unref(sim->exception);
     text_fini(&sim->line);
     step_fini(&sim->step);
@@ -164,9 +182,10 @@ static void come_to_rest(struct sim *sim)
 /* All clients let everything go. */
 static void release_all(struct sim *sim)
 {
-    for (uint32_t slot = 0; slot < sim->client_count; slot++) {
+    for (uint32_t slot = 0; slot < PEERS_MAX; slot++) {
         struct sim_client *client = &sim->clients[slot];
-        if (client->connected && percent(sim, 50)) {
+        bool is_person = slot < CLIENTS_MAX;
+        if (client->connected && is_person && percent(sim, 50)) {
             client_disconnect(sim, client);
             continue;
         }
@@ -178,6 +197,9 @@ static void release_all(struct sim *sim)
         }
         if (client->connected) {
             client_release(sim, client, &keys);
+        }
+        if (!is_person) {
+            nests_look(sim, &sim->workers[slot - CLIENTS_MAX]); /* who waited gives up */
         }
         vec_fini(&keys);
     }

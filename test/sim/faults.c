@@ -54,26 +54,46 @@ static void client_comes_or_goes(struct sim *sim)
     if (!has(sim, FEATURE_CLIENTS)) {
         return;
     }
-    if (client->connected) {
+    if (client->connected && has(sim, FEATURE_RECONNECT) && percent(sim, 40)) {
+        client_reconnect(sim, client);
+    } else if (client->connected) {
         client_disconnect(sim, client);
     } else {
         client_connect(sim, client);
     }
 }
 
-static void restart(struct sim *sim)
+static void restart_workers(struct sim *sim, uint32_t chance)
 {
-    if (!has(sim, FEATURE_RESTART)) {
-        return;
-    }
-    struct event event = {.kind = EVENT_RESTART};
-    apply(sim, &event);
     for (uint32_t slot = 0; slot < sim->worker_count; slot++) {
         worker_id id = worker_id_now(sim, slot);
-        if (id != WORKER_NONE) {
+        if (id != WORKER_NONE && percent(sim, chance)) {
             post(sim, (struct letter){.kind = LETTER_RESTART_WORKER, .number = id}, 0);
         }
     }
+}
+
+/* Client.restart: all is forgotten at once, and everybody is told. */
+static void restart(struct sim *sim)
+{
+    struct event event = {.kind = EVENT_RESTART};
+    uint32_t told = 0, cursor = 0;
+    struct client_view client;
+    apply(sim, &event);
+    for (uint32_t i = 0; i < sim->step.action_count; i++) {
+        told += sim->step.actions[i].kind == ACTION_CLIENT_RESTART;
+    }
+    if (view_task_count(sim->s) > 0 || told != 1) {
+        fail(sim, "after a restart, %u tasks are left; clients were told %u times",
+             view_task_count(sim->s), told);
+    }
+    while (view_client_next(sim->s, &cursor, &client)) {
+        if (client.wants_count > 0) {
+            fail(sim, "after a restart, client id %u still wants %u keys", client.id,
+                 client.wants_count);
+        }
+    }
+    restart_workers(sim, 100);
 }
 
 static void adjust(struct sim *sim)
@@ -97,6 +117,59 @@ static void adjust(struct sim *sim)
     }
 }
 
+/* set_restrictions of some known key: to workers that are there or are gone, or to none. */
+static void restrict_key(struct sim *sim)
+{
+    uint32_t number = below(sim, sim->keys.count);
+    const struct sim_key *key = &sim->keys.items[number];
+    struct span *workers = arena_array(&sim->scratch, struct span, WORKERS_MAX);
+    struct event event = {.kind = EVENT_SET_RESTRICTIONS, .of.set_restrictions.key = key->bytes};
+    uint32_t count = 0;
+    for (uint32_t slot = 0; slot < sim->worker_count && percent(sim, 80); slot++) {
+        if (percent(sim, 50)) {
+            workers[count++] = worker_address(sim, slot, sim->workers[slot].address);
+        }
+    }
+    event.of.set_restrictions.workers = (struct span_list){workers, count};
+    if (key->kind != KEY_PLAIN) {
+        return; /* shuffles restrict their own */
+    }
+    apply(sim, &event);
+    const struct task *task = view_task_find(sim->s, key->bytes);
+    struct task_view view;
+    if (task == NULL) {
+        return;
+    }
+    view_task(sim->s, task, &view);
+    for (uint32_t i = 0; i < count || i < view.worker_restrictions.count; i++) {
+        if (view.worker_restrictions.count != count ||
+            !span_equal(view.worker_restrictions.items[i], workers[i])) {
+            fail(sim, "key %u was restricted to %u workers, and is to %u", number, count,
+                 view.worker_restrictions.count);
+        }
+    }
+}
+
+/* Worker.set_resources. */
+static void change_resources(struct sim *sim, const struct sim_worker *worker)
+{
+    worker_id id = worker_id_now(sim, worker->slot);
+    struct resource spare = {SPAN("SPARE"), below(sim, 3)};
+    struct event event = {.kind = EVENT_WORKER_RESOURCES, .of.worker_resources = {id, {&spare, 1}}};
+    if (id != WORKER_NONE) {
+        apply(sim, &event);
+    }
+}
+
+static void reassign(struct sim *sim, const struct sim_worker *worker)
+{
+    if (has(sim, FEATURE_MOVE) && percent(sim, 70) && sim->keys.count > 0) {
+        restrict_key(sim);
+    } else if (has(sim, FEATURE_MOVE)) {
+        change_resources(sim, worker);
+    }
+}
+
 void trouble(struct sim *sim)
 {
     struct sim_worker *worker = &sim->workers[below(sim, sim->worker_count)];
@@ -114,7 +187,15 @@ void trouble(struct sim *sim)
     } else if (chance < 90) {
         client_comes_or_goes(sim);
     } else if (chance < 92) {
-        restart(sim);
+        if (has(sim, FEATURE_RESTART)) {
+            restart(sim);
+        }
+    } else if (chance < 94) {
+        if (has(sim, FEATURE_RESTART)) {
+            restart_workers(sim, 40);
+        }
+    } else if (chance < 97) {
+        reassign(sim, worker);
     } else {
         adjust(sim);
     }

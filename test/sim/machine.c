@@ -60,6 +60,11 @@ enum wtask_state machine_state(const struct sim *sim, const struct sim_worker *w
     return task == NULL ? WTASK_FORGOTTEN : task->state;
 }
 
+uint32_t machine_features(void)
+{
+    return FEATURE_ALL;
+}
+
 bool machine_is_running(const struct sim_worker *worker)
 {
     return worker->machine->running;

@@ -11,6 +11,8 @@ void machine_fini(struct sim_worker *worker);
 /* WTASK_FORGOTTEN: unknown, or there is no process. */
 enum wtask_state machine_state(const struct sim *sim, const struct sim_worker *worker,
                                uint32_t key);
+/* What it is simulated with: enum feature. */
+uint32_t machine_features(void);
 /* Not paused. */
 bool machine_is_running(const struct sim_worker *worker);
 
@@ -38,6 +40,9 @@ int64_t machine_nbytes(const struct sim_worker *worker);
 enum outcome { OUTCOME_FINISHED, OUTCOME_ERRED, OUTCOME_RESCHEDULED, OUTCOME_DEADLY };
 /* What a transfer comes to (GOT_DATA's number). */
 enum transfer { TRANSFER_OK, TRANSFER_BUSY, TRANSFER_BROKEN };
+
+/* What comes of an RPC of the scheduler (the answer's `real`, where it waits for all). */
+enum { RPC_DONE, RPC_RAISED, RPC_NOBODY };
 
 /* To the scheduler, in the worker's stream. */
 void worker_tell(struct sim *sim, struct sim_worker *worker, struct letter letter);

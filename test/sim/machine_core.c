@@ -101,6 +101,13 @@ static void start_run(struct sim *sim, struct sim_worker *worker,
     struct letter letter = {.to = worker->slot, .life = worker->life, .key = number};
     uint32_t run = ++machine->runs.items[number];
     machine->run_ids.items[number] = execute->run_id;
+    if (key->children.count > 0) {
+        struct letter nest = letter;
+        nest.kind = LETTER_NEST;
+        nest.number = run;
+        post(sim, nest, seconds * 0.3);
+        return; /* it ends when what it submits has */
+    }
     if (percent(sim, key->secede_percent)) {
         struct letter secede = letter;
         secede.kind = LETTER_SECEDE;
@@ -261,6 +268,11 @@ void machine_fini(struct sim_worker *worker)
     vec_fini(&machine->run_ids);
     mem_free(machine);
     worker->machine = NULL;
+}
+
+uint32_t machine_features(void)
+{
+    return FEATURE_SHUFFLE - 1; /* no shuffles, and nothing that was simulated after them */
 }
 
 bool machine_is_running(const struct sim_worker *worker)

@@ -68,6 +68,13 @@ static void start_run(struct sim *sim, struct sim_worker *worker, struct wtask *
     struct letter letter = {.to = worker->slot, .life = worker->life, .key = task->key};
     task->run++;
     task->outcome_run = task->run_id;
+    if (key->children.count > 0) {
+        struct letter nest = letter;
+        nest.kind = LETTER_NEST;
+        nest.number = task->run;
+        post(sim, nest, seconds * 0.3);
+        return; /* it ends when what it submits has */
+    }
     if (percent(sim, key->secede_percent)) {
         struct letter secede = letter;
         secede.kind = LETTER_SECEDE;

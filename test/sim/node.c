@@ -5,9 +5,13 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "sim/checkers.h"
 #include "sim/client.h"
 #include "sim/machine.h"
 #include "sim/network.h"
+#include "sim/node_graph.h"
+#include "sim/p2p.h"
+#include "sim/replicas.h"
 #include "sim/requests.h"
 
 uint32_t key_number(const struct sim *sim, struct span key)
@@ -46,6 +50,18 @@ worker_id worker_id_now(const struct sim *sim, uint32_t slot)
     return id != WORKER_NONE && view_worker(sim->s, id, &view) ? id : WORKER_NONE;
 }
 
+struct span worker_address(struct sim *sim, uint32_t slot, uint32_t address)
+{
+    char text[48];
+    int size = snprintf(text, sizeof text, "tcp://h%u:%u", slot / 2, 10000 + address);
+    return arena_copy(&sim->scratch, span_of(text, (size_t)size));
+}
+
+worker_id worker_at(struct sim *sim, uint32_t address)
+{
+    return view_worker_by_address(sim->s, worker_address(sim, address / ADDRESSES_A_SLOT, address));
+}
+
 client_id client_id_now(const struct sim *sim, uint32_t slot)
 {
     return number_at(&sim->clients[slot].ids, sim->clients[slot].life);
@@ -64,6 +80,7 @@ static void plan_tick(struct sim *sim)
 static void step_core(struct sim *sim, struct event *event)
 {
     event->time = EPOCH + sim->now;
+    sim->event_kind = event->kind;
     sim->steps++;
     say_event(sim, event);
     scheduler_step(sim->s, event, &sim->step);
@@ -74,6 +91,8 @@ static void finish_step(struct sim *sim)
 {
     carry_out(sim);
     plan_tick(sim);
+    check_step(sim);
+    graphs_stepped(sim);
 }
 
 void apply(struct sim *sim, struct event *event)
@@ -115,14 +134,13 @@ static void admit(struct sim *sim, struct sim_worker *worker, uint32_t connectio
 static void register_worker(struct sim *sim, const struct letter *letter)
 {
     struct sim_worker *worker = &sim->workers[letter->from];
-    char address[48], name[16], nanny[48];
-    snprintf(address, sizeof address, "tcp://h%u:%u", worker->slot / 2, 10000 + worker->address);
+    char name[16], nanny[48];
     snprintf(nanny, sizeof nanny, "tcp://h%u:%u", worker->slot / 2, 1000 + worker->slot);
     snprintf(name, sizeof name, "%cw%02u", 0xa0 | 3, worker->slot);
     struct resource gpu = {SPAN("GPU"), worker->gpus};
     struct metrics_info metrics = {.bandwidth = NAN};
     struct worker_info info = {
-        .address = span_of_text(address),
+        .address = worker_address(sim, worker->slot, worker->address),
         .name = span_of_text(name),
         .host = host_of(sim, worker->slot),
         .nanny = worker->has_nanny ? span_of_text(nanny) : (struct span){0},
@@ -150,10 +168,7 @@ static void register_worker(struct sim *sim, const struct letter *letter)
 
 static void heartbeat(struct sim *sim, const struct letter *letter)
 {
-    const struct sim_worker *worker = &sim->workers[letter->from];
-    char address[48];
-    snprintf(address, sizeof address, "tcp://h%u:%u", worker->slot / 2, 10000 + letter->key);
-    worker_id id = view_worker_by_address(sim->s, span_of_text(address));
+    worker_id id = worker_at(sim, letter->key);
     if (id == WORKER_NONE) {
         struct letter close = {.kind = LETTER_CLOSE, .to = letter->from, .life = letter->life};
         post(sim, close, delay_draw(sim)); /* "missing": a stock worker closes then */
@@ -186,11 +201,7 @@ static void remove_worker(struct sim *sim, worker_id id, bool expected, const ch
 
 static void unregister(struct sim *sim, const struct letter *letter)
 {
-    char address[48];
-    snprintf(address, sizeof address, "tcp://h%u:%u", letter->from / 2,
-             10000 + (uint32_t)letter->number);
-    remove_worker(sim, view_worker_by_address(sim->s, span_of_text(address)), false,
-                  "its nanny said so");
+    remove_worker(sim, worker_at(sim, (uint32_t)letter->number), false, "its nanny said so");
 }
 
 static void worker_eof(struct sim *sim, const struct letter *letter)
@@ -225,7 +236,7 @@ static void erred(struct sim *sim, worker_id id, const struct letter *letter)
                                             .key = sim->keys.items[letter->key].bytes,
                                             .run_id = letter->number,
                                             .exception = sim->exception,
-                                            .exception_text = SPAN("ValueError('oops')")}};
+                                            .exception_text = span_of_text(letter->text)}};
     apply(sim, &event);
 }
 
@@ -310,131 +321,21 @@ static void from_worker(struct sim *sim, const struct letter *letter)
     apply(sim, &event);
 }
 
-/* ---- answers to RPCs: `number` is the worker's id ---- */
-
-static void stored(struct sim *sim, const struct letter *letter)
-{
-    struct worker_view view;
-    worker_id id = (worker_id)letter->number;
-    if (!view_worker(sim->s, id, &view)) {
-        return; /* it left with what it was given */
-    }
-    worker_id *holders = arena_array(&sim->scratch, worker_id, letter->word_count);
-    int64_t *sizes = arena_array(&sim->scratch, int64_t, letter->word_count);
-    for (uint32_t i = 0; i < letter->word_count; i++) {
-        holders[i] = id;
-        sizes[i] = sim->keys.items[letter->words[i]].nbytes;
-    }
-    struct event event = {.kind = EVENT_DATA_PLACED};
-    event.of.data_placed.client = client_id_now(sim, letter->key);
-    for (uint32_t i = 0; i < letter->word_count && sim->clients[letter->key].connected; i++) {
-        client_want(&sim->clients[letter->key], letter->words[i],
-                    true); /* its futures come with the answer */
-    }
-    event.of.data_placed.keys = key_list(sim, letter->words, letter->word_count);
-    event.of.data_placed.holders = (struct worker_list){holders, letter->word_count};
-    event.of.data_placed.sizes = (struct size_list){sizes, letter->word_count};
-    apply(sim, &event);
-}
-
-static void free_by_rpc(struct sim *sim, worker_id id, const uint32_t *keys, uint32_t count)
-{
-    const struct incarnation *who = &sim->incarnations.items[id];
-    struct letter letter = {
-        .kind = LETTER_RPC_FREE, .to = who->slot, .life = who->life, .number = id};
-    for (uint32_t i = 0; i < count; i++) {
-        letter_add(&letter, keys[i]);
-    }
-    post(sim, letter, delay_draw(sim));
-}
-
-static void rpc_answered(struct sim *sim, const struct letter *letter)
-{
-    worker_id id = (worker_id)letter->number;
-    struct span_list keys = key_list(sim, letter->words, letter->word_count);
-    struct event event = {0};
-    if (letter->kind == LETTER_STORED) {
-        stored(sim, letter);
-        return;
-    }
-    if (letter->kind == LETTER_FREED) {
-        event.kind = EVENT_REPLICA_DELETED;
-        event.of.replica_deleted.worker = id;
-        event.of.replica_deleted.keys = keys;
-        apply(sim, &event);
-        return;
-    }
-    event.kind = EVENT_ADD_KEYS;
-    event.of.add_keys.worker = id;
-    event.of.add_keys.keys = keys;
-    apply(sim, &event);
-    if (letter->real > 0) { /* rebalance: the sender gives its copy up */
-        free_by_rpc(sim, (worker_id)letter->real, letter->words, letter->word_count);
-    }
-}
-
-static void send_copies(struct sim *sim, const struct balance_move *move, bool is_rebalance)
-{
-    const struct incarnation *to = &sim->incarnations.items[move->recipient];
-    const struct incarnation *from = &sim->incarnations.items[move->sender];
-    struct letter letter = {.kind = LETTER_RPC_GATHER,
-                            .to = to->slot,
-                            .life = to->life,
-                            .number = move->recipient,
-                            .real = is_rebalance ? move->sender : 0};
-    letter_add(&letter, key_number(sim, view_task_key(move->task)));
-    letter_add(&letter, from->address);
-    post(sim, letter, delay_draw(sim));
-}
-
-void move_replicas(struct sim *sim, uint32_t n)
-{
-    struct balance_scope scope = {0};
-    uint32_t count;
-    const struct task *const *tasks = view_tasks(sim->s, &sim->scratch, &count);
-    const struct task **held = arena_array(&sim->scratch, const struct task *, count + 1);
-    for (uint32_t i = 0; i < count; i++) {
-        struct task_view view;
-        view_task(sim->s, tasks[i], &view);
-        if (view.state == TASK_MEMORY && !view.actor && percent(sim, 50)) {
-            held[scope.task_count++] = tasks[i];
-        }
-    }
-    scope.tasks = held;
-    struct balance_plan plan =
-        n == 0 ? balance_rebalance(sim->s, &scope, &sim->scratch)
-               : balance_replicate(sim->s, &scope, n, 2, &sim->prng, &sim->scratch);
-    say(sim, "%s %u keys: %u moves", n == 0 ? "rebalance" : "replicate", scope.task_count,
-        plan.count);
-    for (uint32_t i = 0; i < plan.count; i++) {
-        if (plan.moves[i].recipient == WORKER_NONE) {
-            uint32_t key = key_number(sim, view_task_key(plan.moves[i].task));
-            free_by_rpc(sim, plan.moves[i].sender, &key, 1);
-        } else if (plan.moves[i].sender != WORKER_NONE) {
-            send_copies(sim, &plan.moves[i], n == 0);
-        }
-    }
-}
-
 /* ---- clients ---- */
+
+static struct span client_name(struct sim *sim, const struct letter *letter)
+{
+    char name[40];
+    int size = snprintf(name, sizeof name, "client-%u.%u", letter->from, letter->name);
+    return arena_copy(&sim->scratch, span_of(name, (size_t)size));
+}
 
 static void client_registers(struct sim *sim, const struct letter *letter)
 {
     struct sim_client *client = &sim->clients[letter->from];
-    char name[24];
-    int size = snprintf(name, sizeof name, "client-%u", client->slot);
-    struct event event = {.kind = EVENT_CLIENT_ADD,
-                          .of.client_add.name = span_of(name, (size_t)size)};
+    struct event event = {.kind = EVENT_CLIENT_ADD, .of.client_add.name = client_name(sim, letter)};
     apply(sim, &event);
     set_number_at(&client->ids, letter->life, sim->step.client);
-}
-
-static struct span client_name(struct sim *sim, client_id id)
-{
-    struct client_view view;
-    bool is_known = view_client(sim->s, id, &view);
-    ASSERT(is_known);
-    return arena_copy(&sim->scratch, view.name);
 }
 
 static void from_client(struct sim *sim, const struct letter *letter)
@@ -446,8 +347,9 @@ static void from_client(struct sim *sim, const struct letter *letter)
         client_registers(sim, letter);
         return;
     }
-    if (id == CLIENT_NONE || !view_client(sim->s, id, &view)) {
-        return;
+    bool names_itself = letter->kind == LETTER_DESIRES || letter->kind == LETTER_RELEASES;
+    if (id == CLIENT_NONE || (!view_client(sim->s, id, &view) && !names_itself)) {
+        return; /* it registered anew, over another connection */
     }
     struct event event = {0};
     struct span_list keys = key_list(sim, letter->words, letter->word_count);
@@ -458,17 +360,17 @@ static void from_client(struct sim *sim, const struct letter *letter)
         event.of.client_remove.client = id;
         break;
     case LETTER_GRAPH:
-        apply_graph(sim, id, letter);
+        graphs_receive(sim, letter, id);
         return;
     case LETTER_DESIRES:
         event.kind = EVENT_CLIENT_DESIRES;
         event.of.client_desires.client_name =
-            letter->number == 1 ? SPAN("fire-and-forget") : client_name(sim, id);
+            letter->number == 1 ? SPAN("fire-and-forget") : client_name(sim, letter);
         event.of.client_desires.keys = keys;
         break;
     case LETTER_RELEASES:
         event.kind = EVENT_CLIENT_RELEASES;
-        event.of.client_releases.client_name = client_name(sim, id);
+        event.of.client_releases.client_name = client_name(sim, letter);
         event.of.client_releases.keys = keys;
         break;
     case LETTER_CANCEL:
@@ -494,6 +396,18 @@ static void from_client(struct sim *sim, const struct letter *letter)
         break;
     }
     apply(sim, &event);
+}
+
+/* The stream of a connection that was held. */
+static void read_on(struct sim *sim, const struct letter *letter)
+{
+    struct sim_client *client = &sim->clients[letter->from];
+    struct letter next;
+    set_remove(&client->held, letter->life);
+    while (!set_has(&client->held, letter->life) && graphs_unread(sim, letter, &next)) {
+        from_client(sim, &next);
+        letter_fini(&next);
+    }
 }
 
 /* ---- its own ---- */
@@ -549,7 +463,17 @@ bool node_receive(struct sim *sim, struct letter *letter)
     case LETTER_STORED:
     case LETTER_FREED:
     case LETTER_GATHERED:
-        rpc_answered(sim, letter);
+    case LETTER_REPLICATE:
+        replicas_receive(sim, letter);
+        return true;
+    case LETTER_P2P_ASK:
+        p2p_asked(sim, letter);
+        return true;
+    case LETTER_INPUTS_TOLD:
+        p2p_told(sim, letter);
+        return true;
+    case LETTER_READ_ON:
+        read_on(sim, letter);
         return true;
     case LETTER_TICK:
         tick(sim, letter);
@@ -571,8 +495,11 @@ bool node_receive(struct sim *sim, struct letter *letter)
         return true;
     }
     if (letter->kind >= LETTER_CLIENT_REGISTER && letter->kind <= LETTER_CLIENT_BEAT) {
-        from_client(sim, letter);
+        bool passes = letter->kind == LETTER_CLIENT_EOF && percent(sim, 30);
+        if (passes || !graphs_hold(sim, letter)) {
+            from_client(sim, letter);
+        }
         return true;
     }
-    return false;
+    return graphs_go_on(sim, letter);
 }

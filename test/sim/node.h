@@ -14,13 +14,15 @@ uint32_t key_number(const struct sim *sim, struct span key);
 struct span_list key_list(struct sim *sim, const uint32_t *numbers, uint32_t count);
 /* WORKER_NONE: the worker of the slot is not registered. */
 worker_id worker_id_now(const struct sim *sim, uint32_t slot);
+/* tcp://host:port of an address number. */
+struct span worker_address(struct sim *sim, uint32_t slot, uint32_t address);
+/* By address; WORKER_NONE: no such worker. */
+worker_id worker_at(struct sim *sim, uint32_t address);
 /* CLIENT_NONE: not connected, as far as the scheduler knows. */
 client_id client_id_now(const struct sim *sim, uint32_t slot);
 /* outbound */
 void carry_out(struct sim *sim);
-/* inbound of graphs */
-void apply_graph(struct sim *sim, client_id client, const struct letter *letter);
-/* Move replicas as replicate (n > 0) and rebalance (0) do. */
-void move_replicas(struct sim *sim, uint32_t n);
+/* Into the stream of a worker. */
+void to_worker(struct sim *sim, worker_id id, struct letter letter);
 
 #endif

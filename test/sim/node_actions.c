@@ -1,6 +1,8 @@
 /* node_actions.c: the core's actions as letters, with what must hold for each of them. */
+#include "sim/checkers.h"
 #include "sim/network.h"
 #include "sim/node.h"
+#include "sim/p2p.h"
 #include "sim/requests.h"
 
 static const struct incarnation *who_is(struct sim *sim, worker_id id)
@@ -12,7 +14,7 @@ static const struct incarnation *who_is(struct sim *sim, worker_id id)
     return &sim->incarnations.items[id];
 }
 
-static void to_worker(struct sim *sim, worker_id id, struct letter letter)
+void to_worker(struct sim *sim, worker_id id, struct letter letter)
 {
     const struct incarnation *who = who_is(sim, id);
     letter.to = who->slot;
@@ -41,7 +43,7 @@ static void compute(struct sim *sim, const struct action_compute *action)
         fail(sim, "run_id %lld after %lld", (long long)action->run_id, (long long)sim->run_id_last);
     }
     sim->run_id_last = action->run_id;
-    who_is(sim, action->worker);
+    check_compute(sim, action);
     if (!set_add(asked, key)) {
         fail(sim, "worker id %u is told a second time to compute key %u", action->worker, key);
     }
@@ -89,7 +91,7 @@ static void forget_worker(struct sim *sim, const struct action_forget_worker *ac
 
 static void to_clients(struct sim *sim, client_id id, struct letter letter)
 {
-    for (uint32_t slot = 0; slot < sim->client_count; slot++) {
+    for (uint32_t slot = 0; slot < PEERS_MAX; slot++) {
         struct sim_client *client = &sim->clients[slot];
         client_id now = client_id_now(sim, slot);
         if (now == CLIENT_NONE || (id != CLIENT_NONE && id != now)) {
@@ -200,6 +202,12 @@ static void carry_out_one(struct sim *sim, const struct action *action)
         client_keys(sim, LETTER_CLIENT_RESTART, action->of.client_restart.client,
                     (struct span_list){0});
         break;
+    case ACTION_SHUFFLE_DONE:
+        p2p_done(sim, &action->of.shuffle_done);
+        break;
+    case ACTION_SHUFFLE_FAIL:
+        p2p_failed(sim, &action->of.shuffle_fail);
+        break;
     case ACTION_REPLY:
         requests_answered(sim, &action->of.reply);
         break;
@@ -212,7 +220,7 @@ static void carry_out_one(struct sim *sim, const struct action *action)
         break;
     }
     default:
-        break; /* notices and log lines; shuffles are not simulated */
+        break; /* notices and log lines */
     }
 }
 

@@ -1,11 +1,41 @@
-/* node_graph.c: an update-graph letter as the event the core knows. Words: how many keys are wanted, those
- * keys, then the tasks. */
+/* node_graph.c: an update-graph as the events the core knows. A graph may need the planner, whose answer
+ * comes later or not at all; the core may take it in slices, and then all that is lent to it stays for that
+ * time, and not a step longer. */
+#include "sim/node_graph.h"
+
 #include <stdio.h>
 
+#include "core/scheduler/graph_plan.h"
+#include "sim/network.h"
 #include "sim/node.h"
+#include "sim/p2p.h"
+
+/* A graph in the form in which the core borrows it. */
+struct sim_graph {
+    struct arena arena;
+    struct VEC(struct span) keys;
+    struct map numbers; /* key → place in keys */
+    uint32_t *start, *deps;
+    struct graph_info info;
+    struct graph_plan *plan;
+    uint32_t slot, life; /* whose stream is held until it is in */
+};
+
+/* ---- definitions ---- */
+
+static const struct sim_key *key_of(const struct sim *sim, uint32_t task)
+{
+    return &sim->keys.items[task & ~OTHER_DEFINITION];
+}
+
+const struct numbers *graph_inputs(const struct sim *sim, uint32_t task)
+{
+    const struct sim_key *key = key_of(sim, task);
+    return (task & OTHER_DEFINITION) != 0 ? &key->other_inputs : &key->inputs;
+}
 
 /* The annotations of a task, alike for all tasks of the key's kind. */
-static struct annotation_info annotation_of(struct sim *sim, const struct sim_key *key)
+static struct annotation_info annotation_of(struct sim_graph *graph, const struct sim_key *key)
 {
     static const struct resource gpu = {{(const uint8_t *)"GPU", 3}, 1};
     struct annotation_info info = {.retries = key->retries};
@@ -14,12 +44,12 @@ static struct annotation_info annotation_of(struct sim *sim, const struct sim_ke
         info.priority = -key->priority;
     }
     if (key->only_on < WORKERS_MAX) {
-        struct span *names = arena_array(&sim->scratch, struct span, 1);
+        struct span *names = arena_array(&graph->arena, struct span, 1);
         char text[16];
         int size = key->only_on % 2 == 0
                        ? snprintf(text, sizeof text, "%cw%02u", 0xa3, key->only_on)
                        : snprintf(text, sizeof text, "%ch%u", 0xa2, key->only_on / 2);
-        names[0] = arena_copy(&sim->scratch, span_of(text, (size_t)size));
+        names[0] = arena_copy(&graph->arena, span_of(text, (size_t)size));
         info.has_workers = true;
         info.workers = (struct span_list){names, 1};
         info.allow_other_workers = key->is_loose;
@@ -29,95 +59,285 @@ static struct annotation_info annotation_of(struct sim *sim, const struct sim_ke
     return info;
 }
 
-struct links_made {
-    uint32_t *start, *deps;
-    struct VEC(struct span) keys;
-    struct map numbers;
-};
+static void annotate(struct sim *sim, struct sim_graph *graph, const struct numbers *tasks)
+{
+    struct annotation_info *all =
+        arena_array(&graph->arena, struct annotation_info, tasks->count + 1);
+    uint32_t *of = arena_array(&graph->arena, uint32_t, tasks->count + 1);
+    memset(all, 0, sizeof *all);
+    for (uint32_t i = 0; i < tasks->count; i++) {
+        of[i] = i + 1;
+        all[i + 1] = annotation_of(graph, key_of(sim, tasks->items[i]));
+    }
+    graph->info.annotations = all;
+    graph->info.annotation_count = tasks->count + 1;
+    graph->info.annotation_of = of;
+}
 
-static uint32_t number_in_graph(struct links_made *made, struct span key)
+/* ---- making it ---- */
+
+static uint32_t number_in_graph(struct sim_graph *graph, struct span key)
 {
     bool added;
-    struct map_entry *entry = map_put(&made->numbers, key, &added);
+    struct map_entry *entry = map_put(&graph->numbers, key, &added);
     if (added) {
-        entry->value.number = made->keys.count;
-        vec_push(&made->keys, key);
+        entry->value.number = graph->keys.count;
+        vec_push(&graph->keys, key);
     }
     return (uint32_t)entry->value.number;
 }
 
-static void link_tasks(struct sim *sim, const uint32_t *tasks, uint32_t count,
-                       struct links_made *made)
+static void link_tasks(struct sim *sim, struct sim_graph *graph, const struct numbers *tasks)
 {
     uint32_t edges = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        edges += sim->keys.items[tasks[i]].inputs.count;
-        uint32_t number = number_in_graph(made, sim->keys.items[tasks[i]].bytes);
+    for (uint32_t i = 0; i < tasks->count; i++) {
+        edges += graph_inputs(sim, tasks->items[i])->count;
+        uint32_t number = number_in_graph(graph, key_of(sim, tasks->items[i])->bytes);
         ASSERT(number == i);
     }
-    made->start = arena_array(&sim->scratch, uint32_t, count + 1);
-    made->deps = arena_array(&sim->scratch, uint32_t, edges + 1);
+    graph->start = arena_array(&graph->arena, uint32_t, tasks->count + 1);
+    graph->deps = arena_array(&graph->arena, uint32_t, edges + 1);
     edges = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        const struct numbers *inputs = &sim->keys.items[tasks[i]].inputs;
-        made->start[i] = edges;
+    for (uint32_t i = 0; i < tasks->count; i++) {
+        const struct numbers *inputs = graph_inputs(sim, tasks->items[i]);
+        graph->start[i] = edges;
         for (uint32_t j = 0; j < inputs->count; j++) {
-            made->deps[edges++] = number_in_graph(made, sim->keys.items[inputs->items[j]].bytes);
+            graph->deps[edges++] = number_in_graph(graph, sim->keys.items[inputs->items[j]].bytes);
         }
     }
-    made->start[count] = edges;
+    graph->start[tasks->count] = edges;
 }
 
-static void annotate(struct sim *sim, const uint32_t *tasks, uint32_t count,
-                     struct graph_info *graph)
+static void define_tasks(struct sim *sim, struct sim_graph *graph, const struct numbers *tasks)
 {
-    struct annotation_info *all = arena_array(&sim->scratch, struct annotation_info, count + 1);
-    uint32_t *of = arena_array(&sim->scratch, uint32_t, count + 1);
-    memset(all, 0, sizeof *all);
-    for (uint32_t i = 0; i < count; i++) {
-        of[i] = i + 1;
-        all[i + 1] = annotation_of(sim, &sim->keys.items[tasks[i]]);
-    }
-    graph->annotations = all;
-    graph->annotation_count = count + 1;
-    graph->annotation_of = of;
-}
-
-void apply_graph(struct sim *sim, client_id client, const struct letter *letter)
-{
-    uint32_t wanted = letter->words[0];
-    const uint32_t *tasks = letter->words + 1 + wanted;
-    uint32_t count = letter->word_count - 1 - wanted;
-    struct links_made made = {0};
-    struct graph_info graph = {.client = client, .task_count = count};
-    link_tasks(sim, tasks, count, &made);
-    graph.key_count = made.keys.count;
-    graph.keys = made.keys.items;
-    graph.dep_start = made.start;
-    graph.deps = made.deps;
-    struct blob **specs = arena_array(&sim->scratch, struct blob *, count + 1);
-    uint8_t *flags = arena_array(&sim->scratch, uint8_t, count + 1);
-    struct span *actors = arena_array(&sim->scratch, struct span, count + 1);
-    for (uint32_t i = 0; i < count; i++) {
-        specs[i] = sim->run_spec;
-        flags[i] = 0;
-        if (sim->keys.items[tasks[i]].is_actor) {
-            actors[graph.actors.count++] = sim->keys.items[tasks[i]].bytes;
+    struct blob **specs = arena_array(&graph->arena, struct blob *, tasks->count + 1);
+    uint8_t *flags = arena_array(&graph->arena, uint8_t, tasks->count + 1);
+    struct span *actors = arena_array(&graph->arena, struct span, tasks->count + 1);
+    for (uint32_t i = 0; i < tasks->count; i++) {
+        const struct sim_key *key = key_of(sim, tasks->items[i]);
+        specs[i] = sim->run_specs[(tasks->items[i] & OTHER_DEFINITION) != 0];
+        flags[i] = key->kind == KEY_BARRIER ? GRAPH_P2P_BARRIER : 0;
+        if (key->is_actor) {
+            actors[graph->info.actors.count++] = key->bytes;
         }
     }
-    graph.actors.items = actors;
-    graph.run_specs = specs;
-    graph.flags = flags;
-    graph.wanted = key_list(sim, letter->words + 1, wanted);
-    graph.cull = letter->number == 1;
-    graph.fifo_timeout = 0.1;
-    graph.user_priority = letter->real;
-    graph.started = EPOCH + sim->now;
-    if (has(sim, FEATURE_RESTRICT) || letter->key == 1) {
-        annotate(sim, tasks, count, &graph);
+    graph->info.actors.items = actors;
+    graph->info.run_specs = specs;
+    graph->info.flags = flags;
+}
+
+static struct span_list spans_of(struct sim *sim, struct arena *arena, const struct numbers *keys)
+{
+    struct span *spans = arena_array(arena, struct span, keys->count + 1);
+    for (uint32_t i = 0; i < keys->count; i++) {
+        spans[i] = sim->keys.items[keys->items[i]].bytes;
     }
-    struct event event = {.kind = EVENT_GRAPH, .of.graph.graph = &graph};
+    return (struct span_list){spans, keys->count};
+}
+
+static struct sim_graph *graph_make(struct sim *sim, client_id client, const struct graph_ask *ask)
+{
+    struct sim_graph *graph = mem_zalloc(1, sizeof *graph);
+    struct graph_info *info = &graph->info;
+    arena_init(&graph->arena);
+    link_tasks(sim, graph, &ask->tasks);
+    *info = (struct graph_info){.client = client,
+                                .task_count = ask->tasks.count,
+                                .key_count = graph->keys.count,
+                                .keys = graph->keys.items,
+                                .dep_start = graph->start,
+                                .deps = graph->deps,
+                                .cull = ask->cull,
+                                .fifo_timeout = 0.1,
+                                .user_priority = ask->user_priority,
+                                .started = EPOCH + sim->now,
+                                .slice = ask->slice};
+    define_tasks(sim, graph, &ask->tasks);
+    info->wanted = spans_of(sim, &graph->arena, &ask->wanted);
+    info->shuffles = p2p_rows(sim, &graph->arena, &ask->tasks, &info->shuffle_count);
+    if (ask->submitter != 0) {
+        info->submitting_task = sim->keys.items[ask->submitter - 1].bytes;
+    }
+    if (has(sim, FEATURE_RESTRICT) || ask->is_annotated) {
+        annotate(sim, graph, &ask->tasks);
+    }
+    if (ask->planning_seconds > 0) {
+        graph->plan = graph_plan_create(info);
+        info->plan = graph->plan;
+    }
+    return graph;
+}
+
+static void graph_free(struct sim_graph *graph)
+{
+    graph_plan_destroy(graph->plan);
+    vec_fini(&graph->keys);
+    map_fini(&graph->numbers);
+    arena_fini(&graph->arena);
+    mem_free(graph);
+}
+
+void graphs_fini(struct sim *sim)
+{
+    if (sim->building != NULL) {
+        graph_free(sim->building);
+    }
+    for (uint32_t i = 0; i < sim->asks.count; i++) {
+        vec_fini(&sim->asks.items[i].wanted);
+        vec_fini(&sim->asks.items[i].tasks);
+    }
+    vec_fini(&sim->asks);
+}
+
+/* ---- streams that are held ---- */
+
+static void hold(struct sim *sim, uint32_t slot, uint32_t life)
+{
+    set_add(&sim->clients[slot].held, life);
+}
+
+static void read_on(struct sim *sim, uint32_t slot, uint32_t life)
+{
+    post(sim, (struct letter){.kind = LETTER_READ_ON, .from = slot, .life = life}, 0);
+}
+
+bool graphs_hold(struct sim *sim, struct letter *letter)
+{
+    struct sim_client *client = &sim->clients[letter->from];
+    if (!set_has(&client->held, letter->life)) {
+        return false;
+    }
+    vec_push(&client->unread, *letter);
+    letter->words = NULL;
+    return true;
+}
+
+/* ---- into the core ---- */
+
+/* The core is done with what was lent to it. */
+static void give_back(struct sim *sim, struct sim_graph *graph)
+{
+    if (graph != NULL) {
+        read_on(sim, graph->slot, graph->life);
+        graph_free(graph);
+    }
+}
+
+void graphs_stepped(struct sim *sim)
+{
+    if (!sim->step.graph_pending) {
+        give_back(sim, sim->building);
+        sim->building = NULL;
+    } else if (!sim->is_more_due) {
+        sim->is_more_due = true;
+        post(sim, (struct letter){.kind = LETTER_GRAPH_MORE},
+             percent(sim, 50) ? 0 : delay_draw(sim));
+    }
+}
+
+static void more(struct sim *sim)
+{
+    struct event event = {.kind = EVENT_GRAPH_CONTINUE};
+    sim->is_more_due = false;
+    if (sim->building != NULL) {
+        apply(sim, &event);
+    }
+}
+
+static void take_graph(struct sim *sim, const struct letter *letter, client_id client,
+                       const struct graph_ask *ask)
+{
+    struct sim_graph *former = sim->building, *graph = graph_make(sim, client, ask);
+    struct event event = {.kind = EVENT_GRAPH, .of.graph.graph = &graph->info};
+    hold(sim, letter->from, letter->life); /* what the client says after it is read after it */
+    graph->slot = letter->from;
+    graph->life = letter->life;
+    sim->building = graph;
     apply(sim, &event);
-    vec_fini(&made.keys);
-    map_fini(&made.numbers);
+    give_back(sim, former); /* it came in before this one */
+}
+
+/* Who wanted it, or any key of it, is told; the keys stay as they are. */
+static void graph_failed(struct sim *sim, client_id client, const struct graph_ask *ask)
+{
+    struct failure_info failure = {.kind = FAILURE_USER,
+                                   .exception = sim->exception,
+                                   .exception_text = SPAN("the graph cannot be read")};
+    struct event event = {.kind = EVENT_GRAPH_FAILED, .of.graph_failed = {client, {0}, &failure}};
+    struct client_view view;
+    uint32_t told = 0;
+    event.of.graph_failed.keys = spans_of(sim, &sim->scratch, &ask->wanted);
+    for (uint32_t i = 0; i < ask->wanted.count; i++) {
+        sim->keys.items[ask->wanted.items[i]].has_failed_graph = true;
+    }
+    apply(sim, &event);
+    for (uint32_t i = 0; i < sim->step.action_count; i++) {
+        const struct action *action = &sim->step.actions[i];
+        told += action->kind == ACTION_KEY_ERRED && action->of.key_erred.client == client;
+    }
+    if (view_client(sim->s, client, &view) && told != ask->wanted.count) {
+        fail(sim, "a graph of %u wanted keys failed, and its client was told of %u",
+             ask->wanted.count, told);
+    }
+}
+
+static void graph_read(struct sim *sim, const struct letter *letter, client_id client)
+{
+    const struct graph_ask *ask = &sim->asks.items[letter->number];
+    if (ask->is_bad) {
+        graph_failed(sim, client, ask);
+    } else {
+        take_graph(sim, letter, client, ask);
+    }
+}
+
+void graphs_receive(struct sim *sim, const struct letter *letter, client_id client)
+{
+    const struct graph_ask *ask = &sim->asks.items[letter->number];
+    if (ask->planning_seconds == 0) {
+        graph_read(sim, letter, client);
+        return;
+    }
+    hold(sim, letter->from, letter->life);
+    post(sim,
+         (struct letter){.kind = LETTER_PLANNED,
+                         .from = letter->from,
+                         .life = letter->life,
+                         .number = letter->number,
+                         .key = client},
+         ask->planning_seconds);
+}
+
+bool graphs_go_on(struct sim *sim, const struct letter *letter)
+{
+    switch (letter->kind) {
+    case LETTER_PLANNED:
+        set_remove(&sim->clients[letter->from].held, letter->life);
+        graph_read(sim, letter, (client_id)letter->key);
+        if (sim->asks.items[letter->number].is_bad) {
+            hold(sim, letter->from, letter->life); /* what came meanwhile is read first */
+            read_on(sim, letter->from, letter->life);
+        }
+        return true;
+    case LETTER_GRAPH_MORE:
+        more(sim);
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool graphs_unread(struct sim *sim, const struct letter *letter, struct letter *out)
+{
+    struct sim_client *client = &sim->clients[letter->from];
+    for (uint32_t i = 0; i < client->unread.count; i++) {
+        if (client->unread.items[i].life == letter->life) {
+            *out = client->unread.items[i];
+            memmove(&client->unread.items[i], &client->unread.items[i + 1],
+                    (client->unread.count - i - 1) * sizeof *client->unread.items);
+            client->unread.count--;
+            return true;
+        }
+    }
+    return false;
 }

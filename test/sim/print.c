@@ -170,6 +170,9 @@ static void say_answer(struct sim *sim, const struct answer *answer)
 {
     text_printf(&sim->line, "kind %d %lld ", (int)answer->kind, (long long)answer->number);
     say_span(sim, answer->text);
+    if (answer->shuffle != NULL) {
+        text_printf(&sim->line, "run %lld", (long long)answer->shuffle->run_id);
+    }
 }
 
 static void say_notice(struct sim *sim, const struct notice *notice)

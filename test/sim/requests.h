@@ -4,6 +4,10 @@
 
 #include "sim/sim.h"
 
+/* A request, as it is; its number. */
+uint64_t request_add(struct sim *sim, struct pending_request request);
+/* It is answered now, for the first time. */
+struct pending_request *request_settle(struct sim *sim, uint64_t number);
 /* A coordination call of a client has come. */
 void requests_receive(struct sim *sim, const struct letter *letter);
 void requests_answered(struct sim *sim, const struct action_reply *reply);
@@ -18,5 +22,6 @@ void requests_plan(struct sim *sim, uint32_t slot);
 void requests_let_go(struct sim *sim);
 /* All that can be answered was. */
 void requests_check(struct sim *sim);
+void requests_fini(struct sim *sim);
 
 #endif

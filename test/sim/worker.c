@@ -2,9 +2,10 @@
  * is not heard any more, at either end. */
 #include "sim/worker.h"
 
+#include "sim/nested.h"
 #include "sim/network.h"
+#include "sim/p2p.h"
 
-#define ADDRESSES_A_SLOT 4096u
 #define BEAT_SECONDS 1.0
 
 struct sim_worker *worker_at_address(struct sim *sim, uint32_t address)
@@ -13,8 +14,21 @@ struct sim_worker *worker_at_address(struct sim *sim, uint32_t address)
     return worker->alive && worker->address == address ? worker : NULL;
 }
 
+struct result *worker_result(struct sim_worker *worker, uint32_t key)
+{
+    while (worker->results.count <= key) {
+        vec_push(&worker->results, (struct result){0});
+    }
+    return &worker->results.items[key];
+}
+
 void worker_tell(struct sim *sim, struct sim_worker *worker, struct letter letter)
 {
+    if (letter.kind == LETTER_ERRED) {
+        const char *trouble = worker_result(worker, letter.key)->trouble;
+        letter_set_text(&letter,
+                        trouble == NULL ? SPAN("ValueError('oops')") : span_of_text(trouble));
+    }
     letter.from = worker->slot;
     letter.life = worker->connection;
     post_in(sim, &worker->up, letter);
@@ -59,6 +73,10 @@ void worker_disconnect(struct sim *sim, struct sim_worker *worker)
     if (has(sim, FEATURE_RUDE) && percent(sim, 50)) {
         worker->lost = worker->connection;
     }
+    if (has(sim, FEATURE_RECONNECT) && percent(sim, 30)) {
+        worker->up.last = worker->up.last > sim->now ? worker->up.last : sim->now;
+        worker->up.last += 6 * prng_unit(&sim->prng); /* seen late: it may be back by then */
+    }
     worker_tell(sim, worker, (struct letter){.kind = LETTER_WORKER_EOF});
     worker->registered = false;
     worker->connection++;
@@ -77,6 +95,9 @@ void worker_die(struct sim *sim, struct sim_worker *worker, const char *why)
     }
     worker->alive = false;
     machine_fini(worker);
+    worker->results.count = 0;
+    p2p_fini(worker);
+    nests_fini(sim, worker);
     worker_plan_start(sim, worker, sim->calm ? 0.1 : 0.05 + 4 * prng_unit(&sim->prng));
 }
 
@@ -121,6 +142,9 @@ static void serve_data(struct sim *sim, struct letter *asked)
             letter_add(&answer, asked->words[i]);
         }
     }
+    for (uint32_t i = 0, count = answer.word_count; i < count; i++) {
+        letter_add(&answer, (uint32_t)worker_result(worker, answer.words[i])->value);
+    }
     post(sim, answer, delay_draw(sim));
 }
 
@@ -142,7 +166,7 @@ static void answer_rpc(struct sim *sim, struct sim_worker *worker, struct letter
     post(sim, answer, delay_draw(sim));
 }
 
-/* gather: key, holder, key, holder …; what can be had is stored and named. */
+/* gather: a key and its holder; what can be had is stored and named. */
 static void gather(struct sim *sim, struct sim_worker *worker, struct letter *asked)
 {
     struct letter found = {.number = asked->number,
@@ -150,15 +174,27 @@ static void gather(struct sim *sim, struct sim_worker *worker, struct letter *as
                            .to = asked->to,
                            .key = asked->key,
                            .real = asked->real};
-    for (uint32_t i = 0; i + 1 < asked->word_count; i += 2) {
-        struct sim_worker *holder = worker_at_address(sim, asked->words[i + 1]);
-        if (holder != NULL && machine_state(sim, holder, asked->words[i]) == WTASK_MEMORY) {
-            letter_add(&found, asked->words[i]);
-        }
+    int64_t made = 0;
+    ASSERT(asked->word_count == 2);
+    struct sim_worker *holder = worker_at_address(sim, asked->words[1]);
+    if (holder != NULL && machine_state(sim, holder, asked->words[0]) == WTASK_MEMORY) {
+        letter_add(&found, asked->words[0]);
+        made = worker_result(holder, asked->words[0])->value;
+    }
+    if (found.word_count > 0 && machine_state(sim, worker, found.words[0]) != WTASK_MEMORY) {
+        worker_result(worker, found.words[0])->value = made;
     }
     machine_store(sim, worker, &found);
     answer_rpc(sim, worker, &found, LETTER_GATHERED);
     letter_fini(&found);
+}
+
+static void inputs_done(struct sim *sim, struct sim_worker *worker, struct letter *asked)
+{
+    const struct p2p_barrier *barrier = &sim->barriers.items[asked->key];
+    bool is_fine = p2p_inputs_done(sim, worker, barrier->shuffle, barrier->run_id);
+    asked->real = is_fine ? RPC_DONE : RPC_RAISED;
+    answer_rpc(sim, worker, asked, LETTER_INPUTS_TOLD);
 }
 
 static void receive_rpc(struct sim *sim, struct sim_worker *worker, struct letter *letter)
@@ -167,6 +203,9 @@ static void receive_rpc(struct sim *sim, struct sim_worker *worker, struct lette
     case LETTER_RPC_STORE:
         machine_store(sim, worker, letter);
         answer_rpc(sim, worker, letter, LETTER_STORED);
+        break;
+    case LETTER_RPC_INPUTS_DONE:
+        inputs_done(sim, worker, letter);
         break;
     case LETTER_RPC_FREE:
         machine_free(sim, worker, letter);
@@ -194,8 +233,24 @@ static void registered(struct sim *sim, struct sim_worker *worker, const struct 
         return;
     }
     worker->registered = true;
-    if (worker->starts_in_init) {
+    if (has(sim, FEATURE_SETUP) && percent(sim, 30)) {
+        bool works = sim->calm || percent(sim, 80);
+        post(sim,
+             (struct letter){
+                 .kind = LETTER_SET_UP, .to = worker->slot, .life = worker->life, .number = works},
+             2 * prng_unit(&sim->prng));
+    } else if (worker->starts_in_init) {
         worker_say_status(sim, worker, "running");
+    }
+}
+
+/* Plugins that came with the registration have been set up, or one of them raised. */
+static void set_up(struct sim *sim, struct sim_worker *worker, const struct letter *letter)
+{
+    if (letter->number == 0) {
+        worker_die(sim, worker, "a plugin failed");
+    } else if (worker->starts_in_init) {
+        worker_say_status(sim, worker, machine_is_running(worker) ? "running" : "paused");
     }
 }
 
@@ -231,9 +286,21 @@ static void receive_stream(struct sim *sim, struct sim_worker *worker, struct le
     case LETTER_FORGET_WORKER:
         machine_forget_worker(sim, worker, letter->key);
         break;
+    case LETTER_SHUFFLE_FAIL:
+        p2p_fail(sim, worker, letter->key, letter->number);
+        break;
     default:
         worker_die(sim, worker, "told to close");
         break;
+    }
+}
+
+/* Keys, then their values: these are noted here, the rest is the machine's. */
+static void take_values(struct sim_worker *worker, struct letter *letter)
+{
+    letter->word_count /= 2;
+    for (uint32_t i = 0; i < letter->word_count; i++) {
+        worker_result(worker, letter->words[i])->value = letter->words[letter->word_count + i];
     }
 }
 
@@ -243,9 +310,26 @@ static void receive_own(struct sim *sim, struct sim_worker *worker, struct lette
     case LETTER_RUN_DONE:
         if (letter->number == OUTCOME_DEADLY) {
             worker_die(sim, worker, "a task killed it");
+        } else if (letter->number == OUTCOME_FINISHED &&
+                   sim->keys.items[letter->key].kind != KEY_PLAIN) {
+            p2p_proceed(sim, worker, letter);
         } else {
+            worker_result(worker, letter->key)->trouble = NULL;
+            worker_result(worker, letter->key)->was_made |= letter->number == OUTCOME_FINISHED;
             machine_run_done(sim, worker, letter);
         }
+        break;
+    case LETTER_P2P_AGAIN:
+        p2p_proceed(sim, worker, letter);
+        break;
+    case LETTER_P2P_ANSWER:
+        p2p_answered(sim, worker, letter);
+        break;
+    case LETTER_NEST:
+        nest_begin(sim, worker, letter);
+        break;
+    case LETTER_SET_UP:
+        set_up(sim, worker, letter);
         break;
     case LETTER_SECEDE:
         machine_secede(sim, worker, letter);
@@ -254,6 +338,7 @@ static void receive_own(struct sim *sim, struct sim_worker *worker, struct lette
         beat(sim, worker);
         break;
     case LETTER_GOT_DATA:
+        take_values(worker, letter);
         machine_got_data(sim, worker, letter);
         break;
     case LETTER_KILL:
@@ -262,6 +347,17 @@ static void receive_own(struct sim *sim, struct sim_worker *worker, struct lette
     default:
         machine_not_busy(sim, worker, letter->from);
         break;
+    }
+}
+
+/* The process that was called is gone: whoever waits for all answers learns it. */
+static void nobody_there(struct sim *sim, const struct letter *letter)
+{
+    struct letter answer = {.key = letter->key, .number = letter->number, .real = RPC_NOBODY};
+    say(sim, "worker %u: nobody there for %s", letter->to, letter_name(letter->kind));
+    if (letter->kind == LETTER_RPC_STORE || letter->kind == LETTER_RPC_INPUTS_DONE) {
+        answer.kind = letter->kind == LETTER_RPC_STORE ? LETTER_STORED : LETTER_INPUTS_TOLD;
+        post(sim, answer, delay_draw(sim));
     }
 }
 
@@ -298,7 +394,7 @@ bool worker_receive(struct sim *sim, struct letter *letter)
     } else if (is_for_it) {
         receive_own(sim, worker, letter);
     } else if (is_rpc) {
-        say(sim, "worker %u: nobody there for %s", letter->to, letter_name(kind));
+        nobody_there(sim, letter);
     }
     return true;
 }

@@ -14,6 +14,8 @@ void worker_disconnect(struct sim *sim, struct sim_worker *worker);
 void worker_say_status(struct sim *sim, struct sim_worker *worker, const char *status);
 /* A letter for it or its peers has come. False: no worker's letter. */
 bool worker_receive(struct sim *sim, struct letter *letter);
+/* What the last run of a key, or a copy of it, gave there. */
+struct result *worker_result(struct sim_worker *worker, uint32_t key);
 struct sim_worker *worker_at_address(struct sim *sim, uint32_t address);
 
 #endif
