@@ -394,12 +394,16 @@ void shuffles_worker_removed(struct scheduler *s, struct worker *worker, struct 
             lose_participant(s, shuffle, worker, step);
         }
     }
-    /* Also those that the moves of the worker's own tasks have ended. Restarting may end others. */
+    /* Also those that the moves of the worker's own tasks have ended. Restarting one may end others, as two may
+     * share their output tasks, so look again until none is left. */
     for (uint32_t i = 0; i < shuffles->all.count; i++) {
-        const struct shuffle *shuffle = shuffles->all.items[i];
+        struct shuffle *shuffle = shuffles->all.items[i];
         if (shuffle != NULL && !shuffle->is_active &&
             span_equal(shuffle->archived_by, step->stimulus)) {
+            span_disown(&shuffle->archived_by);
+            shuffle->archived_by = (struct span){0};
             restart(s, shuffle, step);
+            i = UINT32_MAX; /* from the first again */
         }
     }
 }
