@@ -564,6 +564,7 @@ static void test_reset_behind_bytes(void **state)
         run_until(loop, side_is_closed, &service.side);
         assert_int_equal(service.side.received_size, 4);
         assert_int_equal(service.side.code, ERR_CLOSED);
+        side_fini(&service.side);
         service_close(&service);
     }
     io_loop_destroy(loop);
