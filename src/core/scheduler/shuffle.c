@@ -301,12 +301,16 @@ static void note_failed(struct scheduler *s, struct shuffle *shuffle, const stru
     notice->text2 = arena_copy(&step->arena, shuffle->id);
 }
 
-void shuffles_barrier_again(struct scheduler *s, const struct task *task)
+void shuffles_barrier_again(struct scheduler *s, const struct task *task, struct step *step)
 {
     uint64_t number = task->extra == NULL ? 0 : task->extra->shuffle;
-    if (number == 0 || !s->shuffles->all.items[number - 1]->is_active) {
+    struct shuffle *shuffle = number == 0 ? NULL : s->shuffles->all.items[number - 1];
+    if (shuffle == NULL || !shuffle->is_active) {
         return;
     }
+    /* Workers hear of it before they are sent a transfer again. */
+    fail_on_workers(s, shuffle, message_about(shuffle, "", " forgotten", step), step);
+    deactivate(s, shuffle, step);
     for (uint32_t i = 0; i < task->dependencies.count; i++) {
         struct task *input = task_at(s, links_items(&task->dependencies)[i].other);
         if (input->state == TASK_MEMORY) {

@@ -23,7 +23,7 @@ void shuffles_task_moved(struct scheduler *s, struct task *task, uint8_t start, 
  * ends its run, and what was transferred in it is lost: its inputs are wanted released as well. (With stock the
  * barrier fails then, and all of the shuffle with it.) It happens when the barrier is rescheduled, or when it
  * went on through a restart of the shuffle on a worker that had not heard of it: its answer is out of date. */
-void shuffles_barrier_again(struct scheduler *s, const struct task *task);
+void shuffles_barrier_again(struct scheduler *s, const struct task *task, struct step *step);
 /* Fails the runs it took part in (SHUFFLE_FAIL to the others) and makes their tasks run again. Called in
  * worker_remove as stock calls its plugins: after the moves of what the worker had (transitions_run) and
  * before queue_slots_maybe_opened; makes the moves that follow itself. */

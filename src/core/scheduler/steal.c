@@ -331,7 +331,7 @@ static void answer_applied(struct scheduler *s, struct task *task, struct worker
         notice->text = SPAN("reschedule");
         notice->flag = thief == NULL;
         want(s, task, TASK_RELEASED);
-        shuffles_barrier_again(s, task);
+        shuffles_barrier_again(s, task, step);
         transitions_run(s, step);
     } else if (is_rejected(state)) {
         notice->text = SPAN("already-computing");

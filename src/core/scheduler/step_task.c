@@ -45,7 +45,7 @@ void step_task_finished(struct scheduler *s, const struct event *event, struct s
         action_worker_key(step, ACTION_FREE_KEYS, worker->id, finished->key);
     } else if (is_stale) {
         want(s, task, TASK_RELEASED);
-        shuffles_barrier_again(s, task);
+        shuffles_barrier_again(s, task, step);
     } else if (task->state == TASK_MEMORY) {
         replica_add(s, task, worker);
     } else {
@@ -68,12 +68,12 @@ void step_task_erred(struct scheduler *s, const struct event *event, struct step
     if (task->run_id != erred->run_id) {
         if (is_here) {
             want(s, task, TASK_RELEASED);
-            shuffles_barrier_again(s, task);
+            shuffles_barrier_again(s, task, step);
         }
     } else if (task_retries(task) > 0) {
         task->extra->retries--;
         want(s, task, TASK_WAITING);
-        shuffles_barrier_again(s, task);
+        shuffles_barrier_again(s, task, step);
     } else if (is_here) {
         struct failure_info info = {.kind = FAILURE_USER,
                                     .exception = erred->exception,
@@ -187,7 +187,7 @@ void step_reschedule(struct scheduler *s, const struct event *event, struct step
     }
     if (reschedule->worker == WORKER_NONE || task->processing_on == reschedule->worker) {
         want(s, task, TASK_RELEASED);
-        shuffles_barrier_again(s, task);
+        shuffles_barrier_again(s, task, step);
         transitions_run(s, step);
     }
 }
