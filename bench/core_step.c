@@ -237,7 +237,7 @@ static double build(struct run *run, struct graph_info *info, uint32_t slice)
 {
     info->slice = slice;
     struct event graph = {.kind = EVENT_GRAPH, .of.graph = {info}};
-    struct event more = {.kind = EVENT_GRAPH_CONTINUE};
+    struct event more = {.kind = EVENT_GO_ON};
     double longest = 0;
     for (struct event *event = &graph;; event = &more) {
         double begin = seconds_now();
@@ -291,6 +291,10 @@ static void measure(const char *kind, uint32_t tasks, uint32_t workers)
     struct event release = {.kind = EVENT_CLIENT_RELEASES,
                             .of.client_releases = {SPAN("Client-1"), {&shape.wanted, 1}}};
     apply(&run, &release);
+    struct event more = {.kind = EVENT_GO_ON};
+    while (run.step.pending) {
+        apply(&run, &more);
+    }
     double released = seconds_now();
     printf("%-6s %8u tasks %5u workers: plan %5.0f ns, graph %5.0f ns (longest step %5.1f ms), "
            "run %5.0f ns, release %5.0f ns, %4.0f bytes a task\n",

@@ -22,6 +22,41 @@ struct buf *buf_copy(struct span bytes)
     return buf;
 }
 
+static struct buf *parent_of(const struct buf *loan)
+{
+    struct buf *parent;
+    memcpy(&parent, loan->data, sizeof parent);
+    return parent;
+}
+
+struct buf *buf_loan(struct buf *parent)
+{
+    while (parent->is_loan != 0) {
+        parent = parent_of(parent);
+    }
+    struct buf *loan = mem_alloc(sizeof *loan + sizeof parent);
+    *loan =
+        (struct buf){.refs = 1, .is_loan = 1, .size = parent->size, .capacity = parent->capacity};
+    buf_ref(parent);
+    memcpy(loan->data, &parent, sizeof parent);
+    return loan;
+}
+
+bool buf_is_alone(const struct buf *buf)
+{
+    return buf->refs == 1 && (buf->is_loan == 0 || parent_of(buf)->refs == 1);
+}
+
+struct slice slice_loan(struct slice take_slice)
+{
+    struct slice lent = take_slice;
+    if (take_slice.owner != NULL) {
+        lent.owner = buf_loan(take_slice.owner);
+        buf_unref(take_slice.owner);
+    }
+    return lent;
+}
+
 struct buf *buf_ref(struct buf *buf)
 {
     ASSERT(buf->refs > 0);
@@ -37,14 +72,18 @@ void buf_unref(struct buf *buf)
     }
     ASSERT(buf->refs > 0);
     if (--buf->refs == 0) {
+        if (buf->is_loan != 0) {
+            buf_unref(parent_of(buf));
+        }
         mem_free(buf);
     }
 }
 
 struct slice slice_create(struct buf *buf, struct span bytes)
 {
-    ASSERT(bytes.data >= buf->data);
-    ASSERT(bytes.data + bytes.size <= buf->data + buf->capacity);
+    const uint8_t *data = buf->is_loan != 0 ? parent_of(buf)->data : buf->data;
+    ASSERT(bytes.data >= data);
+    ASSERT(bytes.data + bytes.size <= data + buf->capacity);
     return (struct slice){bytes.data, bytes.size, buf_ref(buf)};
 }
 

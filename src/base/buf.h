@@ -1,7 +1,8 @@
 /* buf.h: reference-counted byte buffers, and slices of them: how payload travels without copies.
  *
  * A buffer is filled by who created it and is immutable from its first share on. Counts are not
- * atomic: a buffer belongs to one thread at a time. Model: dqlite's and libuv's buffers. */
+ * atomic: a buffer belongs to one thread at a time; one that others share is lent to a thread by a
+ * loan. Model: dqlite's and libuv's buffers. */
 #ifndef CASK_BASE_BUF_H
 #define CASK_BASE_BUF_H
 
@@ -9,9 +10,9 @@
 
 struct buf {
     uint32_t refs;
-    uint32_t reserved;
-    size_t size;     /* bytes in use */
-    size_t capacity; /* bytes allocated behind this header */
+    uint32_t is_loan; /* its bytes are those of another buffer: buf_loan */
+    size_t size;      /* bytes in use */
+    size_t capacity;  /* bytes allocated behind this header */
     uint8_t data[];
 };
 
@@ -26,6 +27,14 @@ struct slice {
 struct buf *buf_create(size_t capacity);
 /* A buffer holding a copy of `bytes`. */
 struct buf *buf_copy(struct span bytes);
+/* A stand-in for `parent`, to which it holds one reference: slices of its bytes are counted here, so they
+ * may go to another thread while others use the parent. Who lends keeps a reference to the loan until
+ * the thread is done: then the last one ends where the first began. */
+struct buf *buf_loan(struct buf *parent);
+/* The slice, with an owner that nothing else refers to. Takes over its reference. */
+struct slice slice_loan(struct slice take_slice);
+/* Nothing else refers to its bytes. */
+bool buf_is_alone(const struct buf *buf);
 /* One more reference; returns `buf`. */
 struct buf *buf_ref(struct buf *buf);
 /* One reference less; the last one frees. NULL is allowed. */

@@ -1,4 +1,5 @@
 /* cmd_scheduler.c: `cask scheduler`: options to settings, then the node runs until it is closed. */
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,6 +117,13 @@ static int serve(const struct options *options, struct config *config, struct te
     return exit_code;
 }
 
+/* Large arrays get pages of their own, so that they grow without being copied, and go back to the system. */
+static void set_memory(void)
+{
+    mallopt(M_MMAP_THRESHOLD, 2 << 20);
+    mallopt(M_TRIM_THRESHOLD, 32 << 20);
+}
+
 static int run(const struct options *options, struct config *config, struct text *why)
 {
     const char *pid_file = options->text[OPTION_SCHEDULER_PID_FILE];
@@ -123,6 +131,7 @@ static int run(const struct options *options, struct config *config, struct text
     if (has_pid_file && write_pid_file(pid_file, why) != OK) {
         return EXIT_FAILURE;
     }
+    set_memory();
     int exit_code = serve(options, config, why);
     if (has_pid_file) {
         unlink(pid_file); /* it may be gone already */

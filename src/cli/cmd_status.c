@@ -96,40 +96,64 @@ static void print_tasks(struct span prefixes)
     }
 }
 
-/* {scheduler: identity, tasks: by prefix} */
-static void print_json(struct span identity, struct span prefixes)
+/* What is asked one after the other, each kept until all are there. */
+struct answers {
+    struct slice identity, prefixes, turns;
+};
+
+/* {scheduler: identity, tasks: by prefix, turns: of its loop} */
+static void print_json(const struct answers *answers)
 {
-    struct text both = {0};
-    msgpack_write_map(&both, 2);
-    msgpack_write_cstr(&both, "scheduler");
-    msgpack_write_raw(&both, identity);
-    msgpack_write_cstr(&both, "tasks");
-    msgpack_write_raw(&both, prefixes);
-    answer_print_json(text_span(&both));
-    text_fini(&both);
+    struct text all = {0};
+    msgpack_write_map(&all, 3);
+    msgpack_write_cstr(&all, "scheduler");
+    msgpack_write_raw(&all, slice_span(answers->identity));
+    msgpack_write_cstr(&all, "tasks");
+    msgpack_write_raw(&all, slice_span(answers->prefixes));
+    msgpack_write_cstr(&all, "turns");
+    msgpack_write_raw(&all, slice_span(answers->turns));
+    answer_print_json(text_span(&all));
+    text_fini(&all);
+}
+
+static int ask(struct asker *asker, struct answers *answers, struct text *why)
+{
+    struct msg_identity identity;
+    struct msg_get_task_prefix_states prefixes;
+    struct msg_loop_turns turns;
+    struct span answer;
+    message_defaults(MESSAGE_IDENTITY, &identity);
+    message_defaults(MESSAGE_GET_TASK_PREFIX_STATES, &prefixes);
+    message_defaults(MESSAGE_LOOP_TURNS, &turns);
+    int code = asker_call(asker, MESSAGE_IDENTITY, &identity, &answer, why);
+    if (code == OK) {
+        answers->identity = slice_copy(answer);
+        code = asker_call(asker, MESSAGE_GET_TASK_PREFIX_STATES, &prefixes, &answer, why);
+    }
+    if (code == OK) {
+        answers->prefixes = slice_copy(answer);
+        code = asker_call(asker, MESSAGE_LOOP_TURNS, &turns, &answer, why);
+    }
+    if (code == OK) {
+        answers->turns = slice_copy(answer);
+    }
+    return code;
 }
 
 static int status(struct asker *asker, bool as_json, struct text *why)
 {
-    struct msg_identity ask_identity;
-    struct msg_get_task_prefix_states ask_prefixes;
-    struct span answer;
-    message_defaults(MESSAGE_IDENTITY, &ask_identity);
-    message_defaults(MESSAGE_GET_TASK_PREFIX_STATES, &ask_prefixes);
-    int code = asker_call(asker, MESSAGE_IDENTITY, &ask_identity, &answer, why);
-    if (code != OK) {
-        return code;
-    }
-    struct slice identity = slice_copy(answer);
-    code = asker_call(asker, MESSAGE_GET_TASK_PREFIX_STATES, &ask_prefixes, &answer, why);
+    struct answers answers = {0};
+    int code = ask(asker, &answers, why);
     if (code == OK && as_json) {
-        print_json(slice_span(identity), answer);
+        print_json(&answers);
     } else if (code == OK) {
-        print_head(slice_span(identity));
-        print_workers(slice_span(identity));
-        print_tasks(answer);
+        print_head(slice_span(answers.identity));
+        print_workers(slice_span(answers.identity));
+        print_tasks(slice_span(answers.prefixes));
     }
-    slice_fini(&identity);
+    slice_fini(&answers.identity);
+    slice_fini(&answers.prefixes);
+    slice_fini(&answers.turns);
     return code;
 }
 

@@ -46,7 +46,11 @@ struct io_loop {
     struct io_posted *posted_last;
     void (*turn)(void *user);
     void *turn_user;
-    bool ending; /* io_loop_run is past its last sleep */
+    struct io_turns turns;
+    uint64_t turn_began, turn_slept; /* ns: the clock and all sleep so far, when the turn began */
+    uint64_t cpu_before,
+        busy_since; /* ns: the thread's CPU when it was last looked at, busy since then */
+    bool ending;    /* io_loop_run is past its last sleep */
     struct io_stream *streams;
     struct io_listener *listeners;
     struct io_signal *signals;

@@ -36,6 +36,17 @@ void io_loop_destroy(struct io_loop *loop);
  * and posted function ran, just before the loop would sleep: the place to flush batches. */
 void io_loop_on_turn(struct io_loop *loop, void (*turn)(void *user), void *user);
 
+/* How long turns take: what others wait for who come in the middle of one. */
+struct io_turns {
+    uint64_t count;
+    double busy;         /* seconds of all turns, sleep aside */
+    double longest_busy; /* the longest, in seconds that went by … */
+    double longest_cpu;  /* … and of CPU; up to 0.2 ms of the turns just before may be in it */
+    uint64_t long_count; /* turns with more than 5 ms of CPU */
+};
+/* Since the loop began, or since the last call with `reset`. */
+void io_loop_turns(struct io_loop *loop, bool reset, struct io_turns *out_turns);
+
 /* Seconds since the epoch, wall clock. Any thread. */
 double io_now(void);
 /* Seconds that never go back, from an arbitrary start. Any thread. */

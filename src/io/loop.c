@@ -4,12 +4,15 @@
  * just before it sleeps, so everything that happened is flushed once and nothing waits asleep.
  * libuv takes the time to sleep after that phase, so what the hook starts is seen. */
 #include <errno.h>
+#include <math.h>
 #include <signal.h>
 #include <sys/random.h>
 #include <time.h>
 
 #include "base/alloc.h"
 #include "io/internal.h"
+
+#define LONG_TURN_SECONDS 0.005
 
 struct io_timer {
     uv_timer_t handle;
@@ -25,12 +28,58 @@ struct io_task {
     void *user;
 };
 
+/* ---- how long turns take ---- */
+
+static uint64_t thread_cpu(void)
+{
+    struct timespec now;
+    int code = clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    ASSERT(code == 0);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* The CPU clock costs a system call, so it is read once in CPU_LOOK of work only: a long turn is read at its
+ * end, and what was before it counts at most so much. */
+static void measure_turn(struct io_loop *loop)
+{
+    enum { CPU_LOOK = 200 * 1000 };
+    struct io_turns *turns = &loop->turns;
+    uint64_t now = uv_hrtime();
+    uint64_t slept = uv_metrics_idle_time(&loop->uv);
+    uint64_t went_by = now - loop->turn_began;
+    uint64_t asleep = slept - loop->turn_slept;
+    uint64_t busy = went_by > asleep ? went_by - asleep : 0;
+    loop->turn_began = now;
+    loop->turn_slept = slept;
+    turns->count++;
+    turns->busy += (double)busy * 1e-9;
+    turns->longest_busy = fmax(turns->longest_busy, (double)busy * 1e-9);
+    loop->busy_since += busy;
+    if (loop->busy_since >= CPU_LOOK) {
+        uint64_t cpu = thread_cpu();
+        double spent = fmin((double)(cpu - loop->cpu_before), (double)loop->busy_since) * 1e-9;
+        turns->longest_cpu = fmax(turns->longest_cpu, spent);
+        turns->long_count += spent > LONG_TURN_SECONDS;
+        loop->cpu_before = cpu;
+        loop->busy_since = 0;
+    }
+}
+
+void io_loop_turns(struct io_loop *loop, bool reset, struct io_turns *out_turns)
+{
+    *out_turns = loop->turns;
+    if (reset) {
+        loop->turns = (struct io_turns){0};
+    }
+}
+
 static void on_before_sleep(uv_prepare_t *handle)
 {
     struct io_loop *loop = handle->data;
     if (loop->turn != NULL) {
         loop->turn(loop->turn_user);
     }
+    measure_turn(loop);
 }
 
 static void on_ready_idle(uv_idle_t *handle)
@@ -118,6 +167,7 @@ struct io_loop *io_loop_create(void)
     /* A peer that goes away while we write must cost a connection, not the process. */
     signal(SIGPIPE, SIG_IGN);
     require(uv_loop_init(&loop->uv));
+    require(uv_loop_configure(&loop->uv, UV_METRICS_IDLE_TIME));
     require(uv_mutex_init(&loop->mutex));
     require(uv_prepare_init(&loop->uv, &loop->before_sleep));
     require(uv_idle_init(&loop->uv, &loop->ready_idle));
@@ -133,6 +183,9 @@ struct io_loop *io_loop_create(void)
 
 void io_loop_run(struct io_loop *loop)
 {
+    loop->turn_began = uv_hrtime();
+    loop->turn_slept = uv_metrics_idle_time(&loop->uv);
+    loop->cpu_before = thread_cpu();
     uv_run(&loop->uv, UV_RUN_DEFAULT);
     /* What happened after the last sleep has not had its turn. A stop in there has no run to stop,
      * and must not stop the next one. */

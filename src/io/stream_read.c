@@ -4,7 +4,7 @@
 
 /* One stream's share of a turn, so that a fast peer cannot starve the others. */
 #define READ_ROUNDS_MAX 32
-#define READ_BYTES_MAX (8u * 1024 * 1024)
+#define READ_BYTES_MAX (2u * 1024 * 1024)
 
 /* Bytes that come while we are going: nobody wants them. */
 static void discard(struct io_stream *stream)

@@ -1,5 +1,5 @@
 /* inbound.c: messages of client and worker streams become events of the core: the only place that knows
- * both. Each message is applied at once, in the order of the stream.
+ * both. They come here one by one, in the order of the stream (batch.c).
  *
  * An unknown op or a field of the wrong type ends the stream, as with stock. What concerns no decision of
  * the core (topics, keep-alive) is handled here directly. */
@@ -262,13 +262,30 @@ static bool user_operation(struct node *node, const struct stream *stream,
 
 /* ---- both ------------------------------------------------------------------------------------- */
 
-/* One message. 1: go on; 0: the stream ends in good order; −1: it is refused, `why` says the reason.
- * LONG: a case for each message, one call each. */
-static int apply(struct node *node, struct stream *stream, const struct frames *frames,
-                 const struct message *message, struct text *why)
+/* Messages only a worker (or only a client) may send: their events name whose stream it is. */
+static bool is_allowed(const struct stream *stream, enum message_id id)
+{
+    if (stream->worker != WORKER_NONE) {
+        return id != MESSAGE_HEARTBEAT_CLIENT && id != MESSAGE_UPDATE_GRAPH &&
+               id != MESSAGE_CLIENT_DESIRES_KEYS && id != MESSAGE_CLIENT_RELEASES_KEYS;
+    }
+    return id != MESSAGE_TASK_FINISHED && id != MESSAGE_TASK_ERRED && id != MESSAGE_ADD_KEYS &&
+           id != MESSAGE_RELEASE_WORKER_DATA && id != MESSAGE_LONG_RUNNING &&
+           id != MESSAGE_RESCHEDULE && id != MESSAGE_STEAL_RESPONSE &&
+           id != MESSAGE_WORKER_STATUS && id != MESSAGE_REQUEST_REFRESH_WHO_HAS;
+}
+
+/* LONG: a case for each message, one call each. */
+int inbound_message(struct node *node, struct stream *stream, const struct frames *frames,
+                    const struct message *message, struct text *why)
 {
     bool is_worker = stream->worker != WORKER_NONE;
     bool is_fine = true;
+    if (!is_allowed(stream, message->id)) {
+        text_printf(why, "'%.*s' does not belong in this stream", (int)message->op.size,
+                    (const char *)message->op.data);
+        return -1;
+    }
     switch (message->id) {
     case MESSAGE_TASK_FINISHED:
         is_fine = task_finished(node, stream, frames, &message->body.task_finished);
@@ -362,126 +379,4 @@ static int apply(struct node *node, struct stream *stream, const struct frames *
         return -1;
     }
     return 1;
-}
-
-/* Messages only a worker (or only a client) may send: their events name whose stream it is. */
-static bool is_allowed(const struct stream *stream, enum message_id id)
-{
-    if (stream->worker != WORKER_NONE) {
-        return id != MESSAGE_HEARTBEAT_CLIENT && id != MESSAGE_UPDATE_GRAPH &&
-               id != MESSAGE_CLIENT_DESIRES_KEYS && id != MESSAGE_CLIENT_RELEASES_KEYS;
-    }
-    return id != MESSAGE_TASK_FINISHED && id != MESSAGE_TASK_ERRED && id != MESSAGE_ADD_KEYS &&
-           id != MESSAGE_RELEASE_WORKER_DATA && id != MESSAGE_LONG_RUNNING &&
-           id != MESSAGE_RESCHEDULE && id != MESSAGE_STEAL_RESPONSE &&
-           id != MESSAGE_WORKER_STATUS && id != MESSAGE_REQUEST_REFRESH_WHO_HAS;
-}
-
-/* Ask memory for the task that the message is about, if it is one of those that come by the thousand. */
-static void prefetch_task(const struct node *node, const struct message *message)
-{
-    if (message->id == MESSAGE_TASK_FINISHED) {
-        view_run_prefetch(node->core, message->body.task_finished.run_id);
-    } else if (message->id == MESSAGE_RELEASE_WORKER_DATA) {
-        view_task_prefetch(node->core, message->body.release_worker_data.key);
-    }
-}
-
-static void prefetch_task_more(const struct node *node, const struct message *message)
-{
-    if (message->id == MESSAGE_TASK_FINISHED) {
-        view_run_prefetch_more(node->core, message->body.task_finished.run_id);
-    } else if (message->id == MESSAGE_RELEASE_WORKER_DATA) {
-        view_task_prefetch_more(node->core, message->body.release_worker_data.key);
-    }
-}
-
-/* A batch being applied, one message decoded ahead, so that memory can bring its task meanwhile. */
-struct ahead {
-    struct message messages[2];
-    struct message_batch rest; /* from the message ahead on */
-    struct message_batch batch;
-    int got; /* what message_batch_next said of the message ahead */
-    uint32_t current;
-};
-
-static void decode_ahead(struct node *node, struct ahead *ahead)
-{
-    struct message *next = &ahead->messages[ahead->current ^ 1];
-    ahead->rest = ahead->batch;
-    ahead->got = message_batch_next(&ahead->batch, &node->stream_decoder, next);
-    if (ahead->got == 1) {
-        prefetch_task(node, next);
-    }
-}
-
-static void step_ahead(const struct node *node, struct ahead *ahead)
-{
-    ahead->current ^= 1;
-    prefetch_task_more(node, &ahead->messages[ahead->current]);
-}
-
-/* Apply the messages of a batch until its end, or until one holds the stream; then keep the rest. */
-static enum inbound_result apply_batch(struct node *node, struct stream *stream,
-                                       const struct frames *frames,
-                                       const struct message_batch *batch, struct text *why)
-{
-    struct ahead ahead;
-    ahead.batch = *batch;
-    ahead.current = 0;
-    decode_ahead(node, &ahead);
-    while (ahead.got == 1) {
-        step_ahead(node, &ahead);
-        decode_ahead(node, &ahead);
-        const struct message *message = &ahead.messages[ahead.current];
-        if (!is_allowed(stream, message->id)) {
-            text_printf(why, "'%.*s' does not belong in this stream", (int)message->op.size,
-                        (const char *)message->op.data);
-            return INBOUND_REFUSED;
-        }
-        int result = apply(node, stream, frames, message, why);
-        if (result <= 0) {
-            return result == 0 ? INBOUND_ENDED : INBOUND_REFUSED;
-        }
-        if (stream->is_held) {
-            stream->rest = ahead.rest;
-            return INBOUND_GOES_ON;
-        }
-    }
-    if (ahead.got < 0) {
-        text_add(why, text_span(&node->stream_decoder.error));
-        return INBOUND_REFUSED;
-    }
-    return INBOUND_GOES_ON;
-}
-
-enum inbound_result inbound_stream(struct node *node, struct stream *stream,
-                                   const struct frames *frames, struct text *why)
-{
-    ASSERT(!stream->is_held);
-    struct message_batch batch;
-    if (message_batch_open(frames_head(frames), &batch) != OK) {
-        text_add_cstr(why, "a stream message that is neither a list nor a map");
-        return INBOUND_REFUSED;
-    }
-    enum inbound_result result = apply_batch(node, stream, frames, &batch, why);
-    if (stream->is_held) {
-        frames_clear(&stream->held);
-        for (uint32_t i = 0; i < frames->count; i++) {
-            frames_add(&stream->held, slice_ref(frames->items[i]));
-        }
-    }
-    return result;
-}
-
-enum inbound_result inbound_go_on(struct node *node, struct stream *stream, struct text *why)
-{
-    ASSERT(stream->is_held);
-    stream->is_held = false;
-    struct message_batch batch = stream->rest;
-    enum inbound_result result = apply_batch(node, stream, &stream->held, &batch, why);
-    if (!stream->is_held) {
-        frames_clear(&stream->held);
-    }
-    return result;
 }

@@ -2,7 +2,8 @@
  *
  * One turn of the loop: messages arrive (connection.c), become events (inbound.c) or RPCs (rpc_*.c); each
  * event is applied to the core at once (node_apply) and its actions are written into the batches of the
- * peers they concern (outbound.c); at the end of the turn every touched batch goes out as one message.
+ * peers they concern (outbound.c); at the end of the turn every touched batch goes out as one message. What
+ * streams say beyond the turn's share of time waits for the next (turn.c).
  * Nothing here decides; deciding is the core's. */
 #ifndef CASK_NODE_NODE_H
 #define CASK_NODE_NODE_H
@@ -20,13 +21,16 @@
 #include "wire/pickle_trust.h"
 
 struct connection;
+struct decoded;
 struct feed;
+struct graph_queue;
 struct lifecycle;
 struct metadata;
 struct planner;
 struct publish;
 struct task_stream;
 struct topics;
+struct turn;
 
 /* The batch of messages on its way to one peer: what Dask calls BatchedSend. */
 struct stream {
@@ -34,12 +38,16 @@ struct stream {
     struct connection *connection;
     struct outgoing batch;
     struct node *node;
-    bool is_dirty;             /* in node->dirty_streams */
-    bool is_held;              /* a graph of its client is under way: later messages wait */
-    struct frames held;        /* the message whose rest waits … */
+    bool is_dirty;      /* in node->dirty_streams */
+    bool is_held;       /* a graph of its client is under way, or it is late: messages wait */
+    bool is_late;       /* the turn was over: it goes on in a later one (turn.h) */
+    struct frames held; /* the batch whose rest waits … */
     struct message_batch rest; /* … and where it goes on */
-    worker_id worker;          /* whose stream it is: a worker's … */
-    client_id client;          /* … or a client's */
+    struct decoded *decoded;   /* instead of `rest`: what a thread decoded; NULL: none */
+    struct message *part;      /* the message that is not done yet, many keys; NULL: none */
+    struct text part_keys;
+    worker_id worker; /* whose stream it is: a worker's … */
+    client_id client; /* … or a client's */
 };
 
 struct node {
@@ -83,6 +91,8 @@ struct node {
     struct publish *publish;
     struct topics *topics;
     struct task_stream *task_stream;
+    struct turn *turn;
+    struct graph_queue *graph_queue;
     struct planner *planner;
     struct lifecycle *lifecycle;
     uint32_t nannies_starting; /* open register_nanny connections */
@@ -158,6 +168,12 @@ void worker_stream_ended(struct node *node, worker_id worker);
 
 /* ---- inbound.c: stream messages → events ---- */
 
+/* One message. 1: go on; 0: the stream ends in good order; −1: it is refused, `why` says the reason. */
+int inbound_message(struct node *node, struct stream *stream, const struct frames *frames,
+                    const struct message *message, struct text *why);
+
+/* ---- batch.c: the messages of a stream, one after the other ---- */
+
 enum inbound_result { INBOUND_GOES_ON, INBOUND_ENDED, INBOUND_REFUSED };
 
 /* One message (a batch) of a client's or worker's stream. REFUSED: close the connection, `why` says the
@@ -166,6 +182,8 @@ enum inbound_result inbound_stream(struct node *node, struct stream *stream,
                                    const struct frames *frames, struct text *why);
 /* The rest of a held batch. */
 enum inbound_result inbound_go_on(struct node *node, struct stream *stream, struct text *why);
+/* The stream ends: what is held of it goes. */
+void batch_forget(struct stream *stream);
 
 /* ---- graph intake: update_graph.c ---- */
 

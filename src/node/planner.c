@@ -23,9 +23,8 @@ struct pending *pending_add(struct planner *planner, enum pending_kind kind, uin
 {
     struct pending *pending = mem_zalloc(1, sizeof *pending);
     pending->kind = kind;
-    if (kind == PENDING_GRAPH) {
-        planner_graph_init(&pending->graph);
-    }
+    pending->planner = planner;
+    pending->graph = kind == PENDING_GRAPH ? assembly_create(planner->node->loop) : NULL;
     *out_number = ++planner->number_last;
     map_put(&planner->pending, span_of(out_number, sizeof *out_number), NULL)->value.pointer =
         pending;
@@ -40,9 +39,7 @@ struct pending *pending_find(const struct planner *planner, uint64_t number)
 
 void pending_destroy(struct pending *pending)
 {
-    if (pending->kind == PENDING_GRAPH) {
-        planner_graph_fini(&pending->graph);
-    }
+    assembly_abandon(pending->graph);
     slice_fini(&pending->workers);
     text_fini(&pending->failure);
     text_fini(&pending->what);
@@ -480,6 +477,10 @@ void planner_destroy(struct planner *planner)
         pending_destroy(entry->value.pointer);
     }
     map_fini(&planner->pending);
+    for (uint32_t i = 0; i < planner->ending.count; i++) {
+        pending_destroy(planner->ending.items[i]);
+    }
+    vec_fini(&planner->ending);
     planner_forget_interest(planner);
     vec_fini(&planner->queries);
     outgoing_fini(&planner->events);

@@ -149,12 +149,13 @@ static double seconds_field(struct span map)
     return seconds;
 }
 
-static void give_graph(struct pending *pending, const struct frames *message)
+static void give_graph(struct pending *pending, struct flat_graph *graph,
+                       const struct frames *message)
 {
     struct span head = frames_head(message);
     struct planner_graph result = {
         .is_ok = true,
-        .graph = &pending->graph.graph,
+        .graph = graph,
         .seconds = seconds_field(head),
         .annotations = take_field(message, head, "annotations"),
         .code = take_field(message, head, "code"),
@@ -186,24 +187,39 @@ static void give_graph_error(struct pending *pending, const struct frames *messa
     blob_unref(result.traceback);
 }
 
-static void end_graph(struct pending *pending, const struct frames *message)
+/* The thread has put it together. */
+static void assembled(void *user, int code, struct flat_graph *graph, const struct frames *last)
 {
-    if (!says_ok(frames_head(message))) {
-        give_graph_error(pending, message);
-        return;
+    struct pending *pending = user;
+    struct planner *planner = pending->planner;
+    for (uint32_t i = 0; i < planner->ending.count; i++) {
+        if (planner->ending.items[i] == pending) {
+            vec_swap_remove(&planner->ending, i);
+            break;
+        }
     }
-    int code = pending->graph_error;
+    pending->graph = NULL; /* it ends by itself */
     if (code == OK) {
-        code = planner_graph_finish(&pending->graph, message);
-    }
-    if (code == OK) {
-        give_graph(pending, message);
+        give_graph(pending, graph, last);
     } else {
         struct text why = {0};
         text_printf(&why, "the planner sent a graph that cannot be read: %s", error_meaning(code));
         planner_fail_graph(pending, text_cstr(&why));
         text_fini(&why);
     }
+    pending_destroy(pending);
+}
+
+/* True: it goes on by itself. */
+static bool end_graph(struct pending *pending, const struct frames *message)
+{
+    if (!says_ok(frames_head(message))) {
+        give_graph_error(pending, message);
+        return false;
+    }
+    vec_push(&pending->planner->ending, pending);
+    assembly_end(pending->graph, message, assembled, pending);
+    return true;
 }
 
 /* The answer to a registration is the name, or nil if the plugin was there; clients are not told. */
@@ -282,7 +298,9 @@ static void take_end(struct planner *planner, uint64_t number, const struct fram
     }
     switch (pending->kind) {
     case PENDING_GRAPH:
-        end_graph(pending, message);
+        if (end_graph(pending, message)) {
+            return;
+        }
         break;
     case PENDING_REQUEST:
     case PENDING_FEED:
@@ -302,8 +320,8 @@ static void take_end(struct planner *planner, uint64_t number, const struct fram
 static void take_part(struct planner *planner, uint64_t number, const struct frames *message)
 {
     struct pending *pending = pending_find(planner, number);
-    if (pending != NULL && pending->kind == PENDING_GRAPH && pending->graph_error == OK) {
-        pending->graph_error = planner_graph_add(&pending->graph, message);
+    if (pending != NULL && pending->kind == PENDING_GRAPH) {
+        assembly_add(pending->graph, message);
     }
 }
 

@@ -3,9 +3,9 @@
 #ifndef CASK_NODE_PLANNER_INTERNAL_H
 #define CASK_NODE_PLANNER_INTERNAL_H
 
+#include "node/assembly.h"
 #include "node/node.h"
 #include "node/planner.h"
-#include "node/planner_graph.h"
 #include "node/planner_process.h"
 
 enum pending_kind {
@@ -20,10 +20,10 @@ enum pending_kind {
 /* A request that the planner has not answered. */
 struct pending {
     enum pending_kind kind;
+    struct planner *planner;
     void *user;
     planner_graph_done *graph_done;
-    struct planner_graph_reader graph;
-    int graph_error; /* a part was not as it must be: the rest is ignored */
+    struct assembly *graph;
     struct request *request;
     bool is_cancelled; /* a feed whose reader has gone */
     planner_workers_done *workers_done;
@@ -64,6 +64,7 @@ struct planner {
     struct io_timer *soon;           /* sends the events, fails what could not be sent */
     struct map pending;              /* number (8 bytes) → struct pending * */
     uint64_t number_last;
+    struct VEC(struct pending *) ending; /* graphs whose last message has come, at the threads */
     struct VEC(struct query *) queries;
     struct outgoing events; /* [name, fields] one after the other, not sent yet */
     uint32_t event_count;

@@ -536,3 +536,24 @@ void rpc_explain(struct node *node, struct request *request, const struct messag
     write_explain_workers(node, head, &explain);
     reply(request, &answer);
 }
+
+/* How long turns of the loop took, in seconds: since the start, or since the last call with `reset`. */
+void rpc_loop_turns(struct node *node, struct request *request, const struct message *message)
+{
+    struct io_turns turns;
+    struct outgoing answer;
+    io_loop_turns(node->loop, message->body.loop_turns.reset, &turns);
+    outgoing_init(&answer);
+    msgpack_write_map(&answer.head, 5);
+    msgpack_write_cstr(&answer.head, "count");
+    msgpack_write_uint(&answer.head, turns.count);
+    msgpack_write_cstr(&answer.head, "busy");
+    msgpack_write_float(&answer.head, turns.busy);
+    msgpack_write_cstr(&answer.head, "longest");
+    msgpack_write_float(&answer.head, turns.longest_busy);
+    msgpack_write_cstr(&answer.head, "longest_cpu");
+    msgpack_write_float(&answer.head, turns.longest_cpu);
+    msgpack_write_cstr(&answer.head, "over_5_ms");
+    msgpack_write_uint(&answer.head, turns.long_count);
+    reply(request, &answer);
+}

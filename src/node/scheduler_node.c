@@ -11,6 +11,7 @@
 #include "node/coordination.h"
 #include "node/core_config.h"
 #include "node/feed.h"
+#include "node/graph_queue.h"
 #include "node/lifecycle.h"
 #include "node/listen.h"
 #include "node/memory_sampler.h"
@@ -20,6 +21,7 @@
 #include "node/retire.h"
 #include "node/task_stream.h"
 #include "node/topics.h"
+#include "node/turn.h"
 #include "wire/pickle_make.h"
 
 #define LOGGER "distributed.scheduler"
@@ -63,6 +65,9 @@ void node_apply(struct node *node, struct event *event)
     outbound_actions(node);
     set_tick(node, event->time);
     node->is_stepping = false;
+    if (node->step.pending || graph_queue_is_building(node->graph_queue)) {
+        turn_more(node->turn);
+    }
 }
 
 static void end_turn(void *user)
@@ -70,6 +75,7 @@ static void end_turn(void *user)
     struct node *node = user;
     connections_go_on(node);
     streams_flush(node);
+    turn_ended(node->turn);
 }
 
 struct span node_stimulus(struct node *node, const char *what)
@@ -206,6 +212,8 @@ int node_create(const struct config *config, const struct node_options *options,
     node->rpc =
         rpc_pool_create(&node->comm_settings, (uint32_t)(files / 2 > 8192 ? 8192 : files / 2));
     node->tick_timer = io_timer_create(node->loop, tick, node);
+    node->turn = turn_create(node);
+    node->graph_queue = graph_queue_create(node);
     node->metadata = metadata_create();
     node->publish = publish_create();
     node->topics = topics_create(
@@ -292,11 +300,14 @@ void node_destroy(struct node *node)
     io_timer_destroy(node->tick_timer);
     io_timer_destroy(node->close_timer);
     node->is_closing = true;
+    turn_stop(node->turn);
     io_loop_destroy(node->loop); /* closes every connection, each of which tells the core */
     task_stream_destroy(node->task_stream);
     topics_destroy(node->topics);
     publish_destroy(node->publish);
     scheduler_destroy(node->core);
+    graph_queue_destroy(node->graph_queue);
+    turn_destroy(node->turn);
     step_fini(&node->step);
     io_tls_destroy(node->tls);
     pickle_trust_fini(&node->trust);

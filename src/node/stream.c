@@ -1,6 +1,6 @@
 /* stream.c: batches of messages to one peer, sent as one message at the end of the loop's turn. */
 #include "base/alloc.h"
-#include "node/node.h"
+#include "node/turn.h"
 
 struct stream *stream_create(struct node *node, struct comm *comm)
 {
@@ -20,6 +20,8 @@ void stream_destroy(struct stream *stream)
             node->dirty_streams.items[i] = NULL;
         }
     }
+    turn_forget(node->turn, stream);
+    batch_forget(stream);
     outgoing_fini(&stream->batch);
     frames_fini(&stream->held);
     mem_free(stream);

@@ -45,6 +45,7 @@ static void draw_config(struct sim *sim)
     config->transition_notices = percent(sim, 20);
     config->transition_log_length = percent(sim, 50) ? 1000 : 10;
     config->lease_validation_interval = percent(sim, 50) ? 1 : 10;
+    config->step_moves_max = has(sim, FEATURE_SLICES) ? 1 + below(sim, 8) : 1024;
     config->no_workers_timeout = percent(sim, 10) ? 20 : INFINITY;
 }
 

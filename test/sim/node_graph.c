@@ -214,6 +214,8 @@ bool graphs_hold(struct sim *sim, struct letter *letter)
 
 /* ---- into the core ---- */
 
+#define RETRY_SECONDS 0.01 /* a graph that had to wait for another */
+
 /* The core is done with what was lent to it. */
 static void give_back(struct sim *sim, struct sim_graph *graph)
 {
@@ -228,7 +230,8 @@ void graphs_stepped(struct sim *sim)
     if (!sim->step.graph_pending) {
         give_back(sim, sim->building);
         sim->building = NULL;
-    } else if (!sim->is_more_due) {
+    }
+    if (sim->step.pending && !sim->is_more_due) {
         sim->is_more_due = true;
         post(sim, (struct letter){.kind = LETTER_GRAPH_MORE},
              percent(sim, 50) ? 0 : delay_draw(sim));
@@ -237,24 +240,41 @@ void graphs_stepped(struct sim *sim)
 
 static void more(struct sim *sim)
 {
-    struct event event = {.kind = EVENT_GRAPH_CONTINUE};
+    struct event event = {.kind = EVENT_GO_ON};
     sim->is_more_due = false;
-    if (sim->building != NULL) {
-        apply(sim, &event);
-    }
+    apply(sim, &event);
+}
+
+/* The graph of a held stream comes to the core after so long. */
+static void planned_later(struct sim *sim, const struct letter *letter, client_id client,
+                          double seconds)
+{
+    post(sim,
+         (struct letter){.kind = LETTER_PLANNED,
+                         .from = letter->from,
+                         .life = letter->life,
+                         .number = letter->number,
+                         .key = client},
+         seconds);
 }
 
 static void take_graph(struct sim *sim, const struct letter *letter, client_id client,
                        const struct graph_ask *ask)
 {
-    struct sim_graph *former = sim->building, *graph = graph_make(sim, client, ask);
+    struct sim_graph *graph = graph_make(sim, client, ask);
     struct event event = {.kind = EVENT_GRAPH, .of.graph.graph = &graph->info};
     hold(sim, letter->from, letter->life); /* what the client says after it is read after it */
     graph->slot = letter->from;
     graph->life = letter->life;
-    sim->building = graph;
     apply(sim, &event);
-    give_back(sim, former); /* it came in before this one */
+    if (sim->step.graph_later) {
+        graph_free(graph);
+        planned_later(sim, letter, client, RETRY_SECONDS);
+    } else if (sim->step.graph_pending && sim->building == NULL) {
+        sim->building = graph;
+    } else {
+        give_back(sim, graph);
+    }
 }
 
 /* Who wanted it, or any key of it, is told; the keys stay as they are. */
@@ -299,13 +319,7 @@ void graphs_receive(struct sim *sim, const struct letter *letter, client_id clie
         return;
     }
     hold(sim, letter->from, letter->life);
-    post(sim,
-         (struct letter){.kind = LETTER_PLANNED,
-                         .from = letter->from,
-                         .life = letter->life,
-                         .number = letter->number,
-                         .key = client},
-         ask->planning_seconds);
+    planned_later(sim, letter, client, ask->planning_seconds);
 }
 
 bool graphs_go_on(struct sim *sim, const struct letter *letter)

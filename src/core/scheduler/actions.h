@@ -150,7 +150,9 @@ struct step {
     struct span refused;         /* … or why not */
     client_id client;            /* CLIENT_ADD: the new client */
     struct span_list reply_keys; /* RETRY: the visited keys */
-    bool graph_pending; /* part of a graph is still to come: EVENT_GRAPH_CONTINUE when idle */
+    bool pending;                /* there is more to do: EVENT_GO_ON, between other events */
+    bool graph_pending;          /* part of a graph is still to come (then `pending`, too) */
+    bool graph_later; /* GRAPH: nothing was done: it must wait for what is pending; send it again */
 };
 
 void step_init(struct step *step);

@@ -128,7 +128,7 @@ static void check_relations(const struct scheduler *s, const struct task *task)
     for (uint32_t i = 0; i < task->who_wants.count; i++) {
         const struct link *link = &links_items(&task->who_wants)[i];
         const struct client *client = client_at(s, link->other);
-        ASSERT(client->known);
+        ASSERT(client->known || client->is_pseudo);
         ASSERT(links_items(&client->wants_what)[link->slot].other == task->id);
         ASSERT(links_items(&client->wants_what)[link->slot].slot == i);
     }

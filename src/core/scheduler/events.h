@@ -54,14 +54,14 @@ struct graph_info {
     struct span submitting_task; /* key, or empty */
     double fifo_timeout;         /* seconds */
     double user_priority;
-    bool all_actors;               /* every wanted key is an actor */
-    struct span_list actors;       /* or these are */
-    struct blob *code;             /* msgpack list of source code, may be NULL */
-    struct blob *span_metadata;    /* msgpack map, may be NULL */
-    double started;                /* when the message arrived; names the stimulus */
-    const struct graph_plan *plan; /* made in advance (graph_plan.h), or NULL */
-    /* Take it in pieces of about so many tasks, one an event; 0: at once. All that is lent here is lent
-     * until step->graph_pending says that no more is to come. */
+    bool all_actors;            /* every wanted key is an actor */
+    struct span_list actors;    /* or these are */
+    struct blob *code;          /* msgpack list of source code, may be NULL */
+    struct blob *span_metadata; /* msgpack map, may be NULL */
+    double started;             /* when the message arrived; names the stimulus */
+    struct graph_plan *plan;    /* made in advance (graph_plan.h), or NULL */
+    /* If it has more tasks, take it in pieces of about so many, one an event; 0: at once. All that is lent
+     * here, the plan too, is lent until step->graph_pending says that no more is to come. */
     uint32_t slice;
 };
 

@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "core/scheduler/action.h"
+#include "core/scheduler/backlog.h"
 #include "core/scheduler/exchange_internal.h"
 #include "core/scheduler/pool.h"
 #include "core/scheduler/transition.h"
@@ -80,8 +81,7 @@ void exchange_forget_client(struct scheduler *s, struct span client_name, struct
 {
     struct client *client = client_find_name(s, client_name);
     if (client != NULL && client->is_pseudo) {
-        client_releases_all(s, client, step);
-        client_bury(s, client);
+        client_leaves(s, client, step);
     }
 }
 

@@ -2,9 +2,9 @@
  * edges, priorities, note what the client wants, begin. Nothing is done by a phase that a later one could
  * find to be wrong, so a graph that cannot be taken leaves nothing behind.
  *
- * A large graph may be taken in slices (graph_info.slice), other events coming in between. What it touches
- * is pinned for that time (TASK_PINNED): nothing of it is released for want of users. Events that could
- * touch it otherwise make the rest of it come in first. */
+ * A large graph is taken in slices (graph_info.slice), other events coming in between. What it touches
+ * is pinned for that time (TASK_PINNED): nothing of it is released for want of users, and until its edges
+ * are made nobody else lets it begin. Small graphs may overtake it unless they touch what it touches. */
 #ifndef CASK_CORE_SCHEDULER_GRAPH_H
 #define CASK_CORE_SCHEDULER_GRAPH_H
 
@@ -13,30 +13,27 @@
 
 struct graph_work {
     const struct graph_info *graph;
-    const struct graph_plan *plan;
+    struct graph_plan *plan;
     struct graph_plan *own_plan; /* made here, if the event brought none */
     struct arena arena;          /* of all arrays here */
     client_id client;
-    task_id *ids;             /* by number; TASK_NONE: not known */
-    uint8_t *is_new;          /* by number: made (or given its run_spec) now */
-    uint32_t *new_dependents; /* by number: edges to come */
-    uint8_t *is_needed; /* by number: wanted, or an input of one that is needed; and released */
+    struct graph_room *room; /* the plan's */
     struct annotation_use *annotations;
     uint32_t annotation_count;
-    task_id *firsts; /* the first touched task of each group */
-    uint32_t first_count;
-    task_id *made; /* the first task of each group that the graph makes */
-    uint32_t made_count;
+    uint32_t first_count; /* of room->firsts */
+    uint32_t made_count;  /* of room->made */
     struct id_map groups_seen;
     const struct group *group_recent;
-    struct span *keys; /* of the touched tasks, for the notice */
-    task_id *to_move;  /* wanted and released, in order of priority */
     uint32_t to_move_count;
     double generation;
     struct span stimulus; /* of the graph's event */
     uint32_t new_count, collision_count;
     bool pins;          /* taken in slices: touched tasks are pinned */
-    bool is_lost;       /* something needed is not there (any more) */
+    bool is_lost;       /* something needed is not there (any more) … */
+    bool has_edges;     /* all of them */
+    bool is_cancelled;  /* … and the client has been told */
+    bool is_stale;      /* others made tasks since it was looked up which tasks are known */
+    uint32_t serial;    /* s->task_serial after its own last task */
     bool is_unsorted;   /* to_move did not come in order of priority */
     uint32_t phase, at; /* where it stands */
 };
@@ -69,8 +66,10 @@ graph_phase graph_desire;         /* wanted: they are the client's now */
 graph_phase graph_blame;          /* touched: what depends on a failed task fails */
 graph_phase graph_note_needed;    /* in_order, from its end: what the wanted tasks need */
 graph_phase graph_move_needed;    /* in_order: that is to be computed */
-graph_phase graph_move;   /* to_move: they are to be computed, first the first in priority */
-graph_phase graph_settle; /* touched: unpinned, and reported if done */
+graph_phase graph_move;      /* to_move: they are to be computed, first the first in priority */
+graph_phase graph_settle;    /* touched: unpinned, and reported if done */
+graph_phase graph_cancel;    /* wanted: something is lost: the client is told */
+graph_phase graph_take_back; /* touched: what came in is forgotten; what was there before stays */
 /* Between making edges and setting priorities: the computation it belongs to, its generation. */
 void graph_begin_priorities(struct scheduler *s, struct graph_work *work);
 /* Before its tasks move: actors, spans, shuffles, what to move. */
@@ -78,12 +77,15 @@ void graph_begin_moves(struct scheduler *s, struct graph_work *work, struct step
 
 /* ---- the way through the phases (step_graph.c) ---- */
 
-/* Take in about `budget` more tasks of the graph that is coming in. */
-void graph_continue(struct scheduler *s, struct step *step, uint64_t budget);
-/* Take in the rest of it, if there is any: `event` may touch it. */
-void graph_finish_before(struct scheduler *s, const struct event *event, struct step *step);
+/* Take in the next slice of the graph that is coming in, if there is one. */
+void graph_continue(struct scheduler *s, struct step *step);
 /* The client left: what came of its graph so far is forgotten. */
-void graph_client_removed(struct scheduler *s, const struct client *client, struct step *step);
+void graph_client_removed(struct scheduler *s, const struct client *client);
+/* The client comes back over a new connection, over which it may take back what its graph asks for: that
+ * comes in first. */
+void graph_finish_of(struct scheduler *s, const struct client *client, struct step *step);
+/* All tasks are about to be forgotten, those that came with the graph as well. */
+void graph_drop(struct scheduler *s);
 void graph_work_free(struct graph_work *work);
 
 /* ---- annotations (annotate.c) ---- */

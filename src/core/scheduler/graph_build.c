@@ -1,6 +1,7 @@
 /* graph_build.c: the tasks of a new graph enter the state, phase by phase: see graph.h. Nothing here fails.
  * Must agree with: scheduler.py _create_taskstate_from_graph, _generate_taskstates, _set_priorities. */
 #include "core/scheduler/action.h"
+#include "core/scheduler/backlog.h"
 #include "core/scheduler/computations.h"
 #include "core/scheduler/exchange.h"
 #include "core/scheduler/failure.h"
@@ -42,7 +43,7 @@ static bool collides(struct scheduler *s, const struct graph_work *work, uint32_
         task_at(s, links_items(&task->dependencies)[i].other)->mark = mark;
     }
     for (uint32_t j = 0; j < count; j++) {
-        task_id id = work->ids[graph->deps[graph->dep_start[number] + j]];
+        task_id id = work->room->ids[graph->deps[graph->dep_start[number] + j]];
         if (id == TASK_NONE || task_at(s, id)->mark != mark) {
             return true;
         }
@@ -70,23 +71,36 @@ static void warn_collision(struct graph_work *work, const struct task *task, str
 
 /* ---- looking up, making ---- */
 
+/* Others may have made tasks since the last slice. */
+static void note_others(const struct scheduler *s, struct graph_work *work)
+{
+    work->is_stale = work->is_stale || s->task_serial != work->serial;
+}
+
+static void look_up(struct scheduler *s, struct graph_work *work, uint32_t number)
+{
+    struct task *task = task_find_hashed(s, graph_key(work, number), work->plan->hashes[number]);
+    if (task == NULL) {
+        work->is_lost = work->is_lost || !graph_has(work, number);
+        return;
+    }
+    work->room->ids[number] = task->id;
+    task->flags |= work->pins ? TASK_PINNED : 0;
+}
+
 void graph_look_up(struct scheduler *s, struct graph_work *work, struct step *step, uint32_t from,
                    uint32_t to)
 {
     (void)step;
     const struct graph_plan *plan = work->plan;
+    work->serial = from == 0 ? s->task_serial : work->serial;
+    note_others(s, work);
+    work->serial = s->task_serial;
     for (uint32_t i = from; i < to; i++) {
         if (i + AHEAD < to) {
             task_prefetch_hashed(s, plan->hashes[plan->touched[i + AHEAD]]);
         }
-        uint32_t number = plan->touched[i];
-        struct task *task = task_find_hashed(s, graph_key(work, number), plan->hashes[number]);
-        if (task == NULL) {
-            work->is_lost = work->is_lost || !graph_has(work, number);
-            continue;
-        }
-        work->ids[number] = task->id;
-        task->flags |= work->pins ? TASK_PINNED : 0;
+        look_up(s, work, plan->touched[i]);
     }
 }
 
@@ -96,8 +110,8 @@ static struct task *make_task(struct scheduler *s, struct graph_work *work, uint
     struct task *task =
         task_create(s, graph_key(work, number), work->plan->hashes[number], TASK_RELEASED);
     task->flags |= work->pins ? TASK_PINNED : 0;
-    work->ids[number] = task->id;
-    work->is_new[number] = 1;
+    work->room->ids[number] = task->id;
+    work->room->is_new[number] = 1;
     work->new_count++;
     give_run_spec(graph, number, task);
     if (graph->annotation_count > 0) {
@@ -117,41 +131,43 @@ static void note_first(struct graph_work *work, const struct task *task, bool is
     }
     work->group_recent = task->group;
     if (is_made && task->group->size == 1) {
-        work->made[work->made_count++] = task->id;
+        work->room->made[work->made_count++] = task->id;
     }
     uint32_t *seen = id_map_put(&work->groups_seen, task->group->id);
     if (*seen == 0) {
         *seen = 1;
-        work->firsts[work->first_count++] = task->id;
+        work->room->firsts[work->first_count++] = task->id;
     }
 }
 
 void graph_make_tasks(struct scheduler *s, struct graph_work *work, struct step *step,
                       uint32_t from, uint32_t to)
 {
-    if (from == 0) {
-        task_reserve(s, work->plan->touched_count);
-    }
+    note_others(s, work);
     for (uint32_t i = from; i < to; i++) {
         uint32_t number = work->plan->touched[i];
         bool in_graph = graph_has(work, number);
         struct task *task;
-        bool is_made = work->ids[number] == TASK_NONE;
+        if (work->is_stale && work->room->ids[number] == TASK_NONE) {
+            look_up(s, work, number);
+        }
+        bool is_made = work->room->ids[number] == TASK_NONE;
         if (is_made) {
             ASSERT(in_graph);
             task = make_task(s, work, number);
         } else {
-            task = task_at(s, work->ids[number]);
+            task = task_at(s, work->room->ids[number]);
             if (in_graph && (task->flags & TASK_HAS_RUN_SPEC) == 0) {
-                give_run_spec(work->graph, number, task); /* known by its data, or by a wish */
-                work->is_new[number] = 1;
+                work->room->is_new[number] =
+                    1; /* known by its data: defined when it has its edges */
             } else if (in_graph && collides(s, work, number, task)) {
                 warn_collision(work, task, step);
             }
         }
-        work->keys[i] = task->key;
+        work->room->keys[i] = task->key;
         note_first(work, task, is_made);
     }
+    work->serial = s->task_serial;
 }
 
 /* ---- edges ---- */
@@ -163,9 +179,9 @@ void graph_count_edges(struct scheduler *s, struct graph_work *work, struct step
     (void)step;
     const struct graph_info *graph = work->graph;
     for (uint32_t number = from; number < to; number++) {
-        if (work->is_new[number] != 0) {
+        if (work->room->is_new[number] != 0) {
             for (uint32_t j = graph->dep_start[number]; j < graph->dep_start[number + 1]; j++) {
-                work->new_dependents[graph->deps[j]]++;
+                work->room->new_dependents[graph->deps[j]]++;
             }
         }
     }
@@ -176,9 +192,10 @@ void graph_reserve_edges(struct scheduler *s, struct graph_work *work, struct st
 {
     (void)step;
     for (uint32_t number = from; number < to; number++) {
-        if (work->new_dependents[number] > 1) {
-            struct task *task = task_at(s, work->ids[number]);
-            links_reserve(&task->dependents, task->dependents.count + work->new_dependents[number]);
+        if (work->room->new_dependents[number] > 1) {
+            struct task *task = task_at(s, work->room->ids[number]);
+            links_reserve(&task->dependents,
+                          task->dependents.count + work->room->new_dependents[number]);
         }
     }
 }
@@ -186,12 +203,12 @@ void graph_reserve_edges(struct scheduler *s, struct graph_work *work, struct st
 static void add_edges(struct scheduler *s, const struct graph_work *work, uint32_t number)
 {
     const struct graph_info *graph = work->graph;
-    struct task *task = task_at(s, work->ids[number]);
+    struct task *task = task_at(s, work->room->ids[number]);
     uint32_t count = graph->dep_start[number + 1] - graph->dep_start[number];
     bool had_some = task->dependencies.count > 0;
     links_reserve(&task->dependencies, task->dependencies.count + count);
     for (uint32_t j = graph->dep_start[number]; j < graph->dep_start[number + 1]; j++) {
-        struct task *dependency = task_at(s, work->ids[graph->deps[j]]);
+        struct task *dependency = task_at(s, work->room->ids[graph->deps[j]]);
         if (had_some && links_find(&task->dependencies, dependency->id) != LINK_NOT_FOUND) {
             continue;
         }
@@ -205,10 +222,16 @@ void graph_make_edges(struct scheduler *s, struct graph_work *work, struct step 
 {
     (void)step;
     for (uint32_t number = from; number < to; number++) {
-        if (work->is_new[number] != 0) {
-            add_edges(s, work, number);
+        if (work->room->is_new[number] == 0) {
+            continue;
+        }
+        add_edges(s, work, number);
+        struct task *task = task_at(s, work->room->ids[number]);
+        if ((task->flags & TASK_HAS_RUN_SPEC) == 0) {
+            give_run_spec(work->graph, number, task);
         }
     }
+    work->has_edges = to == work->graph->task_count;
 }
 
 /* ---- priorities ---- */
@@ -230,7 +253,7 @@ static double generation_of(struct scheduler *s, const struct graph_info *graph)
 
 void graph_begin_priorities(struct scheduler *s, struct graph_work *work)
 {
-    computations_graph(s, work->graph, work->made, work->made_count);
+    computations_graph(s, work->graph, work->room->made, work->made_count);
     work->generation = generation_of(s, work->graph);
 }
 
@@ -240,7 +263,7 @@ void graph_set_priorities(struct scheduler *s, struct graph_work *work, struct s
     (void)step;
     for (uint32_t i = from; i < to; i++) {
         uint32_t number = work->plan->touched[i];
-        struct task *task = task_at(s, work->ids[number]);
+        struct task *task = task_at(s, work->room->ids[number]);
         if (!graph_has(work, number) || (task->flags & TASK_HAS_PRIORITY) != 0 ||
             work->plan->priorities[number] == GRAPH_NO_PRIORITY) {
             continue;
@@ -259,22 +282,32 @@ void graph_set_priorities(struct scheduler *s, struct graph_work *work, struct s
 
 /* ---- what the client wants ---- */
 
+/* The tasks begin in the order of the plan, not each with all that it needs. */
+static bool goes_in_order(const struct graph_work *work)
+{
+    return work->pins && work->plan->in_order != NULL;
+}
+
 void graph_desire(struct scheduler *s, struct graph_work *work, struct step *step, uint32_t from,
                   uint32_t to)
 {
     struct client *client = client_at(s, work->client);
     for (uint32_t i = from; i < to; i++) {
-        struct task *task = task_at(s, work->ids[work->plan->wanted[i]]);
+        uint32_t number = work->plan->wanted[i];
+        struct task *task = task_at(s, work->room->ids[number]);
         client_desires_task(s, client, task, step);
         if (task->state != TASK_RELEASED) {
             continue;
         }
+        work->room->is_needed[number] = 1;
+        if (goes_in_order(work) && graph_has(work, number)) {
+            continue;
+        }
         if (work->to_move_count > 0) {
-            const struct task *last = task_at(s, work->to_move[work->to_move_count - 1]);
+            const struct task *last = task_at(s, work->room->to_move[work->to_move_count - 1]);
             work->is_unsorted = work->is_unsorted || priority_compare(last, task) > 0;
         }
-        work->to_move[work->to_move_count++] = task->id;
-        work->is_needed[work->plan->wanted[i]] = 1;
+        work->room->to_move[work->to_move_count++] = task->id;
     }
 }
 
@@ -282,7 +315,7 @@ static void make_actors(struct scheduler *s, const struct graph_work *work)
 {
     const struct graph_info *graph = work->graph;
     for (uint32_t i = 0; graph->all_actors && i < graph->wanted.count; i++) {
-        task_at(s, work->ids[work->plan->wanted[i]])->flags |= TASK_ACTOR;
+        task_at(s, work->room->ids[work->plan->wanted[i]])->flags |= TASK_ACTOR;
     }
     for (uint32_t i = 0; i < graph->actors.count; i++) {
         struct task *task = task_find(s, graph->actors.items[i]);
@@ -301,16 +334,16 @@ static void notice_graph(const struct graph_work *work, struct step *step)
     notice->number2 = work->new_count;
     notice->number3 = work->collision_count;
     notice->keys = work->graph->wanted;
-    notice->more_keys = (struct span_list){work->keys, work->plan->touched_count};
+    notice->more_keys = (struct span_list){work->room->keys, work->plan->touched_count};
 }
 
 void graph_begin_moves(struct scheduler *s, struct graph_work *work, struct step *step)
 {
     make_actors(s, work);
     if (work->is_unsorted) {
-        sort_by_priority(s, work->to_move, work->to_move_count, false, &work->arena);
+        sort_by_priority(s, work->room->to_move, work->to_move_count, false, &work->arena);
     }
-    spans_graph(s, work->graph, work->firsts, work->first_count);
+    spans_graph(s, work->graph, work->room->firsts, work->first_count);
     shuffles_graph(s, work->graph);
     notice_graph(work, step);
 }
@@ -329,7 +362,7 @@ void graph_blame(struct scheduler *s, struct graph_work *work, struct step *step
                  uint32_t to)
 {
     for (uint32_t i = from; i < to; i++) {
-        struct task *task = task_at(s, work->ids[work->plan->touched[i]]);
+        struct task *task = task_at(s, work->room->ids[work->plan->touched[i]]);
         const struct link *inputs = links_items(&task->dependencies);
         for (uint32_t j = 0; j < task->dependencies.count && task->state != TASK_MEMORY; j++) {
             struct failure *failure = task_failure(task_at(s, inputs[j].other));
@@ -347,7 +380,7 @@ void graph_move(struct scheduler *s, struct graph_work *work, struct step *step,
                 uint32_t to)
 {
     for (uint32_t i = to; i > from; i--) {
-        struct task *task = touched_task(s, work, work->to_move[i - 1]);
+        struct task *task = touched_task(s, work, work->room->to_move[i - 1]);
         if (task != NULL && task->state == TASK_RELEASED) {
             want(s, task, TASK_WAITING);
         }
@@ -364,13 +397,13 @@ void graph_note_needed(struct scheduler *s, struct graph_work *work, struct step
     const struct graph_info *graph = work->graph;
     for (uint32_t i = from; i < to; i++) {
         uint32_t number = work->plan->in_order[work->plan->kept_count - 1 - i];
-        if (work->is_needed[number] == 0) {
+        if (work->room->is_needed[number] == 0) {
             continue;
         }
         for (uint32_t j = graph->dep_start[number]; j < graph->dep_start[number + 1]; j++) {
-            const struct task *input = touched_task(s, work, work->ids[graph->deps[j]]);
+            const struct task *input = touched_task(s, work, work->room->ids[graph->deps[j]]);
             if (input != NULL && input->state == TASK_RELEASED) {
-                work->is_needed[graph->deps[j]] = 1;
+                work->room->is_needed[graph->deps[j]] = 1;
             }
         }
     }
@@ -381,8 +414,9 @@ void graph_move_needed(struct scheduler *s, struct graph_work *work, struct step
 {
     for (uint32_t i = to; i > from; i--) {
         uint32_t number = work->plan->in_order[i - 1];
-        struct task *task =
-            work->is_needed[number] == 0 ? NULL : touched_task(s, work, work->ids[number]);
+        struct task *task = work->room->is_needed[number] == 0
+                                ? NULL
+                                : touched_task(s, work, work->room->ids[number]);
         if (task != NULL && task->state == TASK_RELEASED) {
             want(s, task, TASK_WAITING);
         }
@@ -390,14 +424,12 @@ void graph_move_needed(struct scheduler *s, struct graph_work *work, struct step
     transitions_run(s, step);
 }
 
-/* The graph has come in: the task stays as long as somebody needs it, as any other. */
+/* The task stays as long as somebody needs it, as any other. */
 static void unpin(struct scheduler *s, struct task *task)
 {
     task->flags &= (uint16_t)~TASK_PINNED;
     if (task->dependents.count == 0 && task->who_wants.count == 0) {
-        want(s, task, TASK_FORGOTTEN);
-    } else if (task->state == TASK_RELEASED && task->who_wants.count > 0) {
-        want(s, task, TASK_WAITING); /* somebody else came to want it meanwhile */
+        let_go(s, task, TASK_FORGOTTEN);
     } else if (task->state != TASK_RELEASED) {
         release_unneeded(s, task);
     }
@@ -417,14 +449,52 @@ void graph_settle(struct scheduler *s, struct graph_work *work, struct step *ste
 {
     for (uint32_t i = from; i < to; i++) {
         uint32_t number = work->plan->touched[i];
-        struct task *task = touched_task(s, work, work->ids[number]);
-        if (task != NULL) {
-            report_on_task(s, task, work->client, step);
+        struct task *task = touched_task(s, work, work->room->ids[number]);
+        if (task == NULL) {
+            continue;
         }
-        if (task != NULL && work->pins) {
+        report_on_task(s, task, work->client, step);
+        if (work->pins) {
             unpin(s, task);
-        } else if (task != NULL && work->collision_count > 0 && work->is_new[number] != 0) {
+            if (task->state == TASK_RELEASED && task->who_wants.count > 0) {
+                want(s, task, TASK_WAITING); /* somebody else came to want it meanwhile */
+            }
+        } else if (work->collision_count > 0 && work->room->is_new[number] != 0) {
             forget_orphan(s, task);
+        }
+    }
+    transitions_run(s, step);
+}
+
+/* ---- in vain ---- */
+
+void graph_cancel(struct scheduler *s, struct graph_work *work, struct step *step, uint32_t from,
+                  uint32_t to)
+{
+    struct client *client = client_at(s, work->client);
+    struct span_list keys = {work->graph->wanted.items + from, to - from};
+    work->is_cancelled = true;
+    if (keys.count > 0) {
+        action_cancelled(step, client->id, keys, SPAN("lost dependencies"), (struct span){0});
+        client_releases(s, client, keys.items, keys.count, step);
+    }
+}
+
+void graph_take_back(struct scheduler *s, struct graph_work *work, struct step *step, uint32_t from,
+                     uint32_t to)
+{
+    for (uint32_t i = from; work->pins && i < to; i++) {
+        uint32_t number = work->plan->touched[i];
+        task_id id = work->room->ids[number];
+        struct task *task = id == TASK_NONE ? NULL : touched_task(s, work, id);
+        if (task == NULL) {
+            continue;
+        }
+        unpin(s, task);
+        if (task->state == TASK_RELEASED && task->who_wants.count > 0) {
+            /* Somebody else came to want it; it can run if it has all its edges. */
+            bool is_whole = work->has_edges || work->room->is_new[number] == 0;
+            want(s, task, is_whole ? TASK_WAITING : TASK_FORGOTTEN);
         }
     }
     transitions_run(s, step);

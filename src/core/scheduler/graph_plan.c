@@ -137,11 +137,39 @@ static struct span cycle_text(const struct order_graph *shape, struct arena *are
     return copy;
 }
 
+/* Priorities that came with the graph: mostly the tasks have them in their order, each after its inputs. */
+static void take_order(struct graph_plan *plan, const struct graph_info *graph)
+{
+    int64_t last = GRAPH_NO_PRIORITY;
+    uint32_t count = 0;
+    uint32_t *in_order = arena_array(&plan->arena, uint32_t, plan->kept_count);
+    for (uint32_t number = 0; number < graph->task_count; number++) {
+        if (!keeps(plan, graph, number)) {
+            continue;
+        }
+        if (graph->priorities[number] <= last) {
+            return;
+        }
+        for (uint32_t j = graph->dep_start[number]; j < graph->dep_start[number + 1]; j++) {
+            if (graph->deps[j] >= number && graph->deps[j] < graph->task_count) {
+                return;
+            }
+        }
+        last = graph->priorities[number];
+        in_order[count++] = number;
+    }
+    plan->in_order = in_order;
+}
+
 /* plan->priorities, or plan->refused. */
 static void order(struct graph_plan *plan, const struct graph_info *graph)
 {
     plan->priorities = graph->priorities;
-    if (graph->priorities != NULL || plan->kept_count == 0) {
+    if (plan->kept_count == 0) {
+        return;
+    }
+    if (graph->priorities != NULL) {
+        take_order(plan, graph);
         return;
     }
     struct arena scratch;
@@ -195,6 +223,29 @@ static void discover(struct graph_plan *plan, const struct graph_info *graph)
     mem_free(visited);
 }
 
+static void make_room(struct graph_plan *plan, const struct graph_info *graph)
+{
+    struct graph_room *room = &plan->room;
+    uint32_t numbers = plan->number_count;
+    uint32_t touched = plan->touched_count;
+    room->ids = arena_array(&plan->arena, task_id, numbers);
+    room->is_new = arena_array(&plan->arena, uint8_t, numbers);
+    room->is_needed = arena_array(&plan->arena, uint8_t, numbers);
+    room->new_dependents = arena_array(&plan->arena, uint32_t, graph->key_count);
+    room->firsts = arena_array(&plan->arena, task_id, touched);
+    room->made = arena_array(&plan->arena, task_id, touched);
+    room->keys = arena_array(&plan->arena, struct span, touched);
+    room->to_move = arena_array(&plan->arena, task_id, graph->wanted.count);
+    memset(room->ids, 0xff, numbers * sizeof *room->ids);
+    memset(room->is_new, 0, numbers);
+    memset(room->is_needed, 0, numbers);
+    memset(room->new_dependents, 0, graph->key_count * sizeof *room->new_dependents);
+    memset(room->firsts, 0, touched * sizeof *room->firsts);
+    memset(room->made, 0, touched * sizeof *room->made);
+    memset(room->keys, 0, touched * sizeof *room->keys);
+    memset(room->to_move, 0, graph->wanted.count * sizeof *room->to_move);
+}
+
 struct graph_plan *graph_plan_create(const struct graph_info *graph)
 {
     ASSERT((uint64_t)graph->key_count + graph->wanted.count < UINT32_MAX);
@@ -205,6 +256,7 @@ struct graph_plan *graph_plan_create(const struct graph_info *graph)
     cull(plan, graph);
     order(plan, graph);
     discover(plan, graph);
+    make_room(plan, graph);
     return plan;
 }
 

@@ -8,6 +8,18 @@
 
 #include "core/scheduler/events.h"
 
+/* What taking the graph in writes down; made here because a million new pages take milliseconds. */
+struct graph_room {
+    task_id *ids;       /* by number; TASK_NONE: not known */
+    uint8_t *is_new;    /* by number: made (or given its run_spec) now */
+    uint8_t *is_needed; /* by number: wanted, or an input of one that is needed; and released */
+    uint32_t *new_dependents; /* by key: edges to come */
+    task_id *firsts;          /* the first touched task of each group */
+    task_id *made;            /* the first task of each group that the graph makes */
+    struct span *keys;        /* of the touched tasks, for the notice */
+    task_id *to_move;         /* wanted and released, but not in plan->in_order */
+};
+
 /* Keys are numbered as in graph_info; wanted keys that are not in it follow from key_count on. */
 struct graph_plan {
     struct arena arena; /* of all arrays here */
@@ -20,8 +32,10 @@ struct graph_plan {
     uint32_t touched_count;
     const int64_t *priorities; /* by task number; GRAPH_NO_PRIORITY: none */
     /* kept_count tasks in order of priority, each after what it depends on; NULL: the priorities came with
-     * the graph and promise nothing of the kind. */
+     * the graph and are not of this kind. */
     uint32_t *in_order;
+    struct graph_room
+        room;            /* written by the steps that take the graph in; so a plan is for one use */
     struct span refused; /* why the graph cannot be run (a cycle); empty: it can */
 };
 

@@ -36,6 +36,7 @@ enum {
     TASK_HAS_PRIORITY = 1 << 6,
     TASK_LONG_RUNNING = 1 << 7, /* seceded; set only while processing */
     TASK_PINNED = 1 << 8,       /* a graph that is coming in touches it: graph.h */
+    TASK_UNNEEDED = 1 << 9,     /* in s->unneeded: backlog.h */
 };
 
 /* Where a task may run; shared by the tasks of one annotation set, counted. NULL in a task: anywhere. */
@@ -256,8 +257,8 @@ struct client {
     struct span name;        /* owned */
     struct links wants_what; /* to tasks (their who_wants) */
     double last_seen;
-    bool is_pseudo; /* "fire-and-forget", "queue-…": no connection behind it */
-    bool known;     /* false once removed; freed when the step is over */
+    bool is_pseudo; /* "fire-and-forget", "queue-…", one that has left: no connection behind it */
+    bool known;     /* false once removed; freed when it wants nothing and the step is over */
 };
 
 /* A wished move, as Dask's recommendations: setting a known task's keeps its place; taken newest first. */
@@ -271,9 +272,16 @@ struct key_slot {
     uint32_t tag;
     task_id task; /* TASK_NONE: empty */
 };
-struct key_table {
+#define KEY_SHARD_BITS 8
+#define KEY_SHARDS (1u << KEY_SHARD_BITS)
+#define KEY_SHARD_MIN 8u
+struct key_shard {
     struct key_slot *slots;
     uint32_t capacity; /* power of two, or 0 */
+    uint32_t count;
+};
+struct key_table {
+    struct key_shard shards[KEY_SHARDS]; /* by the upper bits of the tag */
     uint32_t count;
 };
 
@@ -385,6 +393,12 @@ struct scheduler {
     struct VEC(worker_id) scratch_workers;
     struct arena place_arena; /* of one placement: place.c */
     struct story *story;
+
+    /* let go in later steps: backlog.h */
+    struct VEC(task_id) unneeded; /* from unneeded_head on */
+    uint32_t unneeded_head;
+    struct VEC(client_id) leaving; /* not known any more, but still wanting */
+    uint64_t moves_max; /* transition_counter from which on this step leaves it to others */
 
     struct graph_work *building;           /* the graph that is coming in; NULL none */
     struct VEC(struct graph_work *) built; /* what came in in this step */

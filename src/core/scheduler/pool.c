@@ -1,8 +1,8 @@
 /* pool.c: tasks live in chunks and are found by key through an open-addressing table; what is forgotten
  * rests until the step is over, because its actions may still point to it.
  *
- * Recycling is spread over the following steps, so that forgetting a million tasks does not hold up the
- * next request. */
+ * Nothing here takes long at once, however many tasks there are: what was forgotten is recycled over the
+ * following steps, and the table is many small ones, each of which grows for itself. */
 #include "core/scheduler/pool.h"
 
 #include "base/text.h"
@@ -11,7 +11,8 @@
 #include "core/scheduler/runs.h"
 
 #define CHUNK_TASKS (1u << TASK_CHUNK_BITS)
-#define SWEEP_TASKS_MAX 8192u /* about 2 ms */
+#define SWEEP_TASKS_MAX 32u   /* a step; more than most steps forget */
+#define SWEEP_TASKS_IDLE 512u /* a step that has nothing else to do */
 #define TYPES_MAX                                                                                  \
     65536u /* names of result types kept; a worker that makes up more gets "unknown" */
 
@@ -22,50 +23,43 @@ static uint32_t tag_of(uint64_t hash)
     return (uint32_t)(hash ^ hash >> 32);
 }
 
-static void table_resize(struct key_table *table, uint32_t capacity)
+static const struct key_shard *shard_of(const struct scheduler *s, uint32_t tag)
 {
-    struct key_table old = *table;
-    table->capacity = capacity;
-    table->slots = mem_resize(NULL, capacity, sizeof *table->slots);
-    memset(table->slots, 0xff, (size_t)capacity * sizeof *table->slots);
+    return &s->keys.shards[tag >> (32 - KEY_SHARD_BITS)];
+}
+
+static void shard_resize(struct key_shard *shard, uint32_t capacity)
+{
+    struct key_shard old = *shard;
+    ASSERT(capacity <= 1u << (32 - KEY_SHARD_BITS));
+    shard->capacity = capacity;
+    shard->slots = mem_resize(NULL, capacity, sizeof *shard->slots);
+    memset(shard->slots, 0xff, (size_t)capacity * sizeof *shard->slots);
     for (uint32_t i = 0; i < old.capacity; i++) {
         if (old.slots[i].task == TASK_NONE) {
             continue;
         }
         uint32_t place = old.slots[i].tag & (capacity - 1);
-        while (table->slots[place].task != TASK_NONE) {
+        while (shard->slots[place].task != TASK_NONE) {
             place = (place + 1) & (capacity - 1);
         }
-        table->slots[place] = old.slots[i];
+        shard->slots[place] = old.slots[i];
     }
     mem_free(old.slots);
 }
 
-void task_reserve(struct scheduler *s, uint32_t count)
-{
-    uint64_t need = ((uint64_t)s->keys.count + count) * 3 / 2 + 1;
-    uint32_t capacity = s->keys.capacity == 0 ? 64 : s->keys.capacity;
-    while (capacity < need) {
-        ASSERT(capacity < 1u << 31);
-        capacity *= 2;
-    }
-    if (capacity != s->keys.capacity) {
-        table_resize(&s->keys, capacity);
-    }
-}
-
 struct task *task_find_hashed(const struct scheduler *s, struct span key, uint64_t hash)
 {
-    const struct key_table *table = &s->keys;
-    if (table->count == 0) {
+    uint32_t tag = tag_of(hash);
+    const struct key_shard *shard = shard_of(s, tag);
+    if (shard->count == 0) {
         return NULL;
     }
-    uint32_t tag = tag_of(hash);
-    uint32_t mask = table->capacity - 1;
-    for (uint32_t place = tag & mask; table->slots[place].task != TASK_NONE;
+    uint32_t mask = shard->capacity - 1;
+    for (uint32_t place = tag & mask; shard->slots[place].task != TASK_NONE;
          place = (place + 1) & mask) {
-        if (table->slots[place].tag == tag) {
-            struct task *task = task_at(s, table->slots[place].task);
+        if (shard->slots[place].tag == tag) {
+            struct task *task = task_at(s, shard->slots[place].task);
             if (span_equal(task->key, key)) {
                 return task;
             }
@@ -76,17 +70,21 @@ struct task *task_find_hashed(const struct scheduler *s, struct span key, uint64
 
 void task_prefetch_hashed(const struct scheduler *s, uint64_t hash)
 {
-    if (s->keys.capacity > 0) {
-        __builtin_prefetch(&s->keys.slots[tag_of(hash) & (s->keys.capacity - 1)]);
+    uint32_t tag = tag_of(hash);
+    const struct key_shard *shard = shard_of(s, tag);
+    if (shard->capacity > 0) {
+        __builtin_prefetch(&shard->slots[tag & (shard->capacity - 1)]);
     }
 }
 
 void task_prefetch_found(const struct scheduler *s, uint64_t hash)
 {
-    if (s->keys.capacity == 0) {
+    uint32_t tag = tag_of(hash);
+    const struct key_shard *shard = shard_of(s, tag);
+    if (shard->capacity == 0) {
         return;
     }
-    struct key_slot slot = s->keys.slots[tag_of(hash) & (s->keys.capacity - 1)];
+    struct key_slot slot = shard->slots[tag & (shard->capacity - 1)];
     if (slot.task != TASK_NONE) { /* the right one nearly always; a wrong guess costs nothing */
         task_prefetch(task_at(s, slot.task));
     }
@@ -99,37 +97,43 @@ struct task *task_find(const struct scheduler *s, struct span key)
 
 static void table_add(struct scheduler *s, uint64_t hash, task_id id)
 {
-    task_reserve(s, 1);
-    struct key_table *table = &s->keys;
-    uint32_t mask = table->capacity - 1;
-    uint32_t place = tag_of(hash) & mask;
-    while (table->slots[place].task != TASK_NONE) {
+    uint32_t tag = tag_of(hash);
+    struct key_shard *shard = &s->keys.shards[tag >> (32 - KEY_SHARD_BITS)];
+    if (((uint64_t)shard->count + 1) * 3 / 2 >= shard->capacity) {
+        shard_resize(shard, shard->capacity == 0 ? KEY_SHARD_MIN : 2 * shard->capacity);
+    }
+    uint32_t mask = shard->capacity - 1;
+    uint32_t place = tag & mask;
+    while (shard->slots[place].task != TASK_NONE) {
         place = (place + 1) & mask;
     }
-    table->slots[place] = (struct key_slot){.tag = tag_of(hash), .task = id};
-    table->count++;
+    shard->slots[place] = (struct key_slot){.tag = tag, .task = id};
+    shard->count++;
+    s->keys.count++;
 }
 
 /* Backward shift: no tombstones, so probes stay short however many tasks come and go. */
 static void table_remove(struct scheduler *s, const struct task *task)
 {
-    struct key_table *table = &s->keys;
-    uint32_t mask = table->capacity - 1;
-    uint32_t hole = tag_of(span_hash(task->key)) & mask;
-    while (table->slots[hole].task != task->id) {
-        ASSERT(table->slots[hole].task != TASK_NONE);
+    uint32_t tag = tag_of(span_hash(task->key));
+    struct key_shard *shard = &s->keys.shards[tag >> (32 - KEY_SHARD_BITS)];
+    uint32_t mask = shard->capacity - 1;
+    uint32_t hole = tag & mask;
+    while (shard->slots[hole].task != task->id) {
+        ASSERT(shard->slots[hole].task != TASK_NONE);
         hole = (hole + 1) & mask;
     }
-    for (uint32_t next = (hole + 1) & mask; table->slots[next].task != TASK_NONE;
+    for (uint32_t next = (hole + 1) & mask; shard->slots[next].task != TASK_NONE;
          next = (next + 1) & mask) {
-        uint32_t home = table->slots[next].tag & mask;
+        uint32_t home = shard->slots[next].tag & mask;
         if (((next - home) & mask) >= ((next - hole) & mask)) {
-            table->slots[hole] = table->slots[next];
+            shard->slots[hole] = shard->slots[next];
             hole = next;
         }
     }
-    table->slots[hole].task = TASK_NONE;
-    table->count--;
+    shard->slots[hole].task = TASK_NONE;
+    shard->count--;
+    s->keys.count--;
 }
 
 /* ---- tasks ---- */
@@ -442,13 +446,19 @@ struct client *client_create(struct scheduler *s, struct span name, bool is_pseu
 void client_bury(struct scheduler *s, struct client *client)
 {
     ASSERT(client->wants_what.count == 0);
+    ASSERT(!client->known);
+    vec_push(&s->client_graveyard, client);
+}
+
+void client_unname(struct scheduler *s, struct client *client)
+{
     ASSERT(client->known);
     struct map_entry *entry = map_find(&s->client_by_name, client->name);
     if (entry != NULL && entry->value.number == client->id) {
         map_remove(&s->client_by_name, client->name);
     }
     client->known = false;
-    vec_push(&s->client_graveyard, client);
+    client->is_pseudo = true;
 }
 
 static void client_free(struct client *client)
@@ -597,9 +607,14 @@ static void sweep_tasks(struct scheduler *s, uint32_t count_max)
     }
 }
 
-void pool_sweep(struct scheduler *s)
+bool pool_has_much_to_sweep(const struct scheduler *s)
 {
-    sweep_tasks(s, SWEEP_TASKS_MAX);
+    return s->graveyard.count - s->graveyard_head > SWEEP_TASKS_IDLE;
+}
+
+void pool_sweep(struct scheduler *s, bool is_idle)
+{
+    sweep_tasks(s, is_idle ? SWEEP_TASKS_IDLE : SWEEP_TASKS_MAX);
     while (s->worker_graveyard.count > 0) {
         struct worker *worker = vec_pop(&s->worker_graveyard);
         s->workers.items[worker->id] = NULL;
@@ -618,12 +633,13 @@ void pool_sweep(struct scheduler *s)
 void pool_fini(struct scheduler *s)
 {
     sweep_tasks(s, UINT32_MAX);
-    for (uint32_t i = 0; i < s->keys.capacity; i++) {
-        if (s->keys.slots[i].task != TASK_NONE) {
-            task_free(task_at(s, s->keys.slots[i].task));
+    for (task_id id = 0; id < s->task_high; id++) {
+        struct task *task = task_live_at(s, id);
+        if (task != NULL) {
+            task_free(task);
         }
     }
-    pool_sweep(s);
+    pool_sweep(s, true);
     for (uint32_t i = 0; i < s->workers.count; i++) {
         if (s->workers.items[i] != NULL) {
             worker_free(s->workers.items[i]);
@@ -639,8 +655,10 @@ void pool_fini(struct scheduler *s)
     }
     mem_free(s->task_memory);
     mem_free(s->task_chunks);
-    mem_free(s->keys.slots);
     runs_fini(s);
+    for (uint32_t i = 0; i < KEY_SHARDS; i++) {
+        mem_free(s->keys.shards[i].slots);
+    }
     vec_fini(&s->task_free);
     vec_fini(&s->graveyard);
     vec_fini(&s->workers);

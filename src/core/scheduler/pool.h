@@ -30,12 +30,13 @@ struct task *task_create(struct scheduler *s, struct span key, uint64_t hash,
                          enum task_state state);
 /* Off the key table, into the graveyard. All links must be gone. */
 void task_bury(struct scheduler *s, struct task *task);
-/* Recycle what the last step buried: tasks, workers, clients, failures. */
-void pool_sweep(struct scheduler *s);
+/* Recycle what former steps buried: workers, clients, failures, and of the tasks a few, or, if the
+ * scheduler has nothing else to do, more. */
+void pool_sweep(struct scheduler *s, bool is_idle);
+/* Idle steps are worth while. */
+bool pool_has_much_to_sweep(const struct scheduler *s);
 /* Free all that is left (scheduler_destroy). */
 void pool_fini(struct scheduler *s);
-/* Make room for `count` more tasks in the key table. */
-void task_reserve(struct scheduler *s, uint32_t count);
 struct task_extra *task_extra_make(struct task *task);
 /* A fresh mark for task->mark. */
 uint32_t traversal_begin(struct scheduler *s);
@@ -61,7 +62,9 @@ struct worker *worker_find_address(const struct scheduler *s, struct span addres
 struct client *client_find(const struct scheduler *s, client_id id);
 struct client *client_find_name(const struct scheduler *s, struct span name);
 struct client *client_create(struct scheduler *s, struct span name, bool is_pseudo);
-/* Off the tables, into the graveyard; it wants nothing any more. */
+/* It is not known any more: no event finds it, nobody tells it anything. What it wants is still to go. */
+void client_unname(struct scheduler *s, struct client *client);
+/* Into the graveyard; it is not known, and wants nothing any more. */
 void client_bury(struct scheduler *s, struct client *client);
 void worker_free(struct worker *worker);
 

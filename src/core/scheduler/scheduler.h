@@ -39,6 +39,7 @@ struct scheduler_config {
     uint32_t default_task_duration_count;
     bool transition_notices; /* NOTICE_TRANSITION wanted (a plugin listens) */
     bool task_notices;       /* NOTICE_TASK_DONE wanted (task stream, history); true */
+    uint32_t step_moves_max; /* what nobody needs waits for a later step then; 1024 */
     bool check;              /* scheduler_check() after each step */
 };
 

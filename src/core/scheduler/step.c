@@ -3,6 +3,7 @@
 
 #include "core/scheduler/action.h"
 #include "core/scheduler/amm.h"
+#include "core/scheduler/backlog.h"
 #include "core/scheduler/computations.h"
 #include "core/scheduler/exchange.h"
 #include "core/scheduler/failure.h"
@@ -50,6 +51,7 @@ void scheduler_config_init(struct scheduler_config *config)
         .memory_terminate = true,
         .transition_log_length = 1000,
         .computations_max = 100,
+        .step_moves_max = 1024,
         .task_notices = true,
     };
 }
@@ -115,6 +117,8 @@ void scheduler_destroy(struct scheduler *s)
     graph_work_free(s->building);
     drop_built(s);
     vec_fini(&s->built);
+    vec_fini(&s->unneeded);
+    vec_fini(&s->leaving);
     groups_fini(s);
     pool_fini(s);
     prefixes_fini(s);
@@ -147,6 +151,14 @@ static void step_tick(struct scheduler *s, const struct event *event, struct ste
     failure_tick_no_workers(s, step);
     worker_tick_ttl(s, step);
     transitions_run(s, step);
+    queue_slots_maybe_opened(s, step);
+}
+
+static void step_go_on(struct scheduler *s, const struct event *event, struct step *step)
+{
+    (void)event;
+    backlog_run(s, step);
+    graph_continue(s, step);
     queue_slots_maybe_opened(s, step);
 }
 
@@ -190,7 +202,7 @@ static step_function *const answers[EVENT_KIND_COUNT] = {
     [EVENT_CLIENT_DESIRES] = step_client_desires,
     [EVENT_CLIENT_RELEASES] = step_client_releases,
     [EVENT_GRAPH] = step_graph,
-    [EVENT_GRAPH_CONTINUE] = step_graph_continue,
+    [EVENT_GO_ON] = step_go_on,
     [EVENT_GRAPH_FAILED] = step_graph_failed,
     [EVENT_CANCEL] = step_cancel,
     [EVENT_RETRY] = step_retry,
@@ -270,7 +282,7 @@ static struct span make_stimulus(struct step *step, enum event_kind kind)
 
 static void step_begin(struct scheduler *s, const struct event *event, struct step *step)
 {
-    pool_sweep(s);
+    pool_sweep(s, event->kind == EVENT_GO_ON);
     drop_built(s);
     arena_reset(&step->arena);
     step->action_count = 0;
@@ -281,6 +293,8 @@ static void step_begin(struct scheduler *s, const struct event *event, struct st
     step->client = CLIENT_NONE;
     step->refused = (struct span){0};
     step->reply_keys = (struct span_list){0};
+    step->graph_later = false;
+    s->moves_max = s->transition_counter + s->config.step_moves_max;
     s->step = step;
     s->compute_stimulus = (struct span){0};
 }
@@ -304,9 +318,9 @@ void scheduler_step(struct scheduler *s, const struct event *event, struct step 
     ASSERT(s->wants.count == 0);
     step_begin(s, event, step);
     uint64_t moves_before = s->transition_counter;
-    graph_finish_before(s, event, step);
     answers[event->kind](s, event, step);
     step->graph_pending = s->building != NULL;
+    step->pending = step->graph_pending || backlog_pending(s) || pool_has_much_to_sweep(s);
     ASSERT(s->wants.count == 0);
     failure_refresh_no_workers(s);
     note_idle(s, moves_before);

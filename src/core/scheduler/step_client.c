@@ -2,6 +2,7 @@
  * happens, as nobody is there to hear of it.
  * Must agree with: scheduler.py add_client, remove_client, stimulus_cancel, stimulus_retry, update_data. */
 #include "core/scheduler/action.h"
+#include "core/scheduler/backlog.h"
 #include "core/scheduler/exchange.h"
 #include "core/scheduler/failure.h"
 #include "core/scheduler/graph.h"
@@ -33,7 +34,9 @@ void step_client_add(struct scheduler *s, const struct event *event, struct step
     struct client *old = client_find_name(s, name);
     struct client *client = client_create(s, name, false);
     if (old != NULL) {
+        graph_finish_of(s, old, step);
         take_over(s, old, client);
+        client_unname(s, old);
         client_bury(s, old);
     }
     step->client = client->id;
@@ -47,10 +50,9 @@ void step_client_remove(struct scheduler *s, const struct event *event, struct s
         return;
     }
     action_notice(step, NOTICE_CLIENT_REMOVED)->client = client->id;
-    graph_client_removed(s, client, step);
-    client_releases_all(s, client, step);
+    graph_client_removed(s, client);
+    client_leaves(s, client, step);
     exchange_client_removed(s, client, step);
-    client_bury(s, client);
 }
 
 void step_client_heartbeat(struct scheduler *s, const struct event *event, struct step *step)
@@ -99,6 +101,9 @@ void step_graph_failed(struct scheduler *s, const struct event *event, struct st
     const struct event_graph_failed *failed = &event->of.graph_failed;
     for (uint32_t i = 0; i < failed->keys.count; i++) {
         graph_key_failed(s, failed->client, failed->keys.items[i], failed->failure, step);
+    }
+    if (failed->more) {
+        return;
     }
     struct notice *notice = action_notice(step, NOTICE_GRAPH_FAILED);
     notice->client = failed->client;
@@ -248,7 +253,7 @@ void step_retry(struct scheduler *s, const struct event *event, struct step *ste
                 vec_push(&stack, dependency->id);
             }
         }
-        if (is_root) {
+        if (is_root && (task->state != TASK_RELEASED || (task->flags & TASK_PINNED) == 0)) {
             want(s, task, TASK_WAITING);
         }
     }
@@ -330,6 +335,11 @@ void step_data_placed(struct scheduler *s, const struct event *event, struct ste
     const struct event_data_placed *placed = &event->of.data_placed;
     ASSERT(placed->holders.count == placed->keys.count &&
            placed->sizes.count == placed->keys.count);
+    for (uint32_t i = 0; backlog_pending(s) && i < placed->keys.count; i++) {
+        if (task_find(s, placed->keys.items[i]) != NULL) {
+            backlog_finish(s, step); /* the key's former value may be on its way out */
+        }
+    }
     for (uint32_t i = 0; i < placed->keys.count; i++) {
         struct worker *worker = worker_find(s, placed->holders.items[i]);
         bool again = i > 0 && span_equal(placed->keys.items[i], placed->keys.items[i - 1]);
@@ -366,12 +376,14 @@ void step_data_placed(struct scheduler *s, const struct event *event, struct ste
 void step_restart(struct scheduler *s, const struct event *event, struct step *step)
 {
     (void)event;
+    graph_drop(s);
     for (uint32_t id = 1; id < s->clients.count; id++) {
         struct client *client = client_find(s, id);
         if (client != NULL) {
             client_releases_all(s, client, step);
         }
     }
+    backlog_finish(s, step);
     /* What nobody ever wanted (scattered data whose client is gone) is left. */
     for (task_id id = 0; id < s->task_high && s->task_count > 0; id++) {
         struct task *task = task_live_at(s, id);
@@ -380,6 +392,7 @@ void step_restart(struct scheduler *s, const struct event *event, struct step *s
         }
     }
     ASSERT(s->task_count == 0 && s->occupancy_ns == 0);
+    backlog_finish(s, step);
     steal_restart(s);
     prefixes_retire(s);
     action_add(step, ACTION_CLIENT_RESTART)->of.client_restart =

@@ -12,7 +12,7 @@ step_function step_client_add, step_client_remove, step_client_heartbeat;
 step_function step_client_desires, step_client_releases, step_report_key, step_graph_failed;
 step_function step_cancel, step_retry, step_data_placed, step_restart;
 /* step_graph.c */
-step_function step_graph, step_graph_continue;
+step_function step_graph;
 /* step_worker.c */
 step_function step_worker_add, step_worker_remove, step_worker_heartbeat;
 step_function step_worker_status, step_worker_set_status, step_worker_resources;

@@ -1,11 +1,11 @@
 /* step_graph.c: a client sends a graph: whether it can be taken, and its way through the phases.
  * Must agree with: scheduler.py update_graph, _find_lost_dependencies; protocol.md 4.2. */
 #include "core/scheduler/action.h"
+#include "core/scheduler/backlog.h"
 #include "core/scheduler/graph.h"
 #include "core/scheduler/pool.h"
+#include "core/scheduler/queue.h"
 #include "core/scheduler/step_events.h"
-#include "core/scheduler/transition.h"
-#include "core/scheduler/wants.h"
 
 #define LEVEL_ERROR 40u
 #define LEVEL_INFO 20u
@@ -26,40 +26,6 @@ static void refuse(struct scheduler *s, const struct graph_info *graph, struct s
     notice->text = why;
 }
 
-/* Forget what came in so far; what was there before stays. */
-static void take_back(struct scheduler *s, const struct graph_work *work, struct step *step)
-{
-    const struct graph_plan *plan = work->plan;
-    for (uint32_t i = 0; i < plan->touched_count; i++) {
-        task_id id = work->ids[plan->touched[i]];
-        struct task *task = id == TASK_NONE ? NULL : task_live_at(s, id);
-        if (task == NULL || (task->flags & TASK_PINNED) == 0) {
-            continue; /* it is what is lost, or its slot is another task's by now */
-        }
-        task->flags &= (uint16_t)~TASK_PINNED;
-        if (task->dependents.count == 0 && task->who_wants.count == 0) {
-            want(s, task, TASK_FORGOTTEN);
-        } else if (task->state != TASK_RELEASED) {
-            release_unneeded(s, task);
-        }
-    }
-    transitions_run(s, step);
-}
-
-/* An input is gone: the client is told, and must submit again what makes it. */
-static void cancel_lost(struct scheduler *s, struct graph_work *work, struct step *step)
-{
-    struct span_list keys = work->graph->wanted;
-    struct client *client = client_at(s, work->client);
-    action_log(step, LEVEL_INFO, "User asked for computation on lost data.");
-    action_cancelled(step, client->id, keys, SPAN("lost dependencies"), (struct span){0});
-    take_back(s, work, step);
-    client_releases(s, client, keys.items, keys.count, step);
-    struct notice *notice = action_notice(step, NOTICE_GRAPH_CANCELLED);
-    notice->client = client->id;
-    notice->keys = keys;
-}
-
 /* ---- the way through the phases ---- */
 
 enum phase_list { LIST_TOUCHED, LIST_TASKS, LIST_KEYS, LIST_WANTED, LIST_IN_ORDER, LIST_TO_MOVE };
@@ -74,11 +40,17 @@ static const struct {
     {graph_desire, LIST_WANTED},        {graph_blame, LIST_TOUCHED},
     {graph_note_needed, LIST_IN_ORDER}, {graph_move_needed, LIST_IN_ORDER},
     {graph_move, LIST_TO_MOVE},         {graph_settle, LIST_TOUCHED},
+    {graph_cancel, LIST_WANTED},        {graph_take_back, LIST_TOUCHED},
 };
-enum { PHASE_MOVES = 9 }; /* the first in which tasks begin */
-#define PHASE_COUNT (sizeof phases / sizeof *phases)
+enum {
+    PHASE_EDGES = 2,   /* until then it is still found out which tasks are new */
+    PHASE_MOVES = 9,   /* the first in which tasks begin */
+    PHASE_CANCEL = 12, /* never come to but by a jump */
+    PHASE_TAKE_BACK,
+    PHASE_END,
+};
 
-static_assert(PHASE_MOVES + 3 == PHASE_COUNT, "moves, the rest of them, and settling");
+static_assert(sizeof phases / sizeof *phases == PHASE_END, "a row for each");
 
 static uint32_t list_size(const struct graph_work *work, enum phase_list list)
 {
@@ -121,9 +93,15 @@ static uint32_t work_on(struct scheduler *s, struct graph_work *work, struct ste
     work->at += count;
     if (work->at == size) {
         work->at = 0;
-        work->phase++;
+        work->phase = work->phase + 1 == PHASE_CANCEL ? PHASE_END : work->phase + 1;
     }
     return count;
+}
+
+static void go_to(struct graph_work *work, uint32_t phase)
+{
+    work->phase = phase;
+    work->at = 0;
 }
 
 /* Something is lost before its tasks began to move; later on, losses are dealt with as always. */
@@ -132,113 +110,130 @@ static bool is_in_vain(const struct graph_work *work)
     return work->is_lost && work->phase < PHASE_MOVES;
 }
 
-/* Its arrays stay until the step is over: a notice points to them. */
-static void end_work(struct scheduler *s)
+/* What was let go, but is still there, would be taken for known. */
+static bool must_pause(const struct scheduler *s, const struct graph_work *work)
 {
-    vec_push(&s->built, s->building);
-    s->building = NULL;
+    return work->pins && work->phase < PHASE_EDGES && backlog_pending(s);
 }
 
-void graph_continue(struct scheduler *s, struct step *step, uint64_t budget)
+/* Its arrays stay until the step is over: a notice points to them. */
+static void end_work(struct scheduler *s, struct graph_work *work)
 {
-    struct graph_work *work = s->building;
+    vec_push(&s->built, work);
+    if (s->building == work) {
+        s->building = NULL;
+    }
+}
+
+static void notice_cancelled(const struct graph_work *work, struct step *step)
+{
+    struct notice *notice = action_notice(step, NOTICE_GRAPH_CANCELLED);
+    notice->client = work->client;
+    notice->keys = work->graph->wanted;
+}
+
+static void run_phases(struct scheduler *s, struct graph_work *work, struct step *step,
+                       uint64_t budget)
+{
     struct span stimulus = step->stimulus;
     step->stimulus = arena_copy(&step->arena, work->stimulus);
-    while (budget > 0 && work->phase < PHASE_COUNT && !is_in_vain(work)) {
+    while (work->phase < PHASE_END && !must_pause(s, work)) {
+        if (is_in_vain(work)) {
+            action_log(step, LEVEL_INFO, "User asked for computation on lost data.");
+            go_to(work, PHASE_CANCEL);
+        }
+        if (budget == 0) {
+            break;
+        }
         budget -= work_on(s, work, step, budget);
     }
-    if (is_in_vain(work)) {
-        cancel_lost(s, work, step);
-        end_work(s);
-    } else if (work->phase == PHASE_COUNT) {
-        end_work(s);
+    if (work->phase == PHASE_END) {
+        if (work->is_cancelled) {
+            notice_cancelled(work, step);
+        }
+        end_work(s, work);
     }
     step->stimulus = stimulus;
 }
 
-/* Events that may come in between: what they touch is never a task of the graph, or its pin protects it. */
-static bool may_interleave(enum event_kind kind)
+void graph_continue(struct scheduler *s, struct step *step)
 {
-    switch (kind) {
-    case EVENT_CLIENT_ADD:
-    case EVENT_CLIENT_HEARTBEAT:
-    case EVENT_CLIENT_REMOVE:
-    case EVENT_CLIENT_DESIRES:
-    case EVENT_CLIENT_RELEASES:
-    case EVENT_REPORT_KEY:
-    case EVENT_GRAPH_FAILED:
-    case EVENT_GRAPH_CONTINUE:
-    case EVENT_WORKER_ADD:
-    case EVENT_WORKER_HEARTBEAT:
-    case EVENT_WORKER_STATUS:
-    case EVENT_WORKER_SET_STATUS:
-    case EVENT_WORKER_RESOURCES:
-    case EVENT_TASK_FINISHED:
-    case EVENT_TASK_ERRED:
-    case EVENT_RELEASE_WORKER_DATA:
-    case EVENT_ADD_KEYS:
-    case EVENT_LONG_RUNNING:
-    case EVENT_RESCHEDULE:
-    case EVENT_STEAL_RESPONSE:
-    case EVENT_REFRESH_WHO_HAS:
-    case EVENT_REPLICA_MISSING:
-    case EVENT_SPAN_METRICS:
-    case EVENT_TICK:
-    case EVENT_REQUEST_GONE:
-        return true;
-    default:
-        return kind >= EVENT_SEMAPHORE_REGISTER && kind <= EVENT_FLAG_IS_SET;
+    if (s->building != NULL) {
+        run_phases(s, s->building, step, s->building->graph->slice);
     }
 }
 
-/* Over a new connection it may take back what this graph asks for: that must be in by then. */
-static bool client_comes_back(const struct scheduler *s, const struct event *event)
-{
-    return event->kind == EVENT_CLIENT_ADD &&
-           span_equal(event->of.client_add.name, client_at(s, s->building->client)->name);
-}
-
-void graph_finish_before(struct scheduler *s, const struct event *event, struct step *step)
-{
-    if (s->building != NULL && (!may_interleave(event->kind) || client_comes_back(s, event))) {
-        graph_continue(s, step, UINT64_MAX);
-    }
-}
-
-void graph_client_removed(struct scheduler *s, const struct client *client, struct step *step)
+void graph_finish_of(struct scheduler *s, const struct client *client, struct step *step)
 {
     if (s->building != NULL && s->building->client == client->id) {
-        take_back(s, s->building, step);
-        end_work(s);
+        backlog_finish(s, step);
+        run_phases(s, s->building, step, UINT64_MAX);
+        ASSERT(s->building == NULL);
+        queue_slots_maybe_opened(s, step);
     }
+}
+
+void graph_client_removed(struct scheduler *s, const struct client *client)
+{
+    struct graph_work *work = s->building;
+    if (work != NULL && work->client == client->id && work->phase != PHASE_TAKE_BACK) {
+        work->is_cancelled = false;
+        go_to(work, PHASE_TAKE_BACK);
+    }
+}
+
+void graph_drop(struct scheduler *s)
+{
+    if (s->building == NULL) {
+        return;
+    }
+    end_work(s, s->building);
+    for (task_id id = 0; id < s->task_high; id++) {
+        task_at(s, id)->flags &= (uint16_t)~TASK_PINNED;
+    }
+}
+
+/* ---- graphs that must wait ---- */
+
+/* A task is pinned by the graph that is coming in, or will be made by it; or what is known of a key that
+ * the graph defines is on its way out: then the graph comes after that. */
+static bool must_wait(const struct scheduler *s, const struct graph_info *graph,
+                      const struct graph_plan *plan)
+{
+    bool is_sliced = graph->slice > 0 && plan->touched_count > graph->slice;
+    if (is_sliced) {
+        return s->building != NULL; /* what is on its way out it waits for itself */
+    }
+    for (uint32_t i = 0; i < plan->touched_count; i++) {
+        uint32_t number = plan->touched[i];
+        bool is_defined =
+            number < graph->task_count && (plan->kept == NULL || plan->kept[number] != 0);
+        struct span key = number < graph->key_count
+                              ? graph->keys[number]
+                              : graph->wanted.items[number - graph->key_count];
+        const struct task *task = task_find_hashed(s, key, plan->hashes[number]);
+        if (task == NULL ? s->building != NULL && !is_defined
+                         : (task->flags & TASK_PINNED) != 0 || (is_defined && backlog_pending(s))) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* ---- the events ---- */
 
-static struct graph_work *work_create(const struct graph_info *graph, struct step *step)
+static struct graph_work *work_create(const struct graph_info *graph, struct graph_plan *plan,
+                                      const struct step *step)
 {
     struct graph_work *work = mem_zalloc(1, sizeof *work);
     arena_init(&work->arena);
     work->graph = graph;
     work->client = graph->client;
-    work->own_plan = graph->plan == NULL ? graph_plan_create(graph) : NULL;
-    work->plan = graph->plan == NULL ? work->own_plan : graph->plan;
+    work->own_plan = graph->plan == NULL ? plan : NULL;
+    work->plan = plan;
+    work->room = &plan->room;
     work->stimulus = arena_copy(&work->arena, step->stimulus);
-    uint32_t numbers = work->plan->number_count;
-    uint32_t touched = work->plan->touched_count;
-    work->pins = graph->slice > 0 && touched > graph->slice;
-    work->ids = arena_array(&work->arena, task_id, numbers);
-    work->is_new = arena_array(&work->arena, uint8_t, numbers);
-    work->is_needed = arena_array(&work->arena, uint8_t, numbers);
-    work->new_dependents = arena_array(&work->arena, uint32_t, graph->key_count);
-    work->firsts = arena_array(&work->arena, task_id, touched);
-    work->made = arena_array(&work->arena, task_id, touched);
-    work->keys = arena_array(&work->arena, struct span, touched);
-    work->to_move = arena_array(&work->arena, task_id, graph->wanted.count);
-    memset(work->ids, 0xff, numbers * sizeof *work->ids);
-    memset(work->is_new, 0, numbers);
-    memset(work->is_needed, 0, numbers);
-    memset(work->new_dependents, 0, graph->key_count * sizeof *work->new_dependents);
+    work->pins = graph->slice > 0 && plan->touched_count > graph->slice;
     work->annotations = annotations_begin(graph, &work->arena);
     work->annotation_count = graph->annotation_count;
     return work;
@@ -258,11 +253,18 @@ void graph_work_free(struct graph_work *work)
 void step_graph(struct scheduler *s, const struct event *event, struct step *step)
 {
     const struct graph_info *graph = event->of.graph.graph;
-    ASSERT(s->building == NULL);
     if (client_find(s, graph->client) == NULL) {
         return; /* it left while its graph was being read */
     }
-    struct graph_work *work = work_create(graph, step);
+    struct graph_plan *plan = graph->plan == NULL ? graph_plan_create(graph) : graph->plan;
+    if ((s->building != NULL || backlog_pending(s)) && must_wait(s, graph, plan)) {
+        step->graph_later = true;
+        if (graph->plan == NULL) {
+            graph_plan_destroy(plan);
+        }
+        return;
+    }
+    struct graph_work *work = work_create(graph, plan, step);
     struct span why = work->plan->refused;
     why = why.size > 0 ? why : annotations_refuse(s, graph, &step->arena);
     if (why.size > 0) {
@@ -270,14 +272,8 @@ void step_graph(struct scheduler *s, const struct event *event, struct step *ste
         graph_work_free(work);
         return;
     }
-    s->building = work;
-    graph_continue(s, step, work->pins ? graph->slice : UINT64_MAX);
-}
-
-void step_graph_continue(struct scheduler *s, const struct event *event, struct step *step)
-{
-    (void)event;
-    if (s->building != NULL) {
-        graph_continue(s, step, s->building->graph->slice);
+    if (work->pins) {
+        s->building = work;
     }
+    run_phases(s, work, step, work->pins ? graph->slice : UINT64_MAX);
 }

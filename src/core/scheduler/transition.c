@@ -7,6 +7,7 @@
 #include "core/scheduler/transition.h"
 
 #include "core/scheduler/action.h"
+#include "core/scheduler/backlog.h"
 #include "core/scheduler/failure.h"
 #include "core/scheduler/groups.h"
 #include "core/scheduler/pool.h"
@@ -241,6 +242,6 @@ bool task_is_unneeded(const struct task *task)
 void release_unneeded(struct scheduler *s, struct task *task)
 {
     if (task_is_unneeded(task) && task->state != TASK_ERRED) {
-        want(s, task, TASK_RELEASED);
+        let_go(s, task, TASK_RELEASED);
     }
 }

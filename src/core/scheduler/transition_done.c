@@ -1,6 +1,7 @@
 /* transition_done.c: the moves of a task to and from memory, erred and forgotten. See transition.h.
  * Must agree with: scheduler.py _transition_processing_memory … _transition_released_forgotten. */
 #include "core/scheduler/action.h"
+#include "core/scheduler/backlog.h"
 #include "core/scheduler/failure.h"
 #include "core/scheduler/graph.h"
 #include "core/scheduler/groups.h"
@@ -322,7 +323,7 @@ static void forget_inputs(struct scheduler *s, struct task *task)
         missing_discard(task, i);
         if (dependency->dependents.count == 1 && dependency->who_wants.count == 0 &&
             (dependency->flags & TASK_PINNED) == 0) {
-            want(s, dependency, TASK_FORGOTTEN); /* this task was its last dependent */
+            let_go(s, dependency, TASK_FORGOTTEN); /* this task was its last dependent */
         }
     }
     while (task->dependencies.count > 0) {
@@ -335,7 +336,7 @@ static void forget_inputs(struct scheduler *s, struct task *task)
 void propagate_forgotten(struct scheduler *s, struct task *task, struct step *step)
 {
     task_set_state(s, task, TASK_FORGOTTEN);
-    if ((task->flags & TASK_PINNED) != 0) {
+    if ((task->flags & TASK_PINNED) != 0 && s->building != NULL) {
         s->building->is_lost = true;
     }
     forget_dependents(s, task);

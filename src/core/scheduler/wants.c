@@ -2,6 +2,7 @@
 #include "core/scheduler/wants.h"
 
 #include "core/scheduler/action.h"
+#include "core/scheduler/backlog.h"
 #include "core/scheduler/failure.h"
 #include "core/scheduler/pool.h"
 #include "core/scheduler/queue.h"
@@ -86,9 +87,9 @@ void client_releases_task(struct scheduler *s, struct client *client, struct tas
         return;
     }
     if (task->dependents.count == 0) {
-        want(s, task, TASK_FORGOTTEN);
+        let_go(s, task, TASK_FORGOTTEN);
     } else if (task->state != TASK_ERRED && task->waiter_count == 0) {
-        want(s, task, TASK_RELEASED);
+        let_go(s, task, TASK_RELEASED);
     }
 }
 

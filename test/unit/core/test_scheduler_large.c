@@ -112,6 +112,10 @@ static void large_close(struct large *large)
                           .time = large->stage.time,
                           .of.client_remove = {large->client}};
     scheduler_step(large->stage.s, &event, &large->stage.step);
+    event = (struct event){.kind = EVENT_GO_ON, .time = large->stage.time};
+    while (large->stage.step.pending) {
+        scheduler_step(large->stage.s, &event, &large->stage.step);
+    }
     assert_int_equal(view_task_count(large->stage.s), 0);
     scheduler_check(large->stage.s);
     mem_free(large->keys);

@@ -26,7 +26,7 @@ struct play {
     uint32_t graph_count, worker_count;
     bool calm;   /* no more trouble: everything is answered well */
     bool loud;   /* print what happens */
-    bool slices; /* graphs come in in pieces, other events between them */
+    bool slices; /* graphs come in, and much is let go, in pieces, other events between them */
 };
 
 static uint32_t roll(struct play *play, uint32_t bound)
@@ -71,6 +71,14 @@ static void play_event(struct play *play, struct event *event)
 {
     stage_step(&play->stage, event);
     note_actions(play);
+}
+
+/* The next piece of a graph, or of what is let go. */
+static void go_on(struct play *play)
+{
+    struct event event = {.kind = EVENT_GO_ON};
+    play->stage.time -= 1; /* it takes no time */
+    play_event(play, &event);
 }
 
 /* ---- workers ---- */
@@ -179,9 +187,15 @@ static void add_graph(struct play *play)
                                .user_priority = roll(play, 2),
                                .slice = play->slices ? roll(play, 5) : 0};
     stage_graph_with(&play->stage, client, text_cstr(&words), text_cstr(&wanted), graph);
+    note_actions(play);
+    while (play->stage.step.graph_later) {
+        go_on(play);
+        play->stage.time -= 1;
+        stage_graph_with(&play->stage, client, text_cstr(&words), text_cstr(&wanted), graph);
+        note_actions(play);
+    }
     text_fini(&words);
     text_fini(&wanted);
-    note_actions(play);
 }
 
 static void remove_client(struct play *play)
@@ -323,17 +337,11 @@ static void stray_message(struct play *play)
     play_event(play, &event);
 }
 
-static void continue_graph(struct play *play)
-{
-    struct event event = {.kind = EVENT_GRAPH_CONTINUE};
-    play_event(play, &event);
-}
-
 static void play_one(struct play *play)
 {
     uint32_t what = roll(play, 100);
-    if (play->stage.step.graph_pending && roll(play, 2) == 0) {
-        continue_graph(play);
+    if (play->stage.step.pending && roll(play, 2) == 0) {
+        go_on(play);
         return;
     }
     if (what < 12) {
@@ -362,8 +370,8 @@ static void play_one(struct play *play)
 static void calm_down(struct play *play)
 {
     play->calm = true;
-    while (play->stage.step.graph_pending) {
-        continue_graph(play);
+    while (play->stage.step.pending) {
+        go_on(play);
     }
     for (uint32_t slot = 0; slot < WORKERS_MAX; slot++) {
         if (play->workers[slot] == WORKER_NONE) {
@@ -372,8 +380,9 @@ static void calm_down(struct play *play)
         stage_worker_status(&play->stage, play->workers[slot], "running");
         note_actions(play);
     }
-    while (play->run_count > 0) {
+    while (play->run_count > 0 || play->stage.step.pending) {
         answer_run(play);
+        go_on(play);
     }
 }
 
@@ -432,6 +441,7 @@ static void play_seed(uint64_t seed, uint32_t events, bool stealing, bool loud)
     play->stage.config.no_workers_timeout = seed % 5 == 0 ? 30 : INFINITY;
     play->stage.config.transition_notices = seed % 2 == 0;
     play->stage.config.transition_log_length = 50;
+    play->stage.config.step_moves_max = seed % 4 == 1 ? 1 + (uint32_t)seed % 7 : 1024;
     stage_begin(&play->stage);
     prng_init(&play->prng, seed);
     play->slices = seed % 2 == 1;

@@ -1,9 +1,9 @@
-/* test_scheduler_slices.c: a large graph comes in in slices, other events between them. */
+/* test_scheduler_slices.c: a large graph comes in, and much is let go, in slices, other events between them. */
 #include "support/story.h"
 
 static void more(struct stage *stage)
 {
-    struct event event = {.kind = EVENT_GRAPH_CONTINUE};
+    struct event event = {.kind = EVENT_GO_ON};
     stage_step(stage, &event);
 }
 
@@ -171,31 +171,277 @@ static void test_client_leaves(void **state)
         }
         struct event leave = {.kind = EVENT_CLIENT_REMOVE, .of.client_remove = {me}};
         stage_step(&stage, &leave);
-        assert_false(stage.step.graph_pending);
+        all(&stage);
         assert_int_equal(view_task_count(stage.s), 0);
         stage_close(&stage);
     }
 }
 
-/* Another graph, or a worker's death, waits until the first graph is in: nothing is seen half made. */
-static void test_finished_before(void **state)
+/* Another graph that needs what is half made waits until it is made; it can be told so at any time. */
+static void test_later(void **state)
 {
     (void)state;
     struct stage stage;
     stage_open(&stage);
-    worker_id a = stage_worker(&stage, "a", 8);
-    stage_worker(&stage, "b", 8);
+    stage_worker(&stage, "a", 8);
     client_id me = stage_client(&stage, "me");
     client_id you = stage_client(&stage, "you");
     stage_graph_with(&stage, me, "x y:x z:y", "z", sliced(1));
-    stage_graph(&stage, you, "x y:x", "y");
-    assert_false(stage.step.graph_pending);
+    while (stage_task(&stage, "y") == NULL) {
+        more(&stage);
+    }
+    uint32_t tries = 0;
+    for (; stage.step.graph_pending; tries++) {
+        stage_graph(&stage, you, "x y:x", "y");
+        assert_true(stage.step.graph_later);
+        more(&stage);
+    }
+    assert_true(tries > 10);
     stage_expect(&stage, "compute x@a\n");
+    stage_graph(&stage, you, "x y:x", "y");
+    assert_false(stage.step.graph_later);
     assert_int_equal(stage_view(&stage, "y").wanter_count, 1);
-    stage_graph_with(&stage, me, "u v:u w:v", "w", sliced(1));
-    stage_worker_lost(&stage, a, "");
-    assert_false(stage.step.graph_pending);
-    stage_expect(&stage, "compute u@b\ncompute x@b\ngone a\n");
+    stage_close(&stage);
+}
+
+/* A large graph after a large one: it waits, whatever it touches. */
+static void test_large_after_large(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage);
+    stage_worker(&stage, "a", 8);
+    client_id me = stage_client(&stage, "me");
+    client_id you = stage_client(&stage, "you");
+    stage_graph_with(&stage, me, "x y:x z:y", "z", sliced(1));
+    stage_graph_with(&stage, you, "u v:u w:v", "w", sliced(1));
+    assert_true(stage.step.graph_later && stage.step.graph_pending);
+    all(&stage);
+    stage_graph_with(&stage, you, "u v:u w:v", "w", sliced(1));
+    assert_false(stage.step.graph_later);
+    all(&stage);
+    stage_expect(&stage, "compute x@a\ncompute u@a\n");
+    stage_close(&stage);
+}
+
+/* Small graphs about other things overtake it at every place, whether they know tasks or make them. */
+static void test_overtaken(void **state)
+{
+    (void)state;
+    for (uint32_t steps = 0; steps < 30; steps++) {
+        struct stage stage;
+        stage_open(&stage);
+        worker_id a = stage_worker(&stage, "a", 8);
+        client_id me = stage_client(&stage, "me");
+        client_id you = stage_client(&stage, "you");
+        stage_graph(&stage, you, "old", "old");
+        stage_finish(&stage, a, "old");
+        stage_graph_with(&stage, me, "x y:x z:y", "z", sliced(1));
+        for (uint32_t i = 0; i < steps && stage.step.graph_pending; i++) {
+            more(&stage);
+        }
+        bool was_pending = stage.step.graph_pending;
+        stage_forget_transcript(&stage);
+        stage_graph(&stage, you, "new:old", "new");
+        assert_false(stage.step.graph_later);
+        stage_expect(&stage, "compute new@a <- old(8)@a\nmemory you: old\n");
+        assert_int_equal(stage.step.graph_pending, was_pending);
+        all(&stage);
+        assert_string_equal(stage_state(&stage, "x"), "processing");
+        stage_close(&stage);
+    }
+}
+
+/* A key of the graph comes to be known between its look-up and its making: it is one task. */
+static void test_made_by_others(void **state)
+{
+    (void)state;
+    for (uint32_t steps = 0; steps < 30; steps++) {
+        struct stage stage;
+        stage_open(&stage);
+        worker_id a = stage_worker(&stage, "a", 8);
+        client_id me = stage_client(&stage, "me");
+        client_id you = stage_client(&stage, "you");
+        struct span key = stage_key(&stage, "y");
+        int64_t size = 5;
+        stage_graph_with(&stage, me, "x y:x z:y", "z", sliced(1));
+        for (uint32_t i = 0; i < steps && stage.step.graph_pending; i++) {
+            more(&stage);
+        }
+        struct event event = {.kind = EVENT_DATA_PLACED,
+                              .of.data_placed = {you, {&key, 1}, {&a, 1}, {&size, 1}}};
+        stage_step(&stage, &event);
+        all(&stage);
+        assert_string_equal(stage_state(&stage, "y"), "memory");
+        assert_int_equal(stage_view(&stage, "y").wanter_count, 1);
+        stage_close(&stage);
+    }
+}
+
+/* The cluster is restarted in the middle: nothing of the graph is left, and another may come at once. */
+static void test_restart(void **state)
+{
+    (void)state;
+    for (uint32_t steps = 0; steps < 40; steps++) {
+        struct stage stage;
+        stage_open(&stage);
+        stage_worker(&stage, "a", 8);
+        client_id me = stage_client(&stage, "me");
+        stage_graph_with(&stage, me, "w x:w y:w z:x,y", "y z", sliced(1));
+        for (uint32_t i = 0; i < steps && stage.step.graph_pending; i++) {
+            more(&stage);
+        }
+        struct event restart = {.kind = EVENT_RESTART, .of.restart = {me}};
+        stage_step(&stage, &restart);
+        assert_false(stage.step.graph_pending);
+        assert_int_equal(view_task_count(stage.s), 0);
+        stage_forget_transcript(&stage);
+        stage_graph_with(&stage, me, "w x:w y:w z:x,y", "y z", sliced(1));
+        all(&stage);
+        stage_expect(&stage, "compute w@a\n");
+        stage_close(&stage);
+    }
+}
+
+/* A worker dies in the middle, with a result that the graph builds on and tasks of it that have begun. */
+static void test_worker_dies(void **state)
+{
+    (void)state;
+    for (uint32_t steps = 0; steps < 40; steps++) {
+        struct stage stage;
+        stage_open(&stage);
+        worker_id a = stage_worker(&stage, "a", 8);
+        client_id me = stage_client(&stage, "me");
+        stage_graph(&stage, me, "old", "old");
+        stage_finish(&stage, a, "old");
+        stage_graph_with(&stage, me, "old x:old y:x z:y", "z", sliced(1));
+        for (uint32_t i = 0; i < steps && stage.step.graph_pending; i++) {
+            more(&stage);
+        }
+        stage_worker(&stage, "b", 8);
+        stage_worker_lost(&stage, a, "");
+        all(&stage);
+        assert_string_equal(stage_state(&stage, "old"), "processing");
+        assert_string_equal(stage_state(&stage, "x"), "waiting");
+        assert_string_equal(stage_state(&stage, "z"), "waiting");
+        stage_close(&stage);
+    }
+}
+
+/* ---- what is let go ---- */
+
+static void open_narrow(struct stage *stage, uint32_t moves)
+{
+    stage_prepare(stage);
+    stage->config.step_moves_max = moves;
+    stage_begin(stage);
+}
+
+/* A chain of four, done and wanted by nobody, goes one task a step; each is freed once. */
+static void test_let_go(void **state)
+{
+    (void)state;
+    struct stage stage;
+    open_narrow(&stage, 1);
+    worker_id a = stage_worker(&stage, "a", 8);
+    client_id me = stage_client(&stage, "me");
+    stage_graph(&stage, me, "w x y z:w,x,y", "w x y z");
+    stage_finish(&stage, a, "w");
+    stage_finish(&stage, a, "x");
+    stage_finish(&stage, a, "y");
+    stage_finish(&stage, a, "z");
+    stage_release(&stage, "me", "w x y");
+    while (stage.step.pending) {
+        more(&stage);
+    }
+    stage_forget_transcript(&stage);
+    stage_release(&stage, "me", "z");
+    stage_expect(&stage, "free a: z\n");
+    uint32_t steps = 0;
+    for (; stage.step.pending; steps++) {
+        more(&stage);
+    }
+    assert_int_equal(steps, 3);
+    assert_int_equal(view_task_count(stage.s), 0);
+    stage_close(&stage);
+}
+
+/* Somebody wants it again before its turn has come: it stays. */
+static void test_wanted_again(void **state)
+{
+    (void)state;
+    struct stage stage;
+    open_narrow(&stage, 1);
+    worker_id a = stage_worker(&stage, "a", 8);
+    client_id me = stage_client(&stage, "me");
+    stage_graph(&stage, me, "x y", "x y");
+    stage_finish(&stage, a, "x");
+    stage_finish(&stage, a, "y");
+    stage_graph(&stage, me, "z:x,y", "z");
+    stage_release(&stage, "me", "x y");
+    stage_finish(&stage, a, "z");
+    while (stage.step.pending) {
+        stage_desire(&stage, "published", "x");
+        more(&stage);
+    }
+    assert_string_equal(stage_state(&stage, "x"), "memory");
+    assert_string_equal(stage_state(&stage, "y"), "released");
+    stage_close(&stage);
+}
+
+/* The key is defined anew before its old task has gone: the new definition waits for that. */
+static void test_defined_anew(void **state)
+{
+    (void)state;
+    struct stage stage;
+    open_narrow(&stage, 1);
+    worker_id a = stage_worker(&stage, "a", 8);
+    client_id me = stage_client(&stage, "me");
+    stage_graph(&stage, me, "x y z:x,y", "z");
+    stage_finish(&stage, a, "x");
+    stage_finish(&stage, a, "y");
+    stage_finish(&stage, a, "z");
+    while (stage.step.pending) {
+        more(&stage);
+    }
+    stage_release(&stage, "me", "z");
+    assert_true(stage.step.pending);
+    stage_graph(&stage, me, "x", "x");
+    assert_true(stage.step.graph_later);
+    stage_graph(&stage, me, "other", "other");
+    assert_false(stage.step.graph_later);
+    stage_graph_with(&stage, me, "x u:x", "u", sliced(1));
+    assert_true(stage.step.graph_pending && !stage.step.graph_later);
+    stage_forget_transcript(&stage);
+    all(&stage);
+    stage_expect(&stage, "compute x@a\n");
+    stage_close(&stage);
+}
+
+/* A client with many wishes leaves, and comes back under its name while they are taken back. */
+static void test_leaves_slowly(void **state)
+{
+    (void)state;
+    struct stage stage;
+    open_narrow(&stage, 1);
+    worker_id a = stage_worker(&stage, "a", 8);
+    client_id me = stage_client(&stage, "me");
+    stage_graph(&stage, me, "x y z", "x y z");
+    stage_finish(&stage, a, "x");
+    stage_finish(&stage, a, "y");
+    struct event leave = {.kind = EVENT_CLIENT_REMOVE, .of.client_remove = {me}};
+    stage_step(&stage, &leave);
+    assert_true(stage.step.pending);
+    client_id back = stage_client(&stage, "me");
+    assert_int_not_equal(back, me);
+    stage_forget_transcript(&stage);
+    stage_finish(&stage, a, "z"); /* nobody is told */
+    stage_graph(&stage, back, "q", "q");
+    stage_expect(&stage, "free a: z\ncompute q@a\n");
+    while (stage.step.pending) {
+        more(&stage);
+    }
+    assert_int_equal(view_task_count(stage.s), 1);
     stage_close(&stage);
 }
 
@@ -232,7 +478,7 @@ static void test_client_registers_again(void **state)
     stage_graph_with(&stage, me, "x y:x z:y", "z", sliced(1));
     assert_true(stage.step.graph_pending);
     assert_true(stage_client(&stage, "me") != me);
-    assert_false(stage.step.graph_pending);
+    all(&stage);
     stage_expect(&stage, "compute x@a\n");
     assert_int_equal(stage_view(&stage, "z").wanter_count, 1);
     stage_release(&stage, "me", "z");
@@ -266,10 +512,19 @@ int main(void)
         cmocka_unit_test(test_lost_meanwhile),
         cmocka_unit_test(test_missing_input),
         cmocka_unit_test(test_client_leaves),
-        cmocka_unit_test(test_finished_before),
-        cmocka_unit_test(test_wanted_meanwhile),
         cmocka_unit_test(test_client_registers_again),
         cmocka_unit_test(test_collision_leaves_no_orphan),
+        cmocka_unit_test(test_later),
+        cmocka_unit_test(test_large_after_large),
+        cmocka_unit_test(test_overtaken),
+        cmocka_unit_test(test_made_by_others),
+        cmocka_unit_test(test_restart),
+        cmocka_unit_test(test_worker_dies),
+        cmocka_unit_test(test_wanted_meanwhile),
+        cmocka_unit_test(test_let_go),
+        cmocka_unit_test(test_wanted_again),
+        cmocka_unit_test(test_defined_anew),
+        cmocka_unit_test(test_leaves_slowly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
