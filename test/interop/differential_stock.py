@@ -243,7 +243,11 @@ class Stock:
         )
 
     async def do_reschedule(self, event):
+        task = self.s.tasks.get(event["key"])
+        here = task and task.processing_on and task.processing_on.address == event["worker"]
         self.s._reschedule(event["key"], event["worker"], stimulus_id="test")
+        if here:
+            self.s.stimulus_queue_slots_maybe_opened(stimulus_id="test")
 
     async def do_release_data(self, event):
         self.s.release_worker_data(event["key"], event["worker"], "test")

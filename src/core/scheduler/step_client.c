@@ -391,8 +391,8 @@ void step_restart(struct scheduler *s, const struct event *event, struct step *s
             transition_all(s, task, TASK_FORGOTTEN, step);
         }
     }
-    ASSERT(s->task_count == 0 && s->occupancy_ns == 0);
     backlog_finish(s, step);
+    ASSERT(s->task_count == 0 && s->occupancy_ns == 0);
     steal_restart(s);
     prefixes_retire(s);
     action_add(step, ACTION_CLIENT_RESTART)->of.client_restart =

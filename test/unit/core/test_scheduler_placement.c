@@ -110,6 +110,31 @@ static void test_queue(void **state)
     stage_close(&stage);
 }
 
+/* All that runs is rescheduled to where it may not run for now: what is queued does not wait for it. */
+static void test_reschedule_opens_slot(void **state)
+{
+    (void)state;
+    struct stage stage;
+    set_saturation(&stage, 1.0);
+    worker_id a = stage_worker(&stage, "a", 1);
+    client_id client = stage_client(&stage, "me");
+    int64_t priorities[] = {0, 1, 2};
+    struct span elsewhere = stage_key(&stage, "tcp://gone:1");
+    stage_graph_with(&stage, client, "r-1 r-2 r-3", "r-1 r-2 r-3",
+                     (struct graph_info){.priorities = priorities});
+    stage_expect(&stage, "compute r-1@a\n");
+    struct event restrict_it = {
+        .kind = EVENT_SET_RESTRICTIONS,
+        .of.set_restrictions = {.key = stage_key(&stage, "r-1"), .workers = {&elsewhere, 1}}};
+    stage_step(&stage, &restrict_it);
+    struct event reschedule = {.kind = EVENT_RESCHEDULE,
+                               .of.reschedule = {a, stage_key(&stage, "r-1")}};
+    stage_step(&stage, &reschedule);
+    stage_expect(&stage, "free a: r-1\ncompute r-2@a\n");
+    assert_string_equal(stage_state(&stage, "r-1"), "no-worker");
+    stage_close(&stage);
+}
+
 /* One thread gives two slots at the default saturation of 1.1. */
 static void test_saturation_rounds_up(void **state)
 {
@@ -498,6 +523,7 @@ int main(void)
         cmocka_unit_test(test_follows_data),
         cmocka_unit_test(test_holder_before_idle),
         cmocka_unit_test(test_queue),
+        cmocka_unit_test(test_reschedule_opens_slot),
         cmocka_unit_test(test_saturation_rounds_up),
         cmocka_unit_test(test_queue_order),
         cmocka_unit_test(test_co_assignment),

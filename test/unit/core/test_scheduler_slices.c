@@ -502,6 +502,30 @@ static void test_collision_leaves_no_orphan(void **state)
     stage_close(&stage);
 }
 
+/* The client leaves in the middle, and then the cluster is restarted: what is let go late, as its dependent went
+ * only now, is gone as well. */
+static void test_restart_after_leaving(void **state)
+{
+    (void)state;
+    for (uint32_t steps = 0; steps < 40; steps++) {
+        struct stage stage;
+        open_narrow(&stage, 1);
+        stage_worker(&stage, "a", 8);
+        client_id me = stage_client(&stage, "me");
+        stage_graph_with(&stage, me, "w x:w y:w z:x,y", "y z", sliced(1));
+        for (uint32_t i = 0; i < steps && stage.step.graph_pending; i++) {
+            more(&stage);
+        }
+        struct event leave = {.kind = EVENT_CLIENT_REMOVE, .of.client_remove = {me}};
+        stage_step(&stage, &leave);
+        struct event restart = {.kind = EVENT_RESTART, .of.restart = {CLIENT_NONE}};
+        stage_step(&stage, &restart);
+        assert_false(stage.step.graph_pending);
+        assert_int_equal(view_task_count(stage.s), 0);
+        stage_close(&stage);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -525,6 +549,7 @@ int main(void)
         cmocka_unit_test(test_wanted_again),
         cmocka_unit_test(test_defined_anew),
         cmocka_unit_test(test_leaves_slowly),
+        cmocka_unit_test(test_restart_after_leaving),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
