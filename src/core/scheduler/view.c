@@ -188,7 +188,7 @@ client_id view_client_find(const struct scheduler *s, struct span name)
 
 bool view_client(const struct scheduler *s, client_id id, struct client_view *out)
 {
-    /* A client removed in the last step is still shown. */
+    /* Also one removed in the last step, and one that leaves while it still wants tasks (pseudo). */
     const struct client *client =
         id == CLIENT_NONE || id >= s->clients.count ? NULL : s->clients.items[id];
     if (client == NULL) {
