@@ -85,6 +85,14 @@ class Taught(stock.Scheduler):
             self.acquire_resources(ts, self.workers[worker])
         return "OK"
 
+    def set_restrictions(self, worker):
+        """They count at once; stock looks at them when the task moves next"""
+        super().set_restrictions(worker)
+        for key in worker:
+            if self.tasks[key].state in ("queued", "no-worker"):
+                self.transitions({key: "released"}, "test")
+                self.stimulus_queue_slots_maybe_opened(stimulus_id="test")
+
     def valid_workers(self, ts):
         valid = super().valid_workers(ts)
         if ts is not self.placing:

@@ -12,6 +12,8 @@ Placement
   resources: stock looks at what workers offer in all, the core prefers those that have it free now
   loose rules that nobody meets: stock takes any worker, the core any with the resources; so also
     when such a task waits in no-worker and a worker comes, and in stealing
+  restrictions set while a task is queued or has no worker: stock looks at them when it moves next,
+    the core looks for its place anew
   stock fills the slots that stealing and the memory manager open with the next event, the core now
 
 Accounts
