@@ -9,7 +9,9 @@ from dask._task_spec import Task, TaskRef
 
 from differential_look import look, span_number
 from differential_modules import Clock, Comm, Ordered, Stream, Timer, stock
-from differential_taught import Taught
+from differential_taught import Taught, offers
+
+CONFIRMED = {"ready", "constrained", "waiting"}  # a victim gives up what it was asked for
 
 # The module that the spans live in is stock's own; it only asks for the time
 spans_time = distributed.spans.time
@@ -258,13 +260,25 @@ class Stock:
     async def do_refresh_who_has(self, event):
         self.s.handle_request_refresh_who_has(event["keys"], event["worker"], "test")
 
+    def is_allowed(self, ts, ws):
+        """Whether the rules of the task allow the worker, running or not"""
+        hosts = ts.host_restrictions or set()
+        named = set(ts.worker_restrictions or ())
+        for host in hosts & self.s.host_info.keys():
+            named |= self.s.host_info[host]["addresses"]
+        is_free = ts.loose_restrictions or not (ts.worker_restrictions or hosts)
+        return (is_free or ws.address in named) and offers(ts, ws, ws.resources)
+
     async def do_steal_response(self, event):
         stealing = self.s.extensions["stealing"]
         task = self.s.tasks.get(event["key"])
         request = stealing.in_flight.get(task)
+        state = event["state"] or None
+        if state in CONFIRMED and request and not self.is_allowed(task, request["thief"]):
+            state = None  # stock sends it to the thief even so
         stealing.move_task_confirm(
             key=event["key"],
-            state=event["state"] or None,
+            state=state,
             stimulus_id=request["stimulus_id"] if request and not event["stale"] else "test",
             worker=event["worker"],
         )

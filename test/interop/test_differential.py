@@ -14,7 +14,10 @@ Placement
     when such a task waits in no-worker and a worker comes, and in stealing
   restrictions set while a task is queued or has no worker: stock looks at them when it moves next,
     the core looks for its place anew
-  stock fills the slots that stealing and the memory manager open with the next event, the core now
+  stock fills the slots that stealing, the memory manager and a reschedule open with a later event,
+    the core now
+  a steal confirmed by the victim: stock sends the task to the thief though its rules, set
+    meanwhile, exclude it; the core looks for its place anew
 
 Accounts
   resources set anew: stock takes them all to be free, the core counts what runs

@@ -181,16 +181,22 @@ static struct worker_set able_workers(const struct scheduler *s, const struct ta
     return set;
 }
 
-bool worker_is_valid(const struct scheduler *s, const struct task *task,
-                     const struct worker *worker)
+bool worker_is_allowed(const struct scheduler *s, const struct task *task,
+                       const struct worker *worker)
 {
     const struct restrictions *rules = task_restrictions(task);
     if (rules == NULL) {
         return true;
     }
     bool named = rules->worker_count + rules->host_count > 0 && (task->flags & TASK_LOOSE) == 0;
-    return worker->status == WORKER_RUNNING && (!named || is_named(s, rules, worker)) &&
-           offers(worker, rules);
+    return (!named || is_named(s, rules, worker)) && offers(worker, rules);
+}
+
+bool worker_is_valid(const struct scheduler *s, const struct task *task,
+                     const struct worker *worker)
+{
+    bool is_free = task_restrictions(task) == NULL;
+    return is_free || (worker->status == WORKER_RUNNING && worker_is_allowed(s, task, worker));
 }
 
 bool worker_set_has(const struct worker_set *set, const struct scheduler *s, worker_id worker)

@@ -24,6 +24,9 @@ struct worker_set valid_workers(const struct scheduler *s, const struct task *ta
 /* Whether the worker offers the resources the task needs: what loose restrictions leave of its rules. Stock
  * leaves nothing of them, and then the worker never runs the task. */
 bool worker_offers(const struct task *task, const struct worker *worker);
+/* Whether the task's rules allow this worker, running or not: O(rules). */
+bool worker_is_allowed(const struct scheduler *s, const struct task *task,
+                       const struct worker *worker);
 /* Whether the task's rules allow this running worker: O(rules). A loose task's are its wishes too, but it is
  * better off there than nowhere. */
 bool worker_is_valid(const struct scheduler *s, const struct task *task,

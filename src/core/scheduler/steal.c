@@ -320,14 +320,16 @@ static struct flight *flight_answered(struct scheduler *s, const struct task *ta
     return flight;
 }
 
-/* move_task_confirm, once the answer (in the notice) is known to be about this flight. */
+/* move_task_confirm, once the answer (in the notice) is known to be about this flight. A thief that the task's
+ * rules, changed meanwhile, exclude does not get it; stock's does. */
 static void answer_applied(struct scheduler *s, struct task *task, struct worker *thief,
                            struct notice *notice, struct step *step)
 {
     struct span state = notice->text2;
     bool confirmed = is_confirmed(state);
     bool undefined = state.size == 0 || span_equal_text(state, "released");
-    if (undefined || (confirmed && thief == NULL)) {
+    bool thief_may = thief != NULL && worker_is_allowed(s, task, thief);
+    if (undefined || (confirmed && !thief_may)) {
         notice->text = SPAN("reschedule");
         notice->flag = thief == NULL;
         want(s, task, TASK_RELEASED);

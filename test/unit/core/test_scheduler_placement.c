@@ -119,7 +119,7 @@ static void test_reschedule_opens_slot(void **state)
     worker_id a = stage_worker(&stage, "a", 1);
     client_id client = stage_client(&stage, "me");
     int64_t priorities[] = {0, 1, 2};
-    struct span elsewhere = stage_key(&stage, "tcp://gone:1");
+    struct span elsewhere = SPAN("tcp://gone:1");
     stage_graph_with(&stage, client, "r-1 r-2 r-3", "r-1 r-2 r-3",
                      (struct graph_info){.priorities = priorities});
     stage_expect(&stage, "compute r-1@a\n");

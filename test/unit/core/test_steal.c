@@ -195,6 +195,29 @@ static void test_thief_gone(void **state)
     stage_close(&stage);
 }
 
+/* The task's rules excluded the thief before the victim gave the task up: it is scheduled anew. */
+static void test_thief_excluded(void **state)
+{
+    (void)state;
+    struct stage stage;
+    open_stealing(&stage);
+    worker_id a = stage_worker(&stage, "a", 1);
+    client_id c = stage_client(&stage, "c");
+    measure(&stage, c, a, "x-100", 1);
+    stage_graph(&stage, c, many(&stage, "x", 10, ""), many(&stage, "x", 10, ""));
+    stage_worker(&stage, "b", 1);
+    stage_tick(&stage, 1);
+    struct span where = SPAN("tcp://a:1");
+    struct event event = {
+        .kind = EVENT_SET_RESTRICTIONS,
+        .of.set_restrictions = {.key = stage_key(&stage, "x-0"), .workers = {&where, 1}}};
+    stage_step(&stage, &event);
+    stage_forget_transcript(&stage);
+    answer(&stage, a, "x-0", "steal-0", "ready");
+    stage_expect(&stage, "free a: x-0\ncompute x-0@a\n");
+    stage_close(&stage);
+}
+
 /* The victim left, or the task finished, while the request was on its way: the late answer is ignored. */
 static void test_late_answers(void **state)
 {
@@ -481,21 +504,14 @@ static void test_many_victims(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_new_worker),
-        cmocka_unit_test(test_balanced_in_flight),
-        cmocka_unit_test(test_rejected),
-        cmocka_unit_test(test_undefined),
-        cmocka_unit_test(test_thief_gone),
-        cmocka_unit_test(test_late_answers),
-        cmocka_unit_test(test_unexpected_state),
-        cmocka_unit_test(test_restricted),
-        cmocka_unit_test(test_resources),
-        cmocka_unit_test(test_levels),
-        cmocka_unit_test(test_guessed_durations),
-        cmocka_unit_test(test_fast_tasks),
-        cmocka_unit_test(test_seceded),
-        cmocka_unit_test(test_cheap_first),
-        cmocka_unit_test(test_quiet),
+        cmocka_unit_test(test_new_worker),   cmocka_unit_test(test_balanced_in_flight),
+        cmocka_unit_test(test_rejected),     cmocka_unit_test(test_undefined),
+        cmocka_unit_test(test_thief_gone),   cmocka_unit_test(test_thief_excluded),
+        cmocka_unit_test(test_late_answers), cmocka_unit_test(test_unexpected_state),
+        cmocka_unit_test(test_restricted),   cmocka_unit_test(test_resources),
+        cmocka_unit_test(test_levels),       cmocka_unit_test(test_guessed_durations),
+        cmocka_unit_test(test_fast_tasks),   cmocka_unit_test(test_seceded),
+        cmocka_unit_test(test_cheap_first),  cmocka_unit_test(test_quiet),
         cmocka_unit_test(test_many_victims),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
