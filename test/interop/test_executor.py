@@ -85,6 +85,7 @@ def test_none_and_local_classes(peer):
 
 def test_inputs_live_and_put(peer):
     first = peer.run(Task("first", operator.add, 1, 2))
+    result_of(peer, first)
     second = peer.put(("second", 0), 10)
     total = peer.run(
         Task("total", operator.mul, TaskRef("first"), TaskRef(("second", 0))), [first, second]
@@ -101,6 +102,7 @@ def test_inputs_live_and_put(peer):
 
 def test_same_object_not_a_copy(peer):
     first = peer.run(Task("list", list, (1, 2)))
+    result_of(peer, first)
     ids = [peer.run(Task(f"id-{i}", id, TaskRef("list")), [first]) for i in range(2)]
     for handle in ids:
         result_of(peer, handle)
