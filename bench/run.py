@@ -19,9 +19,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import programs
 from cluster import BUILD, KINDS, ROOT, Cluster, Scheduler, machine
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 THREADS = 4
 # Shape, tasks, workers, repetitions; the first three are the quick ones.
@@ -254,6 +258,70 @@ def standing_still(quick: bool) -> str:
         fastest, middle = min(started[kind]), statistics.median(started[kind])
         rows.append([kind, f"{fastest * 1e3:.0f} ms", f"{middle * 1e3:.0f} ms", resident, f"{share:.2%}"])
     return table(["", "start, fastest", "start, median", "resident", "CPU"], rows)
+
+
+def asked_meanwhile(scheduler: Scheduler, client: Client, name: str, work: Callable[[], object]) -> list[object]:
+    """A row: the loop's turns, and another client's round trips, while the scheduler does the work."""
+    command = [sys.executable, ROOT / "bench/ask.py", scheduler.address]
+    prober = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    row: list[object] = [scheduler.kind, name, "—", "—"]
+    time.sleep(1.5)  # it has started
+    if scheduler.kind == "cask":
+        client.sync(client.scheduler.loop_turns, reset=True)
+    work()
+    if scheduler.kind == "cask":
+        turns = client.sync(client.scheduler.loop_turns, reset=True)
+        row[2:] = [f"{turns['longest_cpu'] * 1e3:.1f} ms", turns["over_5_ms"]]
+    output, _ = prober.communicate("")
+    print(scheduler.kind, name, output, end="", flush=True)
+    return row + [f"{json.loads(output)[rank]:.1f} ms" for rank in ("p50", "p99", "max")]
+
+
+def wait_for_keys(client: Client, keys: list[object], there: bool) -> None:
+    while any((s is not None) != there for s in client.sync(client.scheduler.get_task_status, keys=keys).values()):
+        time.sleep(0.1)
+
+
+def answers_rows(kind: str, calls: int, delayed_calls: int) -> list[list[object]]:
+    import dask
+    from distributed import Client
+
+    rows = []
+    graphs: dict[str, Callable[[Client], list]] = {
+        f"map, {calls:,}": lambda client: client.map(abs, range(calls), pure=False),
+        f"delayed, {delayed_calls:,}": lambda client: client.compute(
+            [dask.delayed(abs, pure=False)(i) for i in range(delayed_calls)], optimize_graph=False
+        ),
+    }
+    for name, submit in graphs.items():
+        futures: list = []
+        with Scheduler(kind) as scheduler, Client(scheduler.address, set_as_default=False, timeout=60) as client:
+
+            def take() -> None:
+                futures.extend(submit(client))
+                wait_for_keys(client, [futures[0].key, futures[-1].key], True)
+
+            def release() -> None:
+                keys = [futures[0].key, futures[-1].key]
+                futures.clear()
+                wait_for_keys(client, keys, False)
+
+            rows.append(asked_meanwhile(scheduler, client, name, take))
+            rows.append(asked_meanwhile(scheduler, client, f"{name}: release", release))
+    return rows
+
+
+@section
+def answers(quick: bool) -> str:
+    """Answers while a large graph streams in, and while it goes."""
+    rows = answers_rows("stock", 20_000 if quick else 100_000, 2_000 if quick else 10_000)
+    rows += answers_rows("cask", 100_000 if quick else 1_000_000, 10_000 if quick else 200_000)
+    head = ["", "graph", "longest turn, CPU", "turns over 5 ms", "round trip, p50", "p99", "max"]
+    return (
+        "Another client's small request (`ncores`), asked again and again by `bench/ask.py`; the time in which the client "
+        "makes the graph is in it. No workers. Stock's graphs are smaller, as it takes minutes for a million.\n\n"
+        + table(head, rows)
+    )
 
 
 @section
