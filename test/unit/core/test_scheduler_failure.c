@@ -127,7 +127,7 @@ static void test_graph_failed(void **state)
     struct span keys[] = {stage_key(&stage, "x"), stage_key(&stage, "y")};
     struct failure_info failure = {.kind = FAILURE_TEXT, .exception_text = SPAN("no module")};
     struct event event = {.kind = EVENT_GRAPH_FAILED,
-                          .of.graph_failed = {client, {keys, 2}, &failure}};
+                          .of.graph_failed = {client, {keys, 2}, &failure, false}};
     stage_step(&stage, &event);
     stage_expect(&stage, "erred me: x (text of x)\nerred me: y (text of y)\n");
     assert_int_equal(view_task_count(stage.s), 0);
