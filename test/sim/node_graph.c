@@ -283,7 +283,8 @@ static void graph_failed(struct sim *sim, client_id client, const struct graph_a
     struct failure_info failure = {.kind = FAILURE_USER,
                                    .exception = sim->exception,
                                    .exception_text = SPAN("the graph cannot be read")};
-    struct event event = {.kind = EVENT_GRAPH_FAILED, .of.graph_failed = {client, {0}, &failure}};
+    struct event event = {.kind = EVENT_GRAPH_FAILED,
+                          .of.graph_failed = {client, {0}, &failure, false}};
     struct client_view view;
     uint32_t told = 0;
     event.of.graph_failed.keys = spans_of(sim, &sim->scratch, &ask->wanted);
