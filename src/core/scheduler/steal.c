@@ -4,7 +4,6 @@
  * knows its level and its place in the list, so it joins and leaves in O(1).
  * Must agree with: distributed stealing.py, WorkStealing. */
 #include "core/scheduler/steal.h"
-#include "core/scheduler/shuffle.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -189,8 +189,8 @@ void step_reschedule(struct scheduler *s, const struct event *event, struct step
         want(s, task, TASK_RELEASED);
         shuffles_barrier_again(s, task, step);
         transitions_run(s, step);
-        queue_slots_maybe_opened(
-            s, step); /* stock leaves the queue as it is, though nothing may run now */
+        /* Stock leaves the queue as it is, though nothing may run now. */
+        queue_slots_maybe_opened(s, step);
     }
 }
 
