@@ -405,8 +405,11 @@ static int compare_numbers(const void *a, const void *b)
  * graph's order, whatever later follows them meets its neighbours in memory side by side. */
 static void sort_dependencies(struct pickle_cut *cut, uint32_t task)
 {
-    uint32_t *deps = cut->deps.items + cut->graph.dep_start[task];
     uint32_t count = cut->deps.count - cut->graph.dep_start[task];
+    if (count < 2) {
+        return;
+    }
+    uint32_t *deps = cut->deps.items + cut->graph.dep_start[task];
     uint32_t least = UINT32_MAX;
     uint32_t most = 0;
     bool sorted = true;
