@@ -5,6 +5,7 @@
  * and stand in the byte ring without a break; what they overwrite is forgotten with its move. */
 #include "core/scheduler/story.h"
 
+#include "core/byte_ring.h"
 #include "core/scheduler/pool.h"
 #include "core/scheduler/view.h"
 
@@ -22,9 +23,7 @@ struct story {
     struct move_record *moves;
     uint32_t capacity;
     uint64_t first, next; /* moves kept: first ≤ n < next, at n % capacity */
-    uint8_t *bytes;
-    uint64_t byte_capacity;
-    uint64_t byte_next; /* counted over all time; at byte_next % byte_capacity */
+    struct byte_ring bytes;
 };
 
 struct story *story_create(uint32_t move_count)
@@ -35,8 +34,7 @@ struct story *story_create(uint32_t move_count)
     struct story *story = mem_zalloc(1, sizeof *story);
     story->capacity = move_count;
     story->moves = mem_zalloc(move_count, sizeof *story->moves);
-    story->byte_capacity = (uint64_t)move_count * BYTES_PER_MOVE;
-    story->bytes = mem_alloc(story->byte_capacity);
+    byte_ring_init(&story->bytes, (uint64_t)move_count * BYTES_PER_MOVE);
     return story;
 }
 
@@ -44,25 +42,20 @@ void story_destroy(struct story *story)
 {
     if (story != NULL) {
         mem_free(story->moves);
-        mem_free(story->bytes);
+        byte_ring_fini(&story->bytes);
         mem_free(story);
     }
 }
 
 /* Room for `size` bytes in one piece; the moves whose bytes stood there are forgotten. */
-static uint8_t *take_bytes(struct story *story, uint64_t size)
+static uint64_t take_bytes(struct story *story, uint64_t size)
 {
-    uint64_t at = story->byte_next % story->byte_capacity;
-    if (at + size > story->byte_capacity) {
-        story->byte_next += story->byte_capacity - at; /* the piece at the end stays unused */
-        at = 0;
-    }
+    uint64_t place = byte_ring_take(&story->bytes, size);
     while (story->first < story->next &&
-           story->moves[story->first % story->capacity].begin + story->byte_capacity <
-               story->byte_next + size) {
+           !byte_ring_has(&story->bytes, story->moves[story->first % story->capacity].begin)) {
         story->first++;
     }
-    return story->bytes + at;
+    return place;
 }
 
 static uint8_t *put(uint8_t *at, struct span bytes)
@@ -91,15 +84,16 @@ void story_add(struct scheduler *s, const struct task *task, enum task_state sta
     for (uint32_t i = 0; i < wishes; i++) {
         size += 1 + sizeof(uint32_t) + task_at(s, s->recommended[i].task)->key.size;
     }
-    if (size > story->byte_capacity / 4) {
+    if (byte_ring_refuses(&story->bytes, size)) {
         return; /* a key like a document */
     }
-    uint8_t *at = take_bytes(story, size);
+    uint64_t begin = take_bytes(story, size);
+    uint8_t *at = byte_ring_at(&story->bytes, begin);
     if (story->next - story->first == story->capacity) {
         story->first++;
     }
     story->moves[story->next++ % story->capacity] = (struct move_record){
-        .begin = story->byte_next,
+        .begin = begin,
         .time = s->now,
         .key_size = (uint32_t)task->key.size,
         .stimulus_size = (uint32_t)stimulus.size,
@@ -108,7 +102,6 @@ void story_add(struct scheduler *s, const struct task *task, enum task_state sta
         .start = (uint8_t)start,
         .finish = (uint8_t)finish,
     };
-    story->byte_next += size;
     at = put(put(at, task->key), stimulus);
     for (uint32_t i = 0; i < wishes; i++) {
         struct span key = task_at(s, s->recommended[i].task)->key;
@@ -124,7 +117,7 @@ void story_add(struct scheduler *s, const struct task *task, enum task_state sta
 static struct story_move read_move(const struct story *story, uint64_t number, struct arena *arena)
 {
     const struct move_record *record = &story->moves[number % story->capacity];
-    const uint8_t *at = story->bytes + record->begin % story->byte_capacity;
+    const uint8_t *at = byte_ring_at(&story->bytes, record->begin);
     struct story_move move = {
         .key = {at, record->key_size},
         .start = record->start,

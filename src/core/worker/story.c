@@ -2,6 +2,7 @@
  * stimulus, in one piece; what they overwrite is forgotten with its entry. */
 #include "core/worker/story.h"
 
+#include "core/byte_ring.h"
 #include "core/worker/view.h"
 
 #define BYTES_PER_ENTRY 128u /* room on average; longer keys make the story shorter */
@@ -18,9 +19,7 @@ struct wstory {
     struct entry *entries;
     uint32_t capacity;
     uint64_t first, next; /* entries kept: first ≤ n < next, at n % capacity */
-    uint8_t *bytes;
-    uint64_t byte_capacity;
-    uint64_t byte_next; /* counted over all time; at byte_next % byte_capacity */
+    struct byte_ring bytes;
 };
 
 struct wstory *wstory_create(uint32_t entry_count)
@@ -31,8 +30,7 @@ struct wstory *wstory_create(uint32_t entry_count)
     struct wstory *story = mem_zalloc(1, sizeof *story);
     story->capacity = entry_count;
     story->entries = mem_zalloc(entry_count, sizeof *story->entries);
-    story->byte_capacity = (uint64_t)entry_count * BYTES_PER_ENTRY;
-    story->bytes = mem_alloc(story->byte_capacity);
+    byte_ring_init(&story->bytes, (uint64_t)entry_count * BYTES_PER_ENTRY);
     return story;
 }
 
@@ -40,25 +38,20 @@ void wstory_destroy(struct wstory *story)
 {
     if (story != NULL) {
         mem_free(story->entries);
-        mem_free(story->bytes);
+        byte_ring_fini(&story->bytes);
         mem_free(story);
     }
 }
 
 /* Room for `size` bytes in one piece; the entries whose bytes stood there are forgotten. */
-static uint8_t *take_bytes(struct wstory *story, uint64_t size)
+static uint64_t take_bytes(struct wstory *story, uint64_t size)
 {
-    uint64_t at = story->byte_next % story->byte_capacity;
-    if (at + size > story->byte_capacity) {
-        story->byte_next += story->byte_capacity - at; /* the piece at the end stays unused */
-        at = 0;
-    }
+    uint64_t place = byte_ring_take(&story->bytes, size);
     while (story->first < story->next &&
-           story->entries[story->first % story->capacity].begin + story->byte_capacity <
-               story->byte_next + size) {
+           !byte_ring_has(&story->bytes, story->entries[story->first % story->capacity].begin)) {
         story->first++;
     }
-    return story->bytes + at;
+    return place;
 }
 
 static void add(struct worker_state *w, struct span key, struct entry entry)
@@ -66,19 +59,19 @@ static void add(struct worker_state *w, struct span key, struct entry entry)
     struct wstory *story = w->story;
     struct span stimulus = w->step->stimulus;
     uint64_t size = key.size + stimulus.size;
-    if (story == NULL || size > story->byte_capacity / 4) { /* a key like a document */
+    if (story == NULL || byte_ring_refuses(&story->bytes, size)) { /* a key like a document */
         return;
     }
-    uint8_t *at = take_bytes(story, size);
+    uint64_t begin = take_bytes(story, size);
+    uint8_t *at = byte_ring_at(&story->bytes, begin);
     if (story->next - story->first == story->capacity) {
         story->first++;
     }
-    entry.begin = story->byte_next;
+    entry.begin = begin;
     entry.time = w->now;
     entry.key_size = (uint32_t)key.size;
     entry.stimulus_size = (uint32_t)stimulus.size;
     story->entries[story->next++ % story->capacity] = entry;
-    story->byte_next += size;
     if (key.size > 0) {
         memcpy(at, key.data, key.size);
     }
@@ -128,7 +121,7 @@ const struct wstory_entry *worker_story(const struct worker_state *w, struct spa
         arena_array(arena, struct wstory_entry, story->next - story->first);
     for (uint64_t number = story->first; number < story->next; number++) {
         const struct entry *entry = &story->entries[number % story->capacity];
-        const uint8_t *at = story->bytes + entry->begin % story->byte_capacity;
+        const uint8_t *at = byte_ring_at(&story->bytes, entry->begin);
         struct wstory_entry shown = {
             .key = {at, entry->key_size},
             .what = entry->what,
