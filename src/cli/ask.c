@@ -191,12 +191,12 @@ int asker_call(struct asker *asker, enum message_id id, const void *body, struct
                struct text *why)
 {
     struct outgoing request;
-    const struct rpc_options options = {.timeout = asker->timeout};
+    const struct rpc_options options = {.timeout = asker->timeout, .done = answered, .user = asker};
     outgoing_init(&request);
     message_encode(&request, id, body);
     frames_clear(&asker->answer);
     asker->why = why;
-    rpc_call(asker->pool, text_span(&asker->address), &request, &options, answered, asker);
+    rpc_call(asker->pool, text_span(&asker->address), &request, &options);
     io_loop_run(asker->loop);
     outgoing_fini(&request);
     *out_answer = frames_head(&asker->answer);

@@ -94,11 +94,11 @@ static const char *host_of(const struct options *options)
 static int serve(const struct options *options, struct config *config, struct text *why)
 {
     const struct node_options wanted = {
-        .host = host_of(options),
-        .interface = options->text[OPTION_SCHEDULER_INTERFACE],
-        .protocol = options->text[OPTION_SCHEDULER_PROTOCOL],
-        .port = options->text[OPTION_SCHEDULER_PORT],
-        .contact_address = options->text[OPTION_SCHEDULER_CONTACT_ADDRESS],
+        .listen = {.host = host_of(options),
+                   .interface = options->text[OPTION_SCHEDULER_INTERFACE],
+                   .protocol = options->text[OPTION_SCHEDULER_PROTOCOL],
+                   .port = options->text[OPTION_SCHEDULER_PORT],
+                   .contact_address = options->text[OPTION_SCHEDULER_CONTACT_ADDRESS]},
         .scheduler_file = options->text[OPTION_SCHEDULER_SCHEDULER_FILE],
     };
     struct node *node;
@@ -110,7 +110,7 @@ static int serve(const struct options *options, struct config *config, struct te
     }
     struct idle_watch *watch = idle_watch_create(node);
     int exit_code = node_run(node);
-    log_info(LOGGER, "Stopped scheduler at '%s'", text_cstr(&node->address));
+    log_info(LOGGER, "Stopped scheduler at '%s'", text_cstr(&node->server.address));
     idle_watch_destroy(watch);
     node_destroy(node);
     log_info(LOGGER, "End scheduler");

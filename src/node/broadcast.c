@@ -62,7 +62,7 @@ void *broadcast_user(const struct request *request)
 
 void broadcast_reply(struct fanout *fanout)
 {
-    struct request *request = request_find(fanout->node, (uintptr_t)fanout->user);
+    struct request *request = request_find(&fanout->node->server, (uintptr_t)fanout->user);
     const struct fanout_reply *failed = fanout_first_failed(fanout);
     if (failed != NULL) {
         fanout_raise(request, failed);
@@ -132,7 +132,7 @@ static void write_exception(struct outgoing *answer, const struct fanout_reply *
 static void broadcast_done(struct fanout *fanout)
 {
     const struct broadcast *broadcast = fanout->user;
-    struct request *request = request_find(fanout->node, broadcast->request);
+    struct request *request = request_find(&fanout->node->server, broadcast->request);
     const struct fanout_reply *failed = fanout_first_failed(fanout);
     if (failed != NULL && broadcast->on_error == ON_ERROR_RAISE) {
         fanout_raise(request, failed);
@@ -282,7 +282,7 @@ void rpc_broadcast(struct node *node, struct request *request, const struct mess
 
 static void proxy_done(struct fanout *fanout)
 {
-    struct request *request = request_find(fanout->node, (uintptr_t)fanout->user);
+    struct request *request = request_find(&fanout->node->server, (uintptr_t)fanout->user);
     const struct fanout_reply *reply = fanout->replies.items[0];
     if (fanout_failed(reply)) {
         fanout_raise(request, reply);

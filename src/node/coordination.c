@@ -169,7 +169,7 @@ void coordination_reply(struct node *node, uint64_t number, const struct answer 
         publish_answered(node, answer);
         return;
     }
-    struct request *request = request_find(node, number);
+    struct request *request = request_find(&node->server, number);
     if (request == NULL) {
         return; /* nobody waits for it any more */
     }
@@ -195,7 +195,7 @@ void coordination_reply(struct node *node, uint64_t number, const struct answer 
 /* All participants are told: answer the barrier. */
 static void barrier_told(struct fanout *fanout)
 {
-    struct request *request = request_find(fanout->node, (uintptr_t)fanout->user);
+    struct request *request = request_find(&fanout->node->server, (uintptr_t)fanout->user);
     const struct fanout_reply *failed = fanout_first_failed(fanout);
     if (failed != NULL) {
         fanout_raise(request, failed);
@@ -206,7 +206,7 @@ static void barrier_told(struct fanout *fanout)
 
 void coordination_shuffle_done(struct node *node, const struct action_shuffle_done *done)
 {
-    struct request *request = request_find(node, done->request);
+    struct request *request = request_find(&node->server, done->request);
     ASSERT(request != NULL); /* nobody else answers a barrier */
     struct fanout *fanout = fanout_create(node, barrier_told, broadcast_user(request));
     for (uint32_t i = 0; i < done->participants.count; i++) {

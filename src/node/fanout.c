@@ -59,9 +59,9 @@ void fanout_call(struct fanout *fanout, struct span address, struct span worker,
         outgoing_clear(request);
         return;
     }
-    struct rpc_options options = {.timeout = timeout};
+    struct rpc_options options = {.timeout = timeout, .done = answered, .user = reply};
     fanout->under_way++;
-    rpc_call(fanout->node->rpc, address, request, &options, answered, reply);
+    rpc_call(fanout->node->rpc, address, request, &options);
 }
 
 void fanout_go(struct fanout *fanout)

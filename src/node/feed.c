@@ -7,6 +7,7 @@
 #include "node/feed.h"
 
 #include "base/alloc.h"
+#include "node/connection.h"
 #include "node/exception.h"
 #include "node/planner.h"
 #include "node/values.h"
@@ -69,7 +70,7 @@ static void feed_end(struct feed *feed)
             break;
         }
     }
-    request_reply_nil(request_find(node, feed->request));
+    request_reply_nil(request_find(&node->server, feed->request));
     feed_destroy(feed);
 }
 
@@ -352,7 +353,7 @@ static void tick(void *user)
 {
     struct feed *feed = user;
     struct node *node = feed->node;
-    struct connection *connection = connection_of(request_find(node, feed->request));
+    struct connection *connection = connection_of(request_find(&node->server, feed->request));
     if (connection == NULL || node->is_closing) {
         feed_end(feed);
         return;

@@ -126,7 +126,7 @@ static void finish(struct gather *gather)
     if (failed > 0) {
         log_failed(gather);
     }
-    struct request *request = request_find(node, gather->request);
+    struct request *request = request_find(&node->server, gather->request);
     if (request != NULL) {
         struct outgoing answer;
         outgoing_init(&answer);
@@ -256,10 +256,10 @@ static void ask(struct gather *gather, struct fetch *fetch)
     }
     msgpack_write_cstr(head, "reply");
     msgpack_write_bool(head, true);
-    struct rpc_options options = {.acknowledge = true};
+    struct rpc_options options = {.acknowledge = true, .done = fetched, .user = fetch};
     gather->calls++;
     rpc_call(gather->node->rpc, view_worker_address(gather->node->core, fetch->worker), &request,
-             &options, fetched, fetch);
+             &options);
     outgoing_fini(&request);
     text_fini(&keys);
 }

@@ -102,7 +102,7 @@ void identity_write(struct node *node, struct outgoing *out, int64_t worker_max,
     msgpack_write_cstr(head, "id");
     msgpack_write_str(head, text_span(&node->id));
     msgpack_write_cstr(head, "address");
-    msgpack_write_str(head, text_span(&node->address));
+    msgpack_write_str(head, text_span(&node->server.address));
     msgpack_write_cstr(head, "services");
     msgpack_write_map(head, 0);
     msgpack_write_cstr(head, "started");

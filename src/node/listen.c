@@ -1,16 +1,15 @@
-/* listen.c: where the scheduler listens, and what it tells the world of it. */
+/* listen.c: where a server listens, and what peers are told of it. */
 #include "node/listen.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/alloc.h"
 #include "base/log.h"
-#include "node/identity.h"
+#include "node/config.h"
+#include "node/connection.h"
 #include "wire/address.h"
 
-#define LOGGER "distributed.scheduler"
-#define PORT_DEFAULT 8786
+#define LOGGER "distributed.core"
 
 static void accepted(void *user, struct io_stream *stream)
 {
@@ -64,7 +63,7 @@ static bool list_item(const char *list, uint32_t index, char *out, size_t size)
 }
 
 /* Lists of several values must be equally long. Gives the number of listeners; 0: they are not. */
-static uint32_t listener_count(const struct node_options *options)
+static uint32_t listener_count(const struct listen_options *options)
 {
     const uint32_t counts[] = {list_count(options->port), list_count(options->protocol),
                                list_count(options->interface)};
@@ -79,14 +78,14 @@ static uint32_t listener_count(const struct node_options *options)
 }
 
 /* The scheme that --protocol asks for (is_forced), or the one that a bare host has. */
-static int wanted_scheme(const struct node *node, const struct wish *wish,
+static int wanted_scheme(const struct server *server, const struct wish *wish,
                          enum address_scheme *out_scheme, bool *out_is_forced, struct text *why)
 {
-    const char *setting = config_text(node->config, "distributed.comm.default-scheme", "tcp");
+    const char *setting = config_text(server->config, "distributed.comm.default-scheme", "tcp");
     const char *name = wish->protocol;
-    *out_is_forced = name[0] != '\0' || node->comm_settings.require_encryption;
+    *out_is_forced = name[0] != '\0' || server->comm_settings->require_encryption;
     if (name[0] == '\0') {
-        name = node->comm_settings.require_encryption ? "tls" : setting;
+        name = server->comm_settings->require_encryption ? "tls" : setting;
     }
     if (!address_scheme_find(span_of(name, strcspn(name, ":")), out_scheme)) {
         text_printf(why, "protocol '%s': cask speaks tcp, tls, ws, wss and unix", name);
@@ -117,13 +116,13 @@ static int take_port(const char *port, struct address *address, struct text *why
 }
 
 /* The address to listen on: --host may hold a whole URI; the others fill what it lacks. */
-static int wanted_address(const struct node *node, const struct node_options *options,
+static int wanted_address(const struct server *server, const struct listen_options *options,
                           const struct wish *wish, struct address *out, struct text *why)
 {
     bool has_host = options->host != NULL && options->host[0] != '\0';
     enum address_scheme scheme;
     bool is_forced;
-    int code = wanted_scheme(node, wish, &scheme, &is_forced, why);
+    int code = wanted_scheme(server, wish, &scheme, &is_forced, why);
     if (code != OK) {
         return code;
     }
@@ -172,7 +171,7 @@ static void warn_if_open(const struct io_address *bound)
 }
 
 /* Listener `index`. Without a port, the first takes Dask's own, the others any. */
-static int listen_one(struct node *node, const struct node_options *options, uint32_t index,
+static int listen_one(struct server *server, const struct listen_options *options, uint32_t index,
                       struct text *why)
 {
     struct wish wish;
@@ -183,22 +182,22 @@ static int listen_one(struct node *node, const struct node_options *options, uin
         text_add_cstr(why, "a value in --protocol, --interface or --port is too long");
         return ERR_CONFIG;
     }
-    int code = wanted_address(node, options, &wish, &wanted, why);
+    int code = wanted_address(server, options, &wish, &wanted, why);
     if (code != OK) {
         return code;
     }
     bool is_default = !wanted.has_port && wanted.scheme != ADDRESS_UNIX && index == 0;
     struct io_address address = {.transport = transport_of(wanted.scheme),
-                                 .port = is_default ? PORT_DEFAULT : wanted.port};
+                                 .port = is_default ? options->port_default : wanted.port};
     memcpy(address.host, wanted.host, sizeof address.host);
-    if (address_is_secure(wanted.scheme) && node->tls == NULL) {
+    if (address_is_secure(wanted.scheme) && server->comm_settings->tls == NULL) {
         text_printf(why,
                     "%s needs a certificate: set distributed.comm.tls.ca-file and "
-                    "distributed.comm.tls.scheduler.cert (or --tls-ca-file, --tls-cert, --tls-key)",
-                    address_scheme_name(wanted.scheme));
+                    "distributed.comm.tls.%s.cert (or --tls-ca-file, --tls-cert, --tls-key)",
+                    address_scheme_name(wanted.scheme), options->role);
         return ERR_TLS;
     }
-    if (node->comm_settings.require_encryption && !address_is_secure(wanted.scheme)) {
+    if (server->comm_settings->require_encryption && !address_is_secure(wanted.scheme)) {
         text_printf(
             why,
             "distributed.comm.require-encryption is set: listen on tls:// or wss://, not %s://",
@@ -206,62 +205,35 @@ static int listen_one(struct node *node, const struct node_options *options, uin
         return ERR_TLS;
     }
     struct io_listener *listener;
-    code = io_listen(node->loop, &address, node->tls, &listener, why);
+    code = io_listen(server->loop, &address, server->comm_settings->tls, &listener, why);
     if (code != OK) {
         return code;
     }
-    vec_push(&node->listeners, listener);
+    vec_push(&server->listeners, listener);
     warn_if_open(io_listener_address(listener));
-    if (node->comm_settings.connect_timeout > 0) {
-        io_listener_expect(listener, node->comm_settings.connect_timeout);
+    if (server->comm_settings->connect_timeout > 0) {
+        io_listener_expect(listener, server->comm_settings->connect_timeout);
     }
-    io_listener_start(listener, &listen_events, node);
+    io_listener_start(listener, &listen_events, server);
     return OK;
 }
 
 /* What peers are told to connect to: a wildcard becomes the address this machine shows. */
-static void set_contact(struct node *node, const struct node_options *options)
+static void set_contact(struct server *server, const char *told)
 {
-    struct io_address contact = *io_listener_address(node->listeners.items[0]);
-    const char *configured =
-        config_text(node->config, "distributed.scheduler.contact-address", NULL);
-    const char *told = options->contact_address != NULL ? options->contact_address : configured;
+    struct io_address contact = *io_listener_address(server->listeners.items[0]);
     if (told != NULL) {
-        text_add_cstr(&node->address, told);
+        text_add_cstr(&server->address, told);
         return;
     }
     if (contact.host[0] == '\0' || strcmp(contact.host, "0.0.0.0") == 0 ||
         strcmp(contact.host, "::") == 0) {
         io_outward_address(NULL, contact.host);
     }
-    io_address_print(&contact, &node->address);
+    io_address_print(&contact, &server->address);
 }
 
-static int write_scheduler_file(struct node *node, const char *path, struct text *why)
-{
-    struct text json = {0};
-    identity_write_json(node, &json);
-    int code = io_file_write(path, text_span(&json), false, why);
-    text_fini(&json);
-    if (code == OK) {
-        text_add_cstr(&node->scheduler_file, path);
-    }
-    return code;
-}
-
-/* As stock: a line for each, by the address that peers use. */
-static void log_addresses(const struct node *node)
-{
-    log_info(LOGGER, "  Scheduler at: %25s", text_cstr(&node->address));
-    for (uint32_t i = 1; i < node->listeners.count; i++) {
-        struct text address = {0};
-        io_address_print(io_listener_address(node->listeners.items[i]), &address);
-        log_info(LOGGER, "  Scheduler at: %25s", text_cstr(&address));
-        text_fini(&address);
-    }
-}
-
-int listen_all(struct node *node, const struct node_options *options, struct text *why)
+int listen_all(struct server *server, const struct listen_options *options, struct text *why)
 {
     uint32_t count = listener_count(options);
     int code = count > 0 ? OK : ERR_CONFIG;
@@ -271,31 +243,18 @@ int listen_all(struct node *node, const struct node_options *options, struct tex
                     LISTENERS_MAX);
     }
     for (uint32_t i = 0; code == OK && i < count; i++) {
-        code = listen_one(node, options, i, why);
+        code = listen_one(server, options, i, why);
     }
-    if (code != OK) {
-        return code;
+    if (code == OK) {
+        set_contact(server, options->contact_address);
     }
-    set_contact(node, options);
-    log_addresses(node);
-    if (options->scheduler_file != NULL && options->scheduler_file[0] != '\0') {
-        return write_scheduler_file(node, options->scheduler_file, why);
-    }
-    return OK;
+    return code;
 }
 
-void listen_stop(struct node *node)
+void listen_stop(struct server *server)
 {
-    for (uint32_t i = 0; i < node->listeners.count; i++) {
-        io_listener_close(node->listeners.items[i]);
+    for (uint32_t i = 0; i < server->listeners.count; i++) {
+        io_listener_close(server->listeners.items[i]);
     }
-    node->listeners.count = 0;
-    if (node->scheduler_file.size > 0) {
-        struct text why = {0};
-        if (io_file_remove(text_cstr(&node->scheduler_file), &why) != OK) {
-            log_warning(LOGGER, "%s", text_cstr(&why));
-        }
-        text_fini(&why);
-        text_clear(&node->scheduler_file);
-    }
+    server->listeners.count = 0;
 }

@@ -17,10 +17,9 @@
 #include "node/config.h"
 #include "node/request.h"
 #include "node/rpc.h"
-#include "wire/message.h"
+#include "node/server.h"
 #include "wire/pickle_trust.h"
 
-struct connection;
 struct decoded;
 struct feed;
 struct graph_queue;
@@ -35,7 +34,6 @@ struct turn;
 /* The batch of messages on its way to one peer: what Dask calls BatchedSend. */
 struct stream {
     struct comm *comm;
-    struct connection *connection;
     struct outgoing batch;
     struct node *node;
     bool is_dirty;      /* in node->dirty_streams */
@@ -54,30 +52,24 @@ struct node {
     struct io_loop *loop;
     const struct config *config;
     struct comm_settings comm_settings;
-    struct io_tls *tls;
     struct rpc_pool *rpc;
     struct scheduler *core;
     struct step step;
-    struct arena scratch;        /* dies with the message being handled */
-    struct arena outbound_arena; /* dies with the actions of a step */
-    bool is_stepping;            /* inside node_apply: no second step may begin */
-    struct message_decoder rpc_decoder, stream_decoder; /* both use scratch */
-    double started;                                     /* seconds since the epoch */
-    struct text id;                                     /* "Scheduler-<uuid>" */
-    struct text address;                                /* contact address */
-    struct text scheduler_file; /* written at start, removed at the end; empty: none */
-    struct VEC(struct io_listener *) listeners;
-    struct VEC(struct connection *) connections;
-    struct VEC(struct connection *) answered;   /* see connections_go_on */
+    struct arena scratch;                  /* dies with the message being handled */
+    struct arena outbound_arena;           /* dies with the actions of a step */
+    bool is_stepping;                      /* inside node_apply: no second step may begin */
+    struct server server;                  /* its address, connections, requests */
+    struct message_decoder stream_decoder; /* uses scratch, as the server's does */
+    double started;                        /* seconds since the epoch */
+    struct text id;                        /* "Scheduler-<uuid>" */
+    struct text scheduler_file;            /* written at start, removed at the end; empty: none */
     struct VEC(struct stream *) worker_streams; /* by worker_id; NULL: none */
     struct VEC(struct stream *) client_streams; /* by client_id; NULL: none */
     struct VEC(struct span) worker_names;       /* by worker_id: address as a msgpack str, owned */
     struct VEC(struct stream *) dirty_streams;
     struct VEC(struct stream *) status_watchers; /* subscribe_worker_status */
-    struct map requests;                         /* number (8 bytes) → struct request * */
-    uint64_t request_last;
-    double now;                   /* time of the last event */
-    struct io_timer *close_timer; /* NULL until closing */
+    double now;                                  /* time of the last event */
+    struct io_timer *close_timer;                /* NULL until closing */
     struct io_timer *tick_timer;
     double tick_due;                          /* when tick_timer rings; infinity: not set */
     struct pickle_trust trust;                /* names that graphs may use: see update_graph.c */
@@ -137,29 +129,18 @@ void stream_flush(struct stream *stream);
 void streams_flush(struct node *node);
 /* Take no further message of this stream until stream_release, not even the rest of this batch. */
 void stream_hold(struct stream *stream);
-void stream_release(struct stream *stream);
+void stream_release(struct stream *stream); /* peer_stream.c */
 /* The stream of a worker or client, or NULL if it has none (any more). */
 struct stream *stream_of_worker(struct node *node, worker_id worker);
 struct stream *stream_of_client(struct node *node, client_id client);
 
-/* ---- connection.c: accepted connections and what they turn into ---- */
+/* ---- peer_stream.c: what connections turn into ---- */
 
-void connection_accept(struct node *node, struct io_stream *stream);
-/* Connections whose call was answered in this turn take their next one. */
-void connections_go_on(struct node *node);
-/* A held stream goes on: the rest of its batch, then what comes. */
-void connection_go_on(struct connection *connection);
-/* The comm of the connection a request came over; NULL for the planner's or a gone one. */
-struct connection *connection_of(struct request *request);
-struct comm *connection_comm(struct connection *connection);
 /* The RPC takes the connection over: from now on it is a client's, worker's … stream. The request ends
- * without an answer. */
-void connection_become_client(struct request *request, client_id client);
-void connection_become_worker(struct request *request, worker_id worker);
-void connection_become_watcher(struct request *request);
-/* The next message of this connection goes to `next` (register_nanny's second half); closed: NULL. */
-void connection_expect(struct connection *connection,
-                       void (*next)(void *user, const struct frames *message), void *user);
+ * without an answer. It must have come over a connection (connection_of). */
+void connection_become_client(struct node *node, struct request *request, client_id client);
+void connection_become_worker(struct node *node, struct request *request, worker_id worker);
+void connection_become_watcher(struct node *node, struct request *request);
 
 /* ---- rpc_peers.c: a stream's connection is gone ---- */
 
@@ -193,16 +174,15 @@ void update_graph(struct node *node, struct stream *stream, const struct frames 
 
 /* ---- rpc.def: every RPC by name ---- */
 
-/* Answers `request`, now or later. `message` is its decoded call, valid for this call only (the frames
- * behind it live as long as the request: request_decode gives it again). */
+/* Answers `request`, now or later, as server_events.dispatch (the frames behind `message` live as long as the
+ * request: request_decode gives it again). */
 typedef void rpc_handler(struct node *node, struct request *request, const struct message *message);
 #define RPC(ID, function) rpc_handler function;
 #include "node/rpc.def"
 
-/* Decode the call and run its handler. An unknown op is answered nil with a warning, as stock does; a
- * wrong field raises TypeError at the caller. */
-void rpc_dispatch(struct node *node, struct request *request);
-/* The request's call once more, into the scratch arena; for handlers that go on later. */
-void request_decode(struct request *request, struct message *out_message);
+/* Run a call's handler. An unknown op is answered nil with a warning, as stock does. */
+void rpc_dispatch(struct node *node, struct request *request, const struct message *message);
+/* Nobody waits for an answer any more: the core may. */
+void rpc_request_gone(struct node *node, struct request *request);
 
 #endif

@@ -6,6 +6,7 @@
  * as any RPC. */
 #include "base/alloc.h"
 #include "base/log.h"
+#include "node/connection.h"
 #include "node/planner_internal.h"
 #include "wire/payload.h"
 #include "wire/pickle_make.h"

@@ -2,6 +2,7 @@
  * hooks and operations the user code inside it has. */
 #include "base/alloc.h"
 #include "base/log.h"
+#include "node/connection.h"
 #include "node/planner_internal.h"
 #include "wire/payload.h"
 
@@ -68,7 +69,7 @@ static void take_query(struct planner *planner, const struct frames *message)
     query->planner = planner;
     query->id = slice_copy(id);
     struct node *node = planner->node;
-    int code = request_create(node, &frames, deliver_answer, query, &query->request);
+    int code = request_create(&node->server, &frames, deliver_answer, query, &query->request);
     frames_fini(&frames);
     if (code != OK) {
         log_error(LOGGER, "The planner sent a query that is no call (%s)", error_meaning(code));
@@ -78,7 +79,7 @@ static void take_query(struct planner *planner, const struct frames *message)
     }
     vec_push(&planner->queries, query);
     arena_reset(&node->scratch);
-    rpc_dispatch(node, query->request);
+    request_dispatch(query->request);
 }
 
 void planner_abandon_queries(struct planner *planner)

@@ -194,7 +194,7 @@ static void put_totals(const struct view_writer *w)
     struct totals_view totals;
     view_totals(node->core, &totals);
     msgpack_write_str(field(w, "id"), text_span(&node->id));
-    msgpack_write_str(field(w, "address"), text_span(&node->address));
+    msgpack_write_str(field(w, "address"), text_span(&node->server.address));
     msgpack_write_cstr(field(w, "status"), node->is_closing ? "closing" : "running");
     msgpack_write_float(field(w, "started"), node->started);
     msgpack_write_float(field(w, "time_started"), node->started);

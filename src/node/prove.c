@@ -279,8 +279,8 @@ bool prove_graph(struct node *node, const struct flat_graph *graph, prove_done *
     struct outgoing call;
     outgoing_init(&call);
     write_call(&call, graph);
-    struct rpc_options options = {.timeout = PROVE_SECONDS};
-    rpc_call(node->rpc, worker.address, &call, &options, answered, proof);
+    struct rpc_options options = {.timeout = PROVE_SECONDS, .done = answered, .user = proof};
+    rpc_call(node->rpc, worker.address, &call, &options);
     outgoing_fini(&call);
     return true;
 }

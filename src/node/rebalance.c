@@ -61,7 +61,7 @@ static void log_rebalance(struct rebalance *rebalance)
 static void deleted(struct replicas *replicas)
 {
     struct rebalance *rebalance = replicas->user;
-    struct request *request = request_find(rebalance->node, rebalance->request);
+    struct request *request = request_find(&rebalance->node->server, rebalance->request);
     log_rebalance(rebalance);
     if (rebalance->failed.count > 0 && rebalance->has_keys) {
         replicas_reply_partial_fail(
@@ -118,7 +118,7 @@ static void begin(void *user)
     }
     struct balance_plan plan = balance_rebalance(node->core, &scope, &rebalance->arena);
     if (plan.count == 0 || node->is_closing) {
-        request_reply_status(request_find(node, rebalance->request), "OK");
+        request_reply_status(request_find(&node->server, rebalance->request), "OK");
         rebalance_free(rebalance);
         return;
     }

@@ -271,7 +271,7 @@ struct replicate_call {
 static void call_done(void *user, const struct replicate_outcome *outcome)
 {
     struct replicate_call *call = user;
-    replicate_reply(request_find(call->node, call->request), outcome);
+    replicate_reply(request_find(&call->node->server, call->request), outcome);
     mem_free(call);
 }
 

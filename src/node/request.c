@@ -6,10 +6,8 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
-#include "node/node.h"
-#include "node/planner.h"
+#include "node/server.h"
 #include "wire/key.h"
-#include "wire/payload.h"
 #include "wire/pickle_make.h"
 
 #define LOGGER "distributed.core"
@@ -19,7 +17,7 @@ static struct span number_name(const uint64_t *number)
     return span_of(number, sizeof *number);
 }
 
-int request_create(struct node *node, const struct frames *message, request_deliver *deliver,
+int request_create(struct server *server, const struct frames *message, request_deliver *deliver,
                    void *user, struct request **out_request)
 {
     struct span op;
@@ -31,45 +29,45 @@ int request_create(struct node *node, const struct frames *message, request_deli
     for (uint32_t i = 0; i < message->count; i++) {
         frames_add(&request->message, slice_ref(message->items[i]));
     }
-    request->node = node;
-    request->number = ++node->request_last;
+    request->server = server;
+    request->number = ++server->request_last;
     request->deliver = deliver;
     request->user = user;
-    map_put(&node->requests, number_name(&request->number), NULL)->value.pointer = request;
+    map_put(&server->requests, number_name(&request->number), NULL)->value.pointer = request;
     *out_request = request;
     return OK;
 }
 
-struct request *request_find(struct node *node, uint64_t number)
+struct request *request_find(struct server *server, uint64_t number)
 {
-    struct map_entry *entry = map_find(&node->requests, number_name(&number));
+    struct map_entry *entry = map_find(&server->requests, number_name(&number));
     return entry == NULL ? NULL : entry->value.pointer;
 }
 
 void request_abandon(struct request *request)
 {
-    struct node *node = request->node;
+    struct server *server = request->server;
     uint64_t number = request->number;
     request->is_gone = true;
     request->user = NULL;
-    struct event event = event_of(EVENT_REQUEST_GONE);
-    event.of.request_gone.request = number;
-    node_apply(node, &event);
-    request = request_find(node, number);
+    if (server->events->gone != NULL) {
+        server->events->gone(server->user, request);
+    }
+    request = request_find(server, number);
     if (request != NULL && request->is_with_core) {
         request_reply_nil(request); /* the core has forgotten it */
     }
 }
 
-void requests_fini(struct node *node)
+void requests_fini(struct server *server)
 {
     uint32_t cursor = 0;
-    for (struct map_entry *entry; (entry = map_next(&node->requests, &cursor)) != NULL;) {
+    for (struct map_entry *entry; (entry = map_next(&server->requests, &cursor)) != NULL;) {
         struct request *request = entry->value.pointer;
         request->is_gone = true;
         request_reply_nil(request);
     }
-    map_fini(&node->requests);
+    map_fini(&server->requests);
 }
 
 void request_drop_message(struct request *request)
@@ -81,7 +79,7 @@ void request_drop_message(struct request *request)
 
 void request_reply(struct request *request, struct outgoing *answer)
 {
-    map_remove(&request->node->requests, number_name(&request->number));
+    map_remove(&request->server->requests, number_name(&request->number));
     if (!request->is_gone) {
         request->deliver(request->user, request, answer);
     }
@@ -188,7 +186,7 @@ void request_forward(struct request *request, const struct frames *reply)
 static int decode(struct request *request, struct message *out_message)
 {
     struct msgpack_reader reader = msgpack_reader(frames_head(&request->message));
-    return message_decode(&request->node->rpc_decoder, &reader, out_message);
+    return message_decode(&request->server->decoder, &reader, out_message);
 }
 
 void request_decode(struct request *request, struct message *out_message)
@@ -197,12 +195,9 @@ void request_decode(struct request *request, struct message *out_message)
     ASSERT(code == OK); /* it was well-formed when it was dispatched */
 }
 
-void rpc_dispatch(struct node *node, struct request *request)
+void request_dispatch(struct request *request)
 {
-    static rpc_handler *const handlers[MESSAGE_COUNT] = {
-#define RPC(ID, function) [MESSAGE_##ID] = function,
-#include "node/rpc.def"
-    };
+    struct server *server = request->server;
     struct message message;
     int code = decode(request, &message);
     request->wants_reply = message.reply;
@@ -210,14 +205,8 @@ void rpc_dispatch(struct node *node, struct request *request)
     request->op = message.op;
     request->serializers = message.serializers;
     if (code != OK) {
-        request_raise_builtin(request, "TypeError", "%s", text_cstr(&node->rpc_decoder.error));
-    } else if (handlers[message.id] == NULL && planner_has_handler(node->planner, message.op)) {
-        planner_forward(node->planner, request);
-    } else if (handlers[message.id] == NULL) {
-        log_warning(LOGGER, "No handler %.*s found in Scheduler", (int)message.op.size,
-                    (const char *)message.op.data);
-        request_reply_nil(request);
+        request_raise_builtin(request, "TypeError", "%s", text_cstr(&server->decoder.error));
     } else {
-        handlers[message.id](node, request, &message);
+        server->events->dispatch(server->user, request, &message);
     }
 }

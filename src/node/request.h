@@ -11,14 +11,15 @@
 #include "wire/frame.h"
 #include "wire/outgoing.h"
 
-struct node;
+struct message;
 struct request;
+struct server;
 
 typedef void request_deliver(void *user, struct request *request, struct outgoing *answer);
 
 struct request {
     uint64_t number;
-    struct node *node;
+    struct server *server;
     struct frames message;   /* frame 0 is the whole call; references held until answered */
     struct span op;          /* in the message */
     struct span serializers; /* raw msgpack of the "serializers" field, or empty */
@@ -31,15 +32,19 @@ struct request {
 };
 
 /* Read a call out of a message. ERR_TYPE, ERR_MISSING: no map, or no op; nothing is created then. */
-int request_create(struct node *node, const struct frames *message, request_deliver *deliver,
+int request_create(struct server *server, const struct frames *message, request_deliver *deliver,
                    void *user, struct request **out_request) MUST_USE;
 /* The open request of this number, or NULL. */
-struct request *request_find(struct node *node, uint64_t number);
+struct request *request_find(struct server *server, uint64_t number);
 /* End those that are still open: every connection is gone. */
-void requests_fini(struct node *node);
+void requests_fini(struct server *server);
 /* Its message is not needed any more: a wait may be long, and a small message holds a large buffer. */
 void request_drop_message(struct request *request);
-/* The connection is gone: the answer will be dropped; the core is told if it may be waiting. */
+/* Decode the call and give it to the server's owner. A wrong field raises TypeError at the caller. */
+void request_dispatch(struct request *request);
+/* Its call once more, into the server's scratch arena; for those who go on later. */
+void request_decode(struct request *request, struct message *out_message);
+/* The connection is gone: the answer will be dropped; the server's owner is told. */
 void request_abandon(struct request *request);
 
 /* The answers. Each ends the request. `answer` is taken and left empty. */

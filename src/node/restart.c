@@ -44,8 +44,9 @@ static void restart_free(struct restart *restart)
 
 static struct request *request_of(struct restart *restart)
 {
-    return restart->options.request == 0 ? NULL
-                                         : request_find(restart->node, restart->options.request);
+    return restart->options.request == 0
+               ? NULL
+               : request_find(&restart->node->server, restart->options.request);
 }
 
 /* ---- the end ------------------------------------------------------------------------------------- */

@@ -109,7 +109,7 @@ static void reply(const struct retirement *retirement)
             payload_put(&answer, one->identity);
         }
     }
-    request_reply(request_find(retirement->node, retirement->request), &answer);
+    request_reply(request_find(&retirement->node->server, retirement->request), &answer);
     outgoing_fini(&answer);
 }
 

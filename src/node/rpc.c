@@ -13,8 +13,6 @@ struct rpc_pending {
     struct text address;
     struct outgoing request;
     struct rpc_options options;
-    rpc_done *done;
-    void *user;
     struct io_timer *timer; /* NULL: no timeout */
     struct rpc_line *line;  /* NULL: waits for a connection */
     struct rpc_pool *pool;
@@ -65,7 +63,7 @@ static void finish(struct rpc_pending *call, int code, const char *text, const s
         call->line->call = NULL;
     }
     io_timer_destroy(call->timer);
-    call->done(call->user, code, text, reply);
+    call->options.done(call->options.user, code, text, reply);
     text_fini(&call->address);
     outgoing_fini(&call->request);
     mem_free(call);
@@ -174,7 +172,7 @@ static void call_timed_out(void *user)
 }
 
 void rpc_call(struct rpc_pool *pool, struct span address, struct outgoing *request,
-              const struct rpc_options *options, rpc_done *done, void *user)
+              const struct rpc_options *options)
 {
     ASSERT(!pool->is_closing);
     struct rpc_pending *call = mem_zalloc(1, sizeof *call);
@@ -183,8 +181,6 @@ void rpc_call(struct rpc_pool *pool, struct span address, struct outgoing *reque
     call->request = *request;
     outgoing_init(request);
     call->options = *options;
-    call->done = done;
-    call->user = user;
     if (options->timeout > 0) {
         call->timer = io_timer_create(pool->settings->loop, call_timed_out, call);
         io_timer_start(call->timer, options->timeout, 0);
@@ -263,10 +259,10 @@ void rpc_pool_destroy(struct rpc_pool *pool)
 {
     pool->is_closing = true;
     while (pool->waiting.count > 0) {
-        finish(vec_pop(&pool->waiting), ERR_CLOSED, "the scheduler is closing", NULL);
+        finish(vec_pop(&pool->waiting), ERR_CLOSED, "this process is closing", NULL);
     }
     for (uint32_t i = 0; i < pool->lines.count; i++) {
-        kill_line(pool->lines.items[i], "the scheduler is closing");
+        kill_line(pool->lines.items[i], "this process is closing");
     }
     if (pool->lines.count == 0) {
         pool_free(pool);

@@ -21,11 +21,13 @@ void rpc_pool_destroy(struct rpc_pool *pool);
 struct rpc_options {
     double timeout;   /* seconds for the whole call; 0: none */
     bool acknowledge; /* a reply with status "OK" is answered by the message "OK" (get_data) */
+    rpc_done *done;
+    void *user; /* of done */
 };
 
 /* Send `request` (a map with its op; taken, left empty) to the server at `address`. */
 void rpc_call(struct rpc_pool *pool, struct span address, struct outgoing *request,
-              const struct rpc_options *options, rpc_done *done, void *user);
+              const struct rpc_options *options);
 /* `address` is gone: close its connections; calls that were under way fail with ERR_CLOSED. */
 void rpc_pool_forget(struct rpc_pool *pool, struct span address);
 

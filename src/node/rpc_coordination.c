@@ -7,7 +7,8 @@
 #include "node/values.h"
 
 /* The absolute time of a timeout; nil never ends. False, with the exception raised: it cannot be read. */
-static bool read_deadline(struct request *request, struct span timeout, double *out_deadline)
+static bool read_deadline(struct node *node, struct request *request, struct span timeout,
+                          double *out_deadline)
 {
     double seconds, now = io_now();
     if (!values_seconds(timeout, INFINITY, &seconds)) {
@@ -15,7 +16,7 @@ static bool read_deadline(struct request *request, struct span timeout, double *
                               "timeout must be a number or a duration such as '5s'");
         return false;
     }
-    now = now > request->node->now ? now : request->node->now; /* as the core will see it */
+    now = now > node->now ? now : node->now; /* as the core will see it */
     *out_deadline = now + (seconds > 0 ? seconds : 0);
     return true;
 }
@@ -26,7 +27,7 @@ static void ask_core(struct node *node, struct request *request, struct event *e
     uint64_t number = request->number;
     request->is_with_core = true;
     node_apply(node, event);
-    request = request_find(node, number);
+    request = request_find(&node->server, number);
     if (request != NULL) {
         request_drop_message(request);
     }
@@ -76,7 +77,7 @@ void rpc_semaphore_acquire(struct node *node, struct request *request,
     event.of.semaphore_acquire.request = request->number;
     event.of.semaphore_acquire.lease = m->lease_id;
     if (read_name(node, request, m->name, &event.of.semaphore_acquire.name) &&
-        read_deadline(request, m->timeout, &event.of.semaphore_acquire.deadline)) {
+        read_deadline(node, request, m->timeout, &event.of.semaphore_acquire.deadline)) {
         ask_core(node, request, &event);
     }
 }
@@ -145,7 +146,7 @@ void rpc_multi_lock_acquire(struct node *node, struct request *request,
     if (of->wanted == 0 || of->wanted > of->locks.count) {
         request_raise_builtin(request, "ValueError", "num_locks=%lld, but %u locks are named",
                               (long long)m->num_locks, of->locks.count);
-    } else if (read_deadline(request, m->timeout, &of->deadline)) {
+    } else if (read_deadline(node, request, m->timeout, &of->deadline)) {
         ask_core(node, request, &event);
     }
 }
@@ -166,7 +167,8 @@ void rpc_event_wait(struct node *node, struct request *request, const struct mes
     struct event event = event_of(EVENT_FLAG_WAIT);
     event.of.flag_wait.request = request->number;
     event.of.flag_wait.name = message->body.event_wait.name;
-    if (read_deadline(request, message->body.event_wait.timeout, &event.of.flag_wait.deadline)) {
+    if (read_deadline(node, request, message->body.event_wait.timeout,
+                      &event.of.flag_wait.deadline)) {
         ask_core(node, request, &event);
     }
 }
@@ -233,7 +235,7 @@ void rpc_queue_put(struct node *node, struct request *request, const struct mess
     of->request = request->number;
     of->name = m->name;
     of->key = m->key;
-    if (read_deadline(request, m->timeout, &of->deadline) &&
+    if (read_deadline(node, request, m->timeout, &of->deadline) &&
         read_item(request, m->key, &m->data, &of->data)) {
         ask_core(node, request, &event);
         blob_unref(of->data);
@@ -267,7 +269,7 @@ void rpc_queue_get(struct node *node, struct request *request, const struct mess
         request_raise_builtin(
             request, "NotImplementedError",
             "Dask queues don't support simultaneous use of integer batch sizes and timeouts");
-    } else if (read_deadline(request, m->timeout, &of->deadline)) {
+    } else if (read_deadline(node, request, m->timeout, &of->deadline)) {
         ask_core(node, request, &event);
     }
 }
@@ -290,7 +292,7 @@ void rpc_variable_set(struct node *node, struct request *request, const struct m
     of->request = request->number;
     of->name = m->name;
     of->key = m->key;
-    if (read_deadline(request, m->timeout, &of->deadline) &&
+    if (read_deadline(node, request, m->timeout, &of->deadline) &&
         read_item(request, m->key, &m->data, &of->data)) {
         ask_core(node, request, &event);
         blob_unref(of->data);
@@ -304,7 +306,7 @@ void rpc_variable_get(struct node *node, struct request *request, const struct m
     event.of.variable_get.request = request->number;
     event.of.variable_get.name = m->name;
     event.of.variable_get.client_name = m->client;
-    if (read_deadline(request, m->timeout, &event.of.variable_get.deadline)) {
+    if (read_deadline(node, request, m->timeout, &event.of.variable_get.deadline)) {
         ask_core(node, request, &event);
     }
 }

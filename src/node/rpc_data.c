@@ -2,6 +2,7 @@
  * Source: distributed scheduler.py update_data, add_keys, stimulus_retry, set_restrictions, add_resources;
  * active_memory_manager.py amm_handler. */
 #include "core/scheduler/amm.h"
+#include "node/connection.h"
 #include "node/node.h"
 #include "node/planner.h"
 #include "node/policies.h"

@@ -348,7 +348,8 @@ static void adaptive_chosen(void *user, struct worker_list workers)
 {
     struct adaptive_call *call = user;
     int64_t count = view_worker_count(call->node->core);
-    request_reply_int(request_find(call->node, call->request), count - (int64_t)workers.count);
+    request_reply_int(request_find(&call->node->server, call->request),
+                      count - (int64_t)workers.count);
     mem_free(call);
 }
 
@@ -405,7 +406,7 @@ static void closing_chosen(void *user, struct worker_list workers)
             msgpack_write_nil(&answer.head); /* it left while plugins were asked */
         }
     }
-    reply(request_find(call->node, call->request), &answer);
+    reply(request_find(&call->node->server, call->request), &answer);
     text_fini(&call->attribute);
     mem_free(call);
 }

@@ -1,6 +1,7 @@
 /* rpc_lifecycle.c: nannies that start, and clusters that watch workers come and go.
  * Source: distributed scheduler.py add_nanny, subscribe_worker_status; protocol.md 3.1, 3.8. */
 #include "base/log.h"
+#include "node/connection.h"
 #include "node/identity.h"
 #include "node/lifecycle.h"
 
@@ -63,5 +64,5 @@ void rpc_subscribe_worker_status(struct node *node, struct request *request,
     identity_write(node, &answer, -1, true);
     comm_send(connection_comm(connection), &answer);
     outgoing_fini(&answer);
-    connection_become_watcher(request);
+    connection_become_watcher(node, request);
 }

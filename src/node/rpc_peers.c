@@ -2,6 +2,7 @@
  * Source: distributed scheduler.py add_client, add_worker, add_nanny, heartbeat_worker, remove_worker. */
 #include "base/alloc.h"
 #include "base/log.h"
+#include "node/connection.h"
 #include "node/lifecycle.h"
 #include "node/node.h"
 #include "node/topics.h"
@@ -30,7 +31,7 @@ void rpc_register_client(struct node *node, struct request *request, const struc
     event.of.client_add.name = m->client;
     node_apply(node, &event);
     client_id client = node->step.client;
-    connection_become_client(request, client);
+    connection_become_client(node, request, client);
     struct msg_stream_start start = {.warning = text_span(&warning), .error = SPAN("")};
     if (start.warning.data == NULL) {
         start.warning = SPAN("");
@@ -193,7 +194,7 @@ void rpc_register_worker(struct node *node, struct request *request, const struc
         } else {
             welcome_worker(node, connection_comm(connection),
                            warning.size == 0 ? SPAN("") : text_span(&warning));
-            connection_become_worker(request, worker);
+            connection_become_worker(node, request, worker);
             log_info(LOGGER, "Starting worker compute stream, %.*s", (int)m->address.size,
                      (const char *)m->address.data);
             say_status(node, worker, m);

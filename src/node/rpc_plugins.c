@@ -129,7 +129,8 @@ struct nanny_plugin {
 static void tell_nannies(void *user)
 {
     struct nanny_plugin *waiting = user;
-    tell_all(waiting->node, request_find(waiting->node, waiting->request), waiting->call, true);
+    tell_all(waiting->node, request_find(&waiting->node->server, waiting->request), waiting->call,
+             true);
     mem_free(waiting);
 }
 

@@ -159,7 +159,8 @@ static void drop_gone(struct node *node)
 {
     for (uint32_t i = node->publish->flushes.count; i-- > 0;) {
         struct flush *flush = &node->publish->flushes.items[i];
-        struct request *request = flush->request == 0 ? NULL : request_find(node, flush->request);
+        struct request *request =
+            flush->request == 0 ? NULL : request_find(&node->server, flush->request);
         if (request != NULL && request->is_gone) {
             struct outgoing nothing;
             outgoing_init(&nothing);
@@ -202,7 +203,7 @@ void publish_flushed(struct node *node, struct span uid)
         add_flush(node->publish, uid, 0);
         return;
     }
-    struct request *request = request_find(node, number);
+    struct request *request = request_find(&node->server, number);
     if (request != NULL) {
         carry_out(node, request);
     }

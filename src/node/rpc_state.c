@@ -76,7 +76,7 @@ static void dump_self(struct dump *dump, const struct totals_view *totals)
     struct node *node = dump->node;
     dump_str(dump, "type", SPAN("Scheduler"));
     dump_str(dump, "id", text_span(&node->id));
-    dump_str(dump, "address", text_span(&node->address));
+    dump_str(dump, "address", text_span(&node->server.address));
     if (wants(dump, "services")) {
         msgpack_write_map(&dump->pairs.head, 0);
     }
@@ -185,7 +185,7 @@ static void cluster_dumped(struct fanout *fanout)
     versions_write(node, (struct span){0}, &answer.head);
     msgpack_write_cstr(&answer.head, "workers");
     put_answers(fanout, dump->dumps, fanout->replies.count, false, &answer);
-    request_reply(request_find(node, dump->request), &answer);
+    request_reply(request_find(&node->server, dump->request), &answer);
     outgoing_fini(&answer);
     text_fini(&dump->scheduler);
 }

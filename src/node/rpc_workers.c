@@ -11,7 +11,7 @@
 /* {worker: stacks}, workers that run nothing left out. */
 static void call_stack_done(struct fanout *fanout)
 {
-    struct request *request = request_find(fanout->node, (uintptr_t)fanout->user);
+    struct request *request = request_find(&fanout->node->server, (uintptr_t)fanout->user);
     const struct fanout_reply *failed = fanout_first_failed(fanout);
     if (failed != NULL) {
         fanout_raise(request, failed);
@@ -156,7 +156,7 @@ static bool is_profile(const struct fanout_reply *reply)
 static void profile_done(struct fanout *fanout)
 {
     const struct profile_question *question = fanout->user;
-    struct request *request = request_find(fanout->node, question->request);
+    struct request *request = request_find(&fanout->node->server, question->request);
     struct span *trees = arena_array(&fanout->arena, struct span, fanout->replies.count);
     uint32_t count = 0;
     struct outgoing answer;
@@ -343,7 +343,7 @@ static void benchmark_reply(struct benchmark *benchmark)
             msgpack_write_float(&answer.head, mean->sum / mean->count);
         }
     }
-    request_reply(request_find(benchmark->node, benchmark->request), &answer);
+    request_reply(request_find(&benchmark->node->server, benchmark->request), &answer);
     outgoing_fini(&answer);
     benchmark_free(benchmark);
 }
@@ -353,7 +353,7 @@ static void benchmark_done(struct fanout *fanout)
     struct benchmark *benchmark = fanout->user;
     const struct fanout_reply *failed = fanout_first_failed(fanout);
     if (failed != NULL) {
-        fanout_raise(request_find(benchmark->node, benchmark->request), failed);
+        fanout_raise(request_find(&benchmark->node->server, benchmark->request), failed);
         benchmark_free(benchmark);
         return;
     }

@@ -43,7 +43,7 @@ static void scatter_free(struct scatter *scatter)
 
 static struct request *request_of(struct scatter *scatter)
 {
-    return request_find(scatter->node, scatter->request);
+    return request_find(&scatter->node->server, scatter->request);
 }
 
 /* ---- the end ----------------------------------------------------------------------------------- */

@@ -8,12 +8,14 @@
 #include "base/alloc.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "node/comm_config.h"
+#include "node/connection.h"
 #include "node/coordination.h"
 #include "node/core_config.h"
 #include "node/feed.h"
 #include "node/graph_queue.h"
+#include "node/identity.h"
 #include "node/lifecycle.h"
-#include "node/listen.h"
 #include "node/memory_sampler.h"
 #include "node/metadata.h"
 #include "node/outbound.h"
@@ -25,6 +27,7 @@
 #include "wire/pickle_make.h"
 
 #define LOGGER "distributed.scheduler"
+#define PORT_DEFAULT 8786
 
 /* ---- the turn --------------------------------------------------------------------------------- */
 
@@ -73,7 +76,7 @@ void node_apply(struct node *node, struct event *event)
 static void end_turn(void *user)
 {
     struct node *node = user;
-    connections_go_on(node);
+    connections_go_on(&node->server);
     streams_flush(node);
     turn_ended(node->turn);
 }
@@ -140,43 +143,84 @@ static void create_core(struct node *node)
     step_init(&node->step);
 }
 
-static int create_tls(struct node *node, struct text *why)
+static void dispatch(void *user, struct request *request, const struct message *message)
 {
-    const char *ca = config_text(node->config, "distributed.comm.tls.ca-file", NULL);
-    const char *cert = config_text(node->config, "distributed.comm.tls.scheduler.cert", NULL);
-    if (ca == NULL || cert == NULL) {
-        return OK; /* an address that needs TLS is refused where it is used */
-    }
-    struct io_tls_options options = {
-        .ca = ca,
-        .cert = cert,
-        .key = config_text(node->config, "distributed.comm.tls.scheduler.key", NULL),
-        .ciphers = config_text(node->config, "distributed.comm.tls.ciphers", NULL),
-        .version_min =
-            (int)(10 * config_float(node->config, "distributed.comm.tls.min-version", 1.2) + 0.5),
-        .version_max =
-            (int)(10 * config_float(node->config, "distributed.comm.tls.max-version", 0) + 0.5),
-    };
-    return io_tls_create(&options, &node->tls, why);
+    rpc_dispatch(user, request, message);
 }
 
-static void read_comm_settings(struct node *node)
+static void request_gone(void *user, struct request *request)
 {
-    struct comm_settings *settings = &node->comm_settings;
-    const char *compression = config_text(node->config, "distributed.comm.compression", NULL);
-    settings->loop = node->loop;
-    settings->tls = node->tls;
-    settings->connect_timeout =
-        config_seconds(node->config, "distributed.comm.timeouts.connect", 30);
-    settings->require_encryption =
-        config_bool(node->config, "distributed.comm.require-encryption", false);
-    if (compression != NULL && strcmp(compression, "auto") == 0) {
-        settings->compression = COMPRESS_LZ4;
-    } else if (compression != NULL && strcmp(compression, "false") != 0 &&
-               !compress_find(span_of_text(compression), &settings->compression)) {
-        log_warning(LOGGER, "Unknown compression '%s' (distributed.comm.compression): none is used",
-                    compression);
+    rpc_request_gone(user, request);
+}
+
+static const struct server_events server_events = {.dispatch = dispatch, .gone = request_gone};
+
+static void create_server(struct node *node)
+{
+    node->server = (struct server){
+        .loop = node->loop,
+        .config = node->config,
+        .comm_settings = &node->comm_settings,
+        .events = &server_events,
+        .user = node,
+        .scratch = &node->scratch,
+    };
+    server_init(&node->server, PORT_SCHEDULER_RPC);
+}
+
+/* As stock: a line for each, by the address that peers use. */
+static void log_addresses(const struct node *node)
+{
+    log_info(LOGGER, "  Scheduler at: %25s", text_cstr(&node->server.address));
+    for (uint32_t i = 1; i < node->server.listeners.count; i++) {
+        struct text address = {0};
+        io_address_print(io_listener_address(node->server.listeners.items[i]), &address);
+        log_info(LOGGER, "  Scheduler at: %25s", text_cstr(&address));
+        text_fini(&address);
     }
+}
+
+static int write_scheduler_file(struct node *node, const char *path, struct text *why)
+{
+    struct text json = {0};
+    identity_write_json(node, &json);
+    int code = io_file_write(path, text_span(&json), false, why);
+    text_fini(&json);
+    if (code == OK) {
+        text_add_cstr(&node->scheduler_file, path);
+    }
+    return code;
+}
+
+static void remove_scheduler_file(struct node *node)
+{
+    struct text why = {0};
+    if (node->scheduler_file.size > 0 &&
+        io_file_remove(text_cstr(&node->scheduler_file), &why) != OK) {
+        log_warning(LOGGER, "%s", text_cstr(&why));
+    }
+    text_fini(&why);
+    text_clear(&node->scheduler_file);
+}
+
+static int start_listening(struct node *node, const struct node_options *options, struct text *why)
+{
+    struct listen_options wanted = options->listen;
+    wanted.role = "scheduler";
+    wanted.port_default = PORT_DEFAULT;
+    if (wanted.contact_address == NULL) {
+        wanted.contact_address =
+            config_text(node->config, "distributed.scheduler.contact-address", NULL);
+    }
+    int code = listen_all(&node->server, &wanted, why);
+    if (code != OK) {
+        return code;
+    }
+    log_addresses(node);
+    if (options->scheduler_file != NULL && options->scheduler_file[0] != '\0') {
+        code = write_scheduler_file(node, options->scheduler_file, why);
+    }
+    return code;
 }
 
 /* The plugin that every stock worker needs for P2P shuffles. */
@@ -201,13 +245,12 @@ int node_create(const struct config *config, const struct node_options *options,
     node->tick_due = INFINITY;
     arena_init(&node->scratch);
     arena_init(&node->outbound_arena);
-    message_decoder_init(&node->rpc_decoder, PORT_SCHEDULER_RPC, &node->scratch);
+    create_server(node);
     message_decoder_init(&node->stream_decoder, PORT_SCHEDULER_STREAM, &node->scratch);
     text_add_cstr(&node->id, "Scheduler-");
     node_write_uuid(&node->id);
     create_core(node);
-    int code = create_tls(node, why);
-    read_comm_settings(node);
+    int code = comm_settings_read(config, "scheduler", node->loop, &node->comm_settings, why);
     uint64_t files = io_open_files_max();
     node->rpc =
         rpc_pool_create(&node->comm_settings, (uint32_t)(files / 2 > 8192 ? 8192 : files / 2));
@@ -224,7 +267,7 @@ int node_create(const struct config *config, const struct node_options *options,
     node->lifecycle = lifecycle_create(node);
     add_shuffle_plugin(node);
     if (code == OK) {
-        code = listen_all(node, options, why);
+        code = start_listening(node, options, why);
     }
     if (code != OK) {
         node_destroy(node);
@@ -260,7 +303,8 @@ void node_close(struct node *node, const char *reason)
     }
     node->is_closing = true;
     log_info(LOGGER, "Scheduler closing due to %s...", reason);
-    listen_stop(node);
+    listen_stop(&node->server);
+    remove_scheduler_file(node);
     struct msg_worker_close close;
     struct msg_worker_close_stream close_stream = {0};
     message_defaults(MESSAGE_WORKER_CLOSE, &close);
@@ -290,7 +334,8 @@ static void free_plugins(struct map *plugins)
 
 void node_destroy(struct node *node)
 {
-    listen_stop(node);
+    listen_stop(&node->server);
+    remove_scheduler_file(node);
     rpc_pool_destroy(node->rpc);
     lifecycle_destroy(node->lifecycle);
     planner_destroy(node->planner);
@@ -309,7 +354,7 @@ void node_destroy(struct node *node)
     graph_queue_destroy(node->graph_queue);
     turn_destroy(node->turn);
     step_fini(&node->step);
-    io_tls_destroy(node->tls);
+    io_tls_destroy(node->comm_settings.tls);
     pickle_trust_fini(&node->trust);
     free_plugins(&node->worker_plugins);
     free_plugins(&node->nanny_plugins);
@@ -320,20 +365,15 @@ void node_destroy(struct node *node)
         mem_free((void *)(uintptr_t)node->worker_names.items[i].data);
     }
     vec_fini(&node->worker_names);
-    vec_fini(&node->listeners);
-    vec_fini(&node->connections);
-    vec_fini(&node->answered);
     vec_fini(&node->worker_streams);
     vec_fini(&node->client_streams);
     vec_fini(&node->dirty_streams);
     vec_fini(&node->status_watchers);
-    requests_fini(node);
-    message_decoder_fini(&node->rpc_decoder);
+    server_fini(&node->server);
     message_decoder_fini(&node->stream_decoder);
     arena_fini(&node->scratch);
     arena_fini(&node->outbound_arena);
     text_fini(&node->id);
-    text_fini(&node->address);
     text_fini(&node->scheduler_file);
     mem_free(node);
 }

@@ -3,16 +3,13 @@
 #define CASK_NODE_SCHEDULER_NODE_H
 
 #include "node/config.h"
+#include "node/listen.h"
 #include "node/node.h"
 
 /* What `cask scheduler` was told, as `dask scheduler`'s options mean it. NULL: not given. */
 struct node_options {
-    const char *host;      /* --host: name, address or URI; may be "tls://…" */
-    const char *interface; /* --interface; several, separated by commas */
-    const char *protocol;  /* --protocol: tcp, tls, ws, wss, unix; several, separated by commas */
-    const char *port;      /* --port; several, separated by commas: one listener each */
-    const char *contact_address; /* --contact-address */
-    const char *scheduler_file;  /* --scheduler-file: written when it listens */
+    struct listen_options listen; /* role and port_default are the scheduler's own */
+    const char *scheduler_file;   /* --scheduler-file: written when it listens */
 };
 
 /* Everything ready and listening; messages are served once node_run is called. On failure a code and why. */

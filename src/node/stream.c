@@ -62,11 +62,6 @@ void stream_hold(struct stream *stream)
     comm_hold(stream->comm);
 }
 
-void stream_release(struct stream *stream)
-{
-    connection_go_on(stream->connection);
-}
-
 struct stream *stream_of_worker(struct node *node, worker_id worker)
 {
     return worker < node->worker_streams.count ? node->worker_streams.items[worker] : NULL;

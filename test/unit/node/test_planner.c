@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "base/alloc.h"
+#include "node/connection.h"
 #include "node/planner_internal.h"
 #include "wire/payload.h"
 
@@ -37,7 +38,7 @@ static void stop_if_enough(void)
     }
 }
 
-int request_create(struct node *node, const struct frames *message, request_deliver *deliver,
+int request_create(struct server *server, const struct frames *message, request_deliver *deliver,
                    void *user, struct request **out_request)
 {
     struct request *request = mem_zalloc(1, sizeof *request);
@@ -51,7 +52,7 @@ int request_create(struct node *node, const struct frames *message, request_deli
         frames_add(&request->message, slice_ref(message->items[i]));
     }
     assert_int_equal(msgpack_read_str(&reader, &request->op), OK);
-    request->node = node;
+    request->server = server;
     request->deliver = deliver;
     request->user = user;
     *out_request = request;
@@ -68,9 +69,8 @@ static void request_end(struct request *request, struct outgoing *answer)
 }
 
 /* Every query is answered {"status": "running"}: enough for feeds and addresses. */
-void rpc_dispatch(struct node *node, struct request *request)
+void request_dispatch(struct request *request)
 {
-    (void)node;
     world.query_count++;
     struct outgoing answer;
     outgoing_init(&answer);
@@ -258,7 +258,7 @@ static struct request *call(struct node *node, const char *op, uint32_t count,
     struct frames message = {0};
     frames_add(&message, slice_copy(text_span(&head)));
     struct request *request = NULL;
-    assert_int_equal(request_create(node, &message, NULL, NULL, &request), OK);
+    assert_int_equal(request_create(&node->server, &message, NULL, NULL, &request), OK);
     frames_fini(&message);
     text_fini(&head);
     return request;

@@ -24,7 +24,7 @@ static int open_stage(void **state)
 {
     struct stage *stage = mem_zalloc(1, sizeof *stage);
     struct text why = {0};
-    struct node_options options = {.host = "127.0.0.1", .port = "0"};
+    struct node_options options = {.listen = {.host = "127.0.0.1", .port = "0"}};
     assert_int_equal(config_create(&stage->config, &why), OK);
     config_set(stage->config, "distributed.admin.low-level-log-length", "3");
     config_set(stage->config, "distributed.scheduler.events-cleanup-delay", "0s");
@@ -110,15 +110,16 @@ static struct request *begin(struct stage *stage, const char *call)
     struct frames frames = {0};
     frames_add(&frames, slice_copy(text_span(&map)));
     struct request *request;
-    assert_int_equal(request_create(stage->node, &frames, take_answer, stage, &request), OK);
+    assert_int_equal(request_create(&stage->node->server, &frames, take_answer, stage, &request),
+                     OK);
     uint64_t number = request->number;
     frames_fini(&frames);
     text_fini(&json);
     text_fini(&map);
     arena_reset(&stage->node->scratch);
     text_clear(&stage->answer);
-    rpc_dispatch(stage->node, request);
-    return request_find(stage->node, number);
+    request_dispatch(request);
+    return request_find(&stage->node->server, number);
 }
 
 /* A call that is answered at once. */
@@ -209,7 +210,7 @@ static void test_queue(void **state)
     assert_non_null(begin(stage, "{'op': 'queue_get', 'name': 'q', 'timeout': null}"));
     ask(stage, "{'op': 'queue_put', 'name': 'q', 'data': 3}");
     assert_int_equal(stage->answer_count, 6); /* the put's and that of the get */
-    assert_int_equal(stage->node->requests.count, 0);
+    assert_int_equal(stage->node->server.requests.count, 0);
     EXPECT(stage, "{'op': 'queue_qsize', 'name': 'q'}", "0");
     assert_non_null(strstr(ask(stage, "{'op': 'queue_get', 'name': 'q', 'timeout': 1, 'batch': 2}"),
                            "NotImplementedError"));
@@ -224,12 +225,12 @@ static void test_abandoned_wait(void **state)
     assert_non_null(waiting);
     assert_int_equal(waiting->message.count, 0); /* a long wait holds no buffer */
     request_abandon(waiting);
-    assert_int_equal(stage->node->requests.count, 0);
+    assert_int_equal(stage->node->server.requests.count, 0);
     EXPECT(stage, "{'op': 'queue_create', 'name': 'q', 'maxsize': 0}", "None");
     request_abandon(begin(stage, "{'op': 'queue_get', 'name': 'q', 'timeout': null}"));
     EXPECT(stage, "{'op': 'queue_put', 'name': 'q', 'data': 1}", "None");
     EXPECT(stage, "{'op': 'queue_qsize', 'name': 'q'}", "1");
-    assert_int_equal(stage->node->requests.count, 0);
+    assert_int_equal(stage->node->server.requests.count, 0);
 }
 
 /* publish_put waits until the client's stream has said what it said before; the two may come in either order. */

@@ -1,0 +1,30 @@
+/* rpc_dispatch.c: every RPC of a scheduler by name, and what happens to the others. */
+#include "base/log.h"
+#include "node/node.h"
+#include "node/planner.h"
+
+#define LOGGER "distributed.core"
+
+void rpc_dispatch(struct node *node, struct request *request, const struct message *message)
+{
+    static rpc_handler *const handlers[MESSAGE_COUNT] = {
+#define RPC(ID, function) [MESSAGE_##ID] = function,
+#include "node/rpc.def"
+    };
+    if (handlers[message->id] != NULL) {
+        handlers[message->id](node, request, message);
+    } else if (planner_has_handler(node->planner, message->op)) {
+        planner_forward(node->planner, request);
+    } else {
+        log_warning(LOGGER, "No handler %.*s found in Scheduler", (int)message->op.size,
+                    (const char *)message->op.data);
+        request_reply_nil(request);
+    }
+}
+
+void rpc_request_gone(struct node *node, struct request *request)
+{
+    struct event event = event_of(EVENT_REQUEST_GONE);
+    event.of.request_gone.request = request->number;
+    node_apply(node, &event);
+}
