@@ -3,6 +3,9 @@
 #ifndef CASK_CORE_BYTE_RING_H
 #define CASK_CORE_BYTE_RING_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "base/alloc.h"
 
 struct byte_ring {
