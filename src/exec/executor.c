@@ -442,9 +442,10 @@ static int spawn(struct executor *executor, const struct executor_options *optio
         .stdio = {IO_PIPE, IO_INHERIT, IO_PIPE},
         .channel = true,
         .own_group = true,
+        .exited = on_exited,
+        .user = executor,
     };
-    int code =
-        io_process_spawn(executor->loop, &process, on_exited, executor, &executor->process, why);
+    int code = io_process_spawn(executor->loop, &process, &executor->process, why);
     vec_fini(&environment);
     text_fini(&library);
     text_fini(&variable);
@@ -483,13 +484,12 @@ static void say_start(struct executor *executor)
 }
 
 int executor_start(struct io_loop *loop, const struct executor_options *options,
-                   const struct executor_events *events, void *user, struct executor **out_executor,
-                   struct text *why)
+                   struct executor **out_executor, struct text *why)
 {
     struct executor *executor = mem_zalloc(1, sizeof *executor);
     executor->loop = loop;
-    executor->events = events;
-    executor->user = user;
+    executor->events = options->events;
+    executor->user = options->user;
     int code = open_memory(executor, options->slot_count, why);
     if (code == OK && (code = spawn(executor, options, why)) != OK) {
         board_destroy(&executor->board);

@@ -14,14 +14,6 @@
 
 struct executor;
 
-struct executor_options {
-    const char *python;             /* interpreter */
-    const char *const *environment; /* NULL-terminated additions: PYTHONPATH, DASK_… */
-    const char *directory;          /* its working directory; NULL: ours */
-    uint32_t slot_count;            /* of the board: threads, with room for seceded tasks */
-    double start_seconds;           /* to be READY in, and to WELCOME; 0: 60 */
-};
-
 struct executor_events {
     /* Any message but READY, START's record and the like; borrowed for the call. WELCOME too. */
     void (*message)(void *user, struct executor *executor, struct executor_message *message);
@@ -31,9 +23,18 @@ struct executor_events {
     void (*died)(void *user, struct executor *executor, const struct executor_death *death);
 };
 
-/* Start one. `events` must outlive it. ERR_NOT_FOUND (no such interpreter), ERR_IO: why. */
+struct executor_options {
+    const char *python;                   /* interpreter */
+    const char *const *environment;       /* NULL-terminated additions: PYTHONPATH, DASK_… */
+    const char *directory;                /* its working directory; NULL: ours */
+    uint32_t slot_count;                  /* of the board: threads, with room for seceded tasks */
+    double start_seconds;                 /* to be READY in, and to WELCOME; 0: 60 */
+    const struct executor_events *events; /* must outlive it */
+    void *user;
+};
+
+/* Start one. The options are borrowed for the call. ERR_NOT_FOUND (no such interpreter), ERR_IO: why. */
 MUST_USE int executor_start(struct io_loop *loop, const struct executor_options *options,
-                            const struct executor_events *events, void *user,
                             struct executor **out_executor, struct text *why);
 /* For the user's own data about it. */
 void executor_set_tag(struct executor *executor, void *tag);
@@ -61,12 +62,6 @@ void executor_destroy(struct executor *executor);
 
 struct supervisor;
 
-struct supervisor_options {
-    struct executor_options executor;
-    uint32_t executor_count; /* in use at a time */
-    uint32_t spare_count;    /* warm ones beside them */
-};
-
 struct supervisor_events {
     /* `executor` takes place `index` (0 … executor_count - 1): send HELLO; WELCOME will come by
      * `message`. At the start and after each death. */
@@ -81,9 +76,16 @@ struct supervisor_events {
     void (*start_failed)(void *user, uint32_t count, const struct executor_death *death);
 };
 
-/* ERR_NOT_FOUND, ERR_IO: not even the first could be started; why says why. */
+struct supervisor_options {
+    struct executor_options executor;       /* events and user are set by the supervisor */
+    uint32_t executor_count;                /* in use at a time */
+    uint32_t spare_count;                   /* warm ones beside them */
+    const struct supervisor_events *events; /* must outlive it */
+    void *user;
+};
+
+/* The options are copied. ERR_NOT_FOUND, ERR_IO: not even the first could be started; why says why. */
 MUST_USE int supervisor_create(struct io_loop *loop, const struct supervisor_options *options,
-                               const struct supervisor_events *events, void *user,
                                struct supervisor **out_supervisor, struct text *why);
 /* The executor at `index`, or NULL while there is none. */
 struct executor *supervisor_at(const struct supervisor *supervisor, uint32_t index);

@@ -13,8 +13,6 @@ struct supervisor {
     struct io_loop *loop;
     struct supervisor_options options;
     char **strings; /* copies that the options point to; NULL-terminated environment first */
-    const struct supervisor_events *events;
-    void *user;
     struct executor **places;              /* executor_count; NULL: empty */
     struct VEC(struct executor *) waiting; /* spares, READY or on their way */
     struct io_timer *retry;
@@ -93,13 +91,10 @@ static struct executor *take_ready(struct supervisor *supervisor)
     return NULL;
 }
 
-static const struct executor_events executor_events;
-
 static int start_one(struct supervisor *supervisor, struct text *why)
 {
     struct executor *executor;
-    int code = executor_start(supervisor->loop, &supervisor->options.executor, &executor_events,
-                              supervisor, &executor, why);
+    int code = executor_start(supervisor->loop, &supervisor->options.executor, &executor, why);
     if (code == OK) {
         vec_push(&supervisor->waiting, executor);
     }
@@ -119,7 +114,8 @@ static void report_failure(struct supervisor *supervisor, const struct executor_
 {
     supervisor->failed_count++;
     retry_later(supervisor);
-    supervisor->events->start_failed(supervisor->user, supervisor->failed_count, death);
+    supervisor->options.events->start_failed(supervisor->options.user, supervisor->failed_count,
+                                             death);
 }
 
 /* Start what is missing. */
@@ -149,7 +145,7 @@ static void assign(struct supervisor *supervisor)
             break;
         }
         supervisor->places[i] = executor;
-        supervisor->events->assigned(supervisor->user, i, executor);
+        supervisor->options.events->assigned(supervisor->options.user, i, executor);
     }
     if (!supervisor->is_closing && supervisor->failed_count == 0) {
         start_missing(supervisor);
@@ -179,7 +175,7 @@ static void on_message(void *user, struct executor *executor, struct executor_me
     struct supervisor *supervisor = user;
     uint32_t index = place_of(supervisor, executor);
     if (index < supervisor->options.executor_count) {
-        supervisor->events->message(supervisor->user, index, executor, message);
+        supervisor->options.events->message(supervisor->options.user, index, executor, message);
     } else {
         executor_kill(executor, EXECUTOR_END_PROTOCOL, "it spoke before it was greeted");
     }
@@ -213,12 +209,12 @@ static void on_died(void *user, struct executor *executor, const struct executor
     }
     if (supervisor->is_closing) {
         if (is_empty(supervisor)) {
-            supervisor->closed(supervisor->user);
+            supervisor->closed(supervisor->options.user);
         }
         return;
     }
     if (had_place) {
-        supervisor->events->died(supervisor->user, index, death);
+        supervisor->options.events->died(supervisor->options.user, index, death);
     } else {
         report_failure(supervisor, death);
     }
@@ -234,15 +230,14 @@ static const struct executor_events executor_events = {
 /* ---- what its owner asks ---- */
 
 int supervisor_create(struct io_loop *loop, const struct supervisor_options *options,
-                      const struct supervisor_events *events, void *user,
                       struct supervisor **out_supervisor, struct text *why)
 {
     ASSERT(options->executor_count > 0);
     struct supervisor *supervisor = mem_zalloc(1, sizeof *supervisor);
     supervisor->loop = loop;
-    supervisor->events = events;
-    supervisor->user = user;
     copy_options(supervisor, options);
+    supervisor->options.executor.events = &executor_events;
+    supervisor->options.executor.user = supervisor;
     supervisor->places = mem_zalloc(options->executor_count, sizeof *supervisor->places);
     supervisor->retry = io_timer_create(loop, on_retry, supervisor);
     int code = start_one(supervisor, why);
@@ -273,7 +268,7 @@ void supervisor_flush(struct supervisor *supervisor)
 static void report_closed(void *user)
 {
     struct supervisor *supervisor = user;
-    supervisor->closed(supervisor->user);
+    supervisor->closed(supervisor->options.user);
 }
 
 void supervisor_close(struct supervisor *supervisor, double grace, void (*closed)(void *user))

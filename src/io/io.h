@@ -236,13 +236,14 @@ struct io_process_options {
     enum io_stdio stdio[3];
     bool channel;   /* one end of a socket pair becomes its fd 3 */
     bool own_group; /* a process group of its own: Ctrl-C does not reach it; kill takes the group */
+    /* Called once, with the exit status, or the number of the signal that ended it (else 0). */
+    void (*exited)(void *user, int status, int signal_number);
+    void *user;
 };
 
-/* Start a child that the kernel kills (SIGKILL) when this process ends. `exited` is called once,
- * with the exit status, or the number of the signal that ended it (else 0).
- * ERR_NOT_FOUND (no such program), ERR_IO. */
+/* Start a child that the kernel kills (SIGKILL) when this process ends. The options are borrowed for
+ * the call. ERR_NOT_FOUND (no such program), ERR_IO. */
 MUST_USE int io_process_spawn(struct io_loop *loop, const struct io_process_options *options,
-                              void (*exited)(void *user, int status, int signal_number), void *user,
                               struct io_process **out_process, struct text *why);
 int io_process_id(const struct io_process *process);
 /* Our end of fd 0, 1, 2 (IO_PIPE) or 3 (channel): take it once, io_stream_start it, close it.

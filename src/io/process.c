@@ -303,6 +303,8 @@ static struct io_process *adopt(struct io_loop *loop, const struct launch *launc
     process->pid = pid;
     process->pidfd = pidfd;
     process->own_group = launch->options->own_group;
+    process->on_exit = launch->options->exited;
+    process->user = launch->options->user;
     for (int fd = 0; fd < FD_COUNT; fd++) {
         process->streams[fd] = wrap(loop, launch->ours[fd]);
     }
@@ -321,12 +323,11 @@ static int refuse(const struct launch *launch, int errno_value, struct text *why
 }
 
 int io_process_spawn(struct io_loop *loop, const struct io_process_options *options,
-                     void (*exited)(void *user, int status, int signal_number), void *user,
                      struct io_process **out_process, struct text *why)
 {
     ASSERT(options->argv != NULL);
     ASSERT(options->argv[0] != NULL);
-    ASSERT(exited != NULL);
+    ASSERT(options->exited != NULL);
     struct launch launch = {
         .options = options, .ours = {-1, -1, -1, -1}, .theirs = {-1, -1, -1, -1}};
     int errno_value = open_descriptors(&launch);
@@ -349,8 +350,6 @@ int io_process_spawn(struct io_loop *loop, const struct io_process_options *opti
         return refuse(&launch, -pid, why);
     }
     *out_process = adopt(loop, &launch, pid, pidfd);
-    (*out_process)->on_exit = exited;
-    (*out_process)->user = user;
     return OK;
 }
 

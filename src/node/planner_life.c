@@ -218,8 +218,9 @@ bool planner_ensure(struct planner *planner, struct text *why)
                     life->failures, wait, text_cstr(&life->last_end));
         return false;
     }
-    if (planner_process_start(node->loop, node->config, &process_events, planner, &planner->process,
-                              why) != OK) {
+    planner->process =
+        planner_process_start(node->loop, node->config, &process_events, planner, why);
+    if (planner->process == NULL) {
         log_error(LOGGER, "%s", text_cstr(why));
         return false;
     }

@@ -341,8 +341,8 @@ static void python_path(const struct text *package_path, struct text *out)
     }
 }
 
-static int spawn(struct planner_process *process, struct io_loop *loop, const struct config *config,
-                 struct text *why)
+static bool spawn(struct planner_process *process, struct io_loop *loop,
+                  const struct config *config, struct text *why)
 {
     struct text python = {0}, package_path = {0}, environment = {0};
     planner_find_python(config, &python, &package_path);
@@ -363,10 +363,12 @@ static int spawn(struct planner_process *process, struct io_loop *loop, const st
         .stdio = {IO_NULL, IO_INHERIT, IO_PIPE},
         .channel = true,
         .own_group = true,
+        .exited = on_exited,
+        .user = process,
     };
     struct text reason = {0};
-    int code = io_process_spawn(loop, &options, on_exited, process, &process->process, &reason);
-    if (code != OK) {
+    bool is_started = io_process_spawn(loop, &options, &process->process, &reason) == OK;
+    if (!is_started) {
         text_printf(
             why,
             "the planner could not be started with %s: %s (set cask.planner.python or CASK_PYTHON)",
@@ -377,18 +379,17 @@ static int spawn(struct planner_process *process, struct io_loop *loop, const st
     text_fini(&python);
     text_fini(&package_path);
     text_fini(&environment);
-    return code;
+    return is_started;
 }
 
-int planner_process_start(struct io_loop *loop, const struct config *config,
-                          const struct planner_process_events *events, void *user,
-                          struct planner_process **out_process, struct text *why)
+struct planner_process *planner_process_start(struct io_loop *loop, const struct config *config,
+                                              const struct planner_process_events *events,
+                                              void *user, struct text *why)
 {
     struct planner_process *process = mem_zalloc(1, sizeof *process);
-    int code = spawn(process, loop, config, why);
-    if (code != OK) {
+    if (!spawn(process, loop, config, why)) {
         mem_free(process);
-        return code;
+        return NULL;
     }
     process->events = events;
     process->user = user;
@@ -399,8 +400,7 @@ int planner_process_start(struct io_loop *loop, const struct config *config,
     process->errors = io_process_take_stream(process->process, STDERR_FILENO);
     io_stream_start(process->channel, &channel_events, process);
     io_stream_start(process->errors, &error_events, process);
-    *out_process = process;
-    return OK;
+    return process;
 }
 
 void planner_process_close(struct planner_process *process)

@@ -22,10 +22,11 @@ struct planner_process_events {
 void planner_find_python(const struct config *config, struct text *out_python,
                          struct text *out_package_path);
 
-/* Start one. ERR_NOT_FOUND, ERR_IO with the reason. `events` must outlive it. */
-MUST_USE int planner_process_start(struct io_loop *loop, const struct config *config,
-                                   const struct planner_process_events *events, void *user,
-                                   struct planner_process **out_process, struct text *why);
+/* Start one; NULL: why says why. `events` must outlive it. */
+MUST_USE struct planner_process *planner_process_start(struct io_loop *loop,
+                                                       const struct config *config,
+                                                       const struct planner_process_events *events,
+                                                       void *user, struct text *why);
 /* Send a message: takes what is in `out` and leaves it empty. */
 void planner_process_send(struct planner_process *process, struct outgoing *out);
 /* No more is said: it finishes by itself once it has read that; `ended` follows. */

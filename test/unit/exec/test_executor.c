@@ -160,10 +160,11 @@ static void start(struct bench *bench, const char *fake, double start_seconds)
     struct executor_options options = {.python = "python3",
                                        .environment = environment,
                                        .slot_count = 8,
-                                       .start_seconds = start_seconds};
+                                       .start_seconds = start_seconds,
+                                       .events = &events,
+                                       .user = bench};
     struct text why = {0};
-    assert_int_equal(executor_start(bench->loop, &options, &events, bench, &bench->executor, &why),
-                     OK);
+    assert_int_equal(executor_start(bench->loop, &options, &bench->executor, &why), OK);
     text_fini(&why);
 }
 
@@ -373,10 +374,10 @@ static void test_payloads(void **state)
 static void test_no_interpreter(void **state)
 {
     struct bench *bench = *state;
-    struct executor_options options = {.python = "no-such-python", .slot_count = 1};
+    struct executor_options options = {
+        .python = "no-such-python", .slot_count = 1, .events = &events, .user = bench};
     struct text why = {0};
-    assert_int_equal(executor_start(bench->loop, &options, &events, bench, &bench->executor, &why),
-                     ERR_NOT_FOUND);
+    assert_int_equal(executor_start(bench->loop, &options, &bench->executor, &why), ERR_NOT_FOUND);
     assert_non_null(strstr(text_cstr(&why), "no-such-python"));
     bench->executor = NULL;
     text_fini(&why);
@@ -426,11 +427,11 @@ static void supervise(struct bench *bench, const char *fake, uint32_t executors,
     struct supervisor_options options = {
         .executor = {.python = "python3", .environment = environment, .slot_count = 8},
         .executor_count = executors,
-        .spare_count = spares};
+        .spare_count = spares,
+        .events = &supervisor_events,
+        .user = bench};
     struct text why = {0};
-    assert_int_equal(supervisor_create(bench->loop, &options, &supervisor_events, bench,
-                                       &bench->supervisor, &why),
-                     OK);
+    assert_int_equal(supervisor_create(bench->loop, &options, &bench->supervisor, &why), OK);
     text_fini(&why);
 }
 

@@ -183,10 +183,10 @@ static void test_life(void **state)
     struct supervisor_options options = {
         .executor = {.python = python, .environment = environment, .slot_count = 8},
         .executor_count = 1,
-        .spare_count = 1};
+        .spare_count = 1,
+        .events = &events};
     struct text why = {0};
-    assert_int_equal(
-        supervisor_create(bench.loop, &options, &events, NULL, &bench.supervisor, &why), OK);
+    assert_int_equal(supervisor_create(bench.loop, &options, &bench.supervisor, &why), OK);
     run_until(EXECUTOR_WELCOME);
 
     run(1, "cdask._task_spec\nDataNode\n(S'k'\nI42\ntR.");

@@ -53,8 +53,10 @@ static void spawn(struct bench *bench, struct io_process_options options, const 
 {
     const char *argv[] = {"sh", "-c", script, NULL};
     options.argv = argv;
+    options.exited = on_exit_seen;
+    options.user = bench;
     struct text why = {0};
-    int code = io_process_spawn(bench->loop, &options, on_exit_seen, bench, &bench->process, &why);
+    int code = io_process_spawn(bench->loop, &options, &bench->process, &why);
     if (code != OK) {
         fail_msg("%s", text_cstr(&why));
     }
@@ -187,25 +189,22 @@ static void test_cannot_start(void **state)
 {
     struct bench *bench = *state;
     const char *argv[] = {"no-such-program-of-cask", NULL};
-    struct io_process_options options = {
-        .argv = argv, .stdio = {IO_PIPE, IO_PIPE, IO_PIPE}, .channel = true};
+    struct io_process_options options = {.argv = argv,
+                                         .stdio = {IO_PIPE, IO_PIPE, IO_PIPE},
+                                         .channel = true,
+                                         .exited = on_exit_seen,
+                                         .user = bench};
     struct text why = {0};
-    assert_int_equal(
-        io_process_spawn(bench->loop, &options, on_exit_seen, bench, &bench->process, &why),
-        ERR_NOT_FOUND);
+    assert_int_equal(io_process_spawn(bench->loop, &options, &bench->process, &why), ERR_NOT_FOUND);
     assert_non_null(strstr(text_cstr(&why), "cannot start 'no-such-program-of-cask': ENOENT"));
     text_clear(&why);
     argv[0] = "true";
     options.directory = "/does/not/exist";
-    assert_int_equal(
-        io_process_spawn(bench->loop, &options, on_exit_seen, bench, &bench->process, &why),
-        ERR_NOT_FOUND);
+    assert_int_equal(io_process_spawn(bench->loop, &options, &bench->process, &why), ERR_NOT_FOUND);
     argv[0] = "/etc/passwd";
     options.directory = NULL;
     text_clear(&why);
-    assert_int_equal(
-        io_process_spawn(bench->loop, &options, on_exit_seen, bench, &bench->process, &why),
-        ERR_IO);
+    assert_int_equal(io_process_spawn(bench->loop, &options, &bench->process, &why), ERR_IO);
     assert_non_null(strstr(text_cstr(&why), "EACCES"));
     text_fini(&why);
     assert_null(bench->process);
