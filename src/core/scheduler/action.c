@@ -116,22 +116,14 @@ void action_worker_key(struct step *step, enum action_kind kind, worker_id worke
     }
 }
 
-void action_worker_inputs(struct scheduler *s, struct step *step, enum action_kind kind,
-                          worker_id worker, const task_id *tasks, uint32_t count)
+struct input_list inputs_of(struct scheduler *s, const task_id *tasks, uint32_t count,
+                            struct step *step)
 {
     struct input *inputs = arena_array(&step->arena, struct input, count);
     for (uint32_t i = 0; i < count; i++) {
         inputs[i] = input_of(task_at(s, tasks[i]), &step->arena);
     }
-    struct input_list list = {inputs, count};
-    struct action *action = action_add(step, kind);
-    if (kind == ACTION_ACQUIRE_REPLICAS) {
-        action->of.acquire_replicas =
-            (struct action_acquire_replicas){worker, list, step->stimulus};
-    } else {
-        ASSERT(kind == ACTION_REFRESH_WHO_HAS);
-        action->of.refresh_who_has = (struct action_refresh_who_has){worker, list, step->stimulus};
-    }
+    return (struct input_list){inputs, count};
 }
 
 /* The `index`th client that wants the task, if someone listens there, else CLIENT_NONE. */

@@ -13,9 +13,10 @@ struct span stimulus_make(struct step *step, const char *name);
 void action_compute(struct scheduler *s, struct task *task, struct step *step);
 /* FREE_KEYS or REMOVE_REPLICAS of one key, stimulus of the step. */
 void action_worker_key(struct step *step, enum action_kind kind, worker_id worker, struct span key);
-/* ACQUIRE_REPLICAS or REFRESH_WHO_HAS: the tasks' keys, sizes and holders as they are now. */
-void action_worker_inputs(struct scheduler *s, struct step *step, enum action_kind kind,
-                          worker_id worker, const task_id *tasks, uint32_t count);
+/* The tasks' keys, sizes and holders as they are now, in the step's arena: for ACQUIRE_REPLICAS and
+ * REFRESH_WHO_HAS. */
+struct input_list inputs_of(struct scheduler *s, const task_id *tasks, uint32_t count,
+                            struct step *step);
 /* To every real client that wants `task`. */
 void action_lost_data(struct scheduler *s, const struct task *task, struct step *step);
 void action_key_retried(struct scheduler *s, const struct task *task, struct step *step);

@@ -95,5 +95,10 @@ void replicas_request_remove(struct scheduler *s, struct worker *worker, const t
 void replicas_request_acquire(struct scheduler *s, struct worker *worker, const task_id *tasks,
                               uint32_t count, struct step *step)
 {
-    action_worker_inputs(s, step, ACTION_ACQUIRE_REPLICAS, worker->id, tasks, count);
+    action_add(step, ACTION_ACQUIRE_REPLICAS)->of.acquire_replicas =
+        (struct action_acquire_replicas){
+            .worker = worker->id,
+            .inputs = inputs_of(s, tasks, count, step),
+            .stimulus = step->stimulus,
+        };
 }

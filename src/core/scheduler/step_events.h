@@ -24,10 +24,9 @@ step_function step_replica_missing, step_replica_deleted, step_set_restrictions;
 /* Tell the client, and all that want the key already, that its graph failed. Tasks stay as they are. */
 void graph_key_failed(struct scheduler *s, client_id client, struct span key,
                       const struct failure_info *info, struct step *step);
-/* Take a worker out of everything; its tasks are released, its lost results made again. `cause`: how it was
- * lost, for people. */
-void worker_remove(struct scheduler *s, struct worker *worker, bool expected, bool close,
-                   struct span cause, struct step *step);
+/* Take a worker out of everything; its tasks are released, its lost results made again. */
+void worker_remove(struct scheduler *s, struct worker *worker,
+                   const struct event_worker_remove *removal, struct step *step);
 /* handle_worker_status_change: what follows from a new status. */
 void worker_set_status(struct scheduler *s, struct worker *worker, enum worker_status status,
                        struct step *step);

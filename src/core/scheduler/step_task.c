@@ -220,7 +220,12 @@ void step_refresh_who_has(struct scheduler *s, const struct event *event, struct
         }
     }
     if (known_count > 0) {
-        action_worker_inputs(s, step, ACTION_REFRESH_WHO_HAS, asked->worker, known, known_count);
+        action_add(step, ACTION_REFRESH_WHO_HAS)->of.refresh_who_has =
+            (struct action_refresh_who_has){
+                .worker = asked->worker,
+                .inputs = inputs_of(s, known, known_count, step),
+                .stimulus = step->stimulus,
+            };
     }
     if (unknown_count > 0) {
         action_add(step, ACTION_FREE_KEYS)->of.free_keys = (struct action_free_keys){

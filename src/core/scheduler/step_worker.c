@@ -344,7 +344,8 @@ static void worker_delist(struct scheduler *s, struct worker *worker)
 
 /* What it was processing is released; a task that was there when too many workers died errs. */
 static struct span_list release_processing(struct scheduler *s, struct worker *worker,
-                                           bool expected, struct span cause, struct step *step)
+                                           const struct event_worker_remove *removal,
+                                           struct step *step)
 {
     uint32_t count = worker->processing.count;
     task_id *tasks = arena_array(&step->arena, task_id, count);
@@ -356,7 +357,7 @@ static struct span_list release_processing(struct scheduler *s, struct worker *w
         struct task *task = task_at(s, tasks[i]);
         keys[i] = task->key;
         want(s, task, TASK_RELEASED);
-        if (expected || !failure_count_death(s, task, worker, cause)) {
+        if (removal->expected || !failure_count_death(s, task, worker, removal->cause)) {
             continue;
         }
         want_not(s, task);
@@ -457,8 +458,8 @@ static void report_lost(const struct worker *worker, const struct lost_keys *los
     }
 }
 
-void worker_remove(struct scheduler *s, struct worker *worker, bool expected, bool close,
-                   struct span cause, struct step *step)
+void worker_remove(struct scheduler *s, struct worker *worker,
+                   const struct event_worker_remove *removal, struct step *step)
 {
     ASSERT(worker->known);
     struct span name = key_as_text(worker->name, &step->arena);
@@ -466,12 +467,12 @@ void worker_remove(struct scheduler *s, struct worker *worker, bool expected, bo
                (int)worker->address.size, (const char *)worker->address.data, (int)name.size,
                (const char *)name.data, (int)step->stimulus.size,
                (const char *)step->stimulus.data);
-    if (close) {
+    if (removal->close) {
         action_add(step, ACTION_CLOSE_WORKER)->of.close_worker =
             (struct action_close_worker){worker->id, SPAN("scheduler-remove-worker")};
     }
     worker_delist(s, worker);
-    struct span_list busy = release_processing(s, worker, expected, cause, step);
+    struct span_list busy = release_processing(s, worker, removal, step);
     struct lost_keys lost = release_replicas(s, worker, step);
     report_lost(worker, &lost, step);
     struct notice *notice = action_notice(step, NOTICE_WORKER_REMOVED);
@@ -479,8 +480,8 @@ void worker_remove(struct scheduler *s, struct worker *worker, bool expected, bo
     notice->busy = busy;
     notice->keys = (struct span_list){lost.computed, lost.computed_count};
     notice->more_keys = (struct span_list){lost.scattered, lost.scattered_count};
-    notice->flag = expected;
-    notice->text = cause;
+    notice->flag = removal->expected;
+    notice->text = removal->cause;
     transitions_run(s, step);
     steal_worker_removed(s, worker);
     shuffles_worker_removed(s, worker, step);
@@ -499,7 +500,7 @@ void step_worker_remove(struct scheduler *s, const struct event *event, struct s
     const struct event_worker_remove *removal = &event->of.worker_remove;
     struct worker *worker = worker_find(s, removal->worker);
     if (worker != NULL) {
-        worker_remove(s, worker, removal->expected, removal->close, removal->cause, step);
+        worker_remove(s, worker, removal, step);
     }
 }
 
@@ -550,7 +551,11 @@ void worker_tick_ttl(struct scheduler *s, struct step *step)
             action_add(step, ACTION_RESTART_WORKER)->of.restart_worker =
                 (struct action_restart_worker){worker->id, step->stimulus};
         } else {
-            worker_remove(s, worker, false, true, SPAN("no heartbeat within worker-ttl"), step);
+            const struct event_worker_remove removal = {.worker = worker->id,
+                                                        .close = true,
+                                                        .cause =
+                                                            SPAN("no heartbeat within worker-ttl")};
+            worker_remove(s, worker, &removal, step);
         }
     }
 }
