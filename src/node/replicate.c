@@ -77,8 +77,14 @@ static struct balance_scope scope_of(struct replicate *replicate)
             tasks[count++] = task;
         }
     }
-    return (struct balance_scope){tasks, count, replicate->options.workers,
-                                  replicate->options.worker_count};
+    return (struct balance_scope){
+        .tasks = tasks,
+        .task_count = count,
+        .workers = replicate->options.workers,
+        .worker_count = replicate->options.worker_count,
+        .n = replicate->n,
+        .branching = replicate->options.branching,
+    };
 }
 
 /* ---- copies ------------------------------------------------------------------------------------ */
@@ -120,8 +126,7 @@ static void next_round(void *user)
     arena_reset(&replicate->round);
     struct balance_scope scope = scope_of(replicate);
     struct balance_plan plan =
-        balance_replicate(replicate->node->core, &scope, replicate->n, replicate->options.branching,
-                          &replicate->prng, &replicate->round);
+        balance_replicate(replicate->node->core, &scope, &replicate->prng, &replicate->round);
     if (plan.count == 0) {
         log_replicate(replicate);
         finish_missing(replicate, (struct span_list){0});
@@ -145,8 +150,8 @@ static void surplus_done(struct replicas *replicas)
 static void delete_surplus(struct replicate *replicate)
 {
     struct balance_scope scope = scope_of(replicate);
-    struct balance_plan plan = balance_surplus(replicate->node->core, &scope, replicate->n,
-                                               &replicate->prng, &replicate->round);
+    struct balance_plan plan =
+        balance_surplus(replicate->node->core, &scope, &replicate->prng, &replicate->round);
     struct replicas *replicas = replicas_create(replicate->node, surplus_done, replicate);
     for (uint32_t i = 0; i < plan.count; i++) {
         replicas_add(replicas, plan.moves[i].sender, WORKER_NONE,

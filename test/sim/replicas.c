@@ -162,9 +162,11 @@ void move_replicas(struct sim *sim, uint32_t n)
         }
     }
     scope.tasks = held;
-    struct balance_plan plan =
-        n == 0 ? balance_rebalance(sim->s, &scope, &sim->scratch)
-               : balance_replicate(sim->s, &scope, n, 2, &sim->prng, &sim->scratch);
+    scope.n = n;
+    scope.branching = 2;
+    struct balance_plan plan = n == 0
+                                   ? balance_rebalance(sim->s, &scope, &sim->scratch)
+                                   : balance_replicate(sim->s, &scope, &sim->prng, &sim->scratch);
     say(sim, "%s %u keys: %u moves", n == 0 ? "rebalance" : "replicate", scope.task_count,
         plan.count);
     carry_out_plan(sim, &plan, n == 0);
@@ -185,8 +187,9 @@ static void broadcast(struct sim *sim, const struct letter *letter)
         }
     }
     scope.tasks = held;
-    struct balance_plan plan =
-        balance_replicate(sim->s, &scope, view_worker_count(sim->s), 2, &sim->prng, &sim->scratch);
+    scope.n = view_worker_count(sim->s);
+    scope.branching = 2;
+    struct balance_plan plan = balance_replicate(sim->s, &scope, &sim->prng, &sim->scratch);
     say(sim, "broadcast %u keys: %u moves", scope.task_count, plan.count);
     carry_out_plan(sim, &plan, false);
     if (plan.count > 0 && letter->number < ROUNDS_MAX) {

@@ -257,10 +257,10 @@ static uint32_t split_holders(const struct task *task, const worker_id *workers,
 }
 
 struct balance_plan balance_replicate(const struct scheduler *s, const struct balance_scope *scope,
-                                      uint32_t n, uint32_t branching, struct prng *prng,
-                                      struct arena *arena)
+                                      struct prng *prng, struct arena *arena)
 {
-    ASSERT(branching > 0);
+    ASSERT(scope->branching > 0);
+    uint32_t n = scope->n;
     worker_id *workers;
     uint32_t count = scope_workers(s, scope, true, &workers, arena);
     worker_id *others = arena_array(arena, worker_id, count);
@@ -272,7 +272,7 @@ struct balance_plan balance_replicate(const struct scheduler *s, const struct ba
         }
         uint32_t other_count = split_holders(task, workers, count, false, others);
         uint64_t missing = n > count - other_count ? n - (count - other_count) : 0;
-        uint64_t copies = (uint64_t)branching * task->who_has.count;
+        uint64_t copies = (uint64_t)scope->branching * task->who_has.count;
         copies = copies < missing ? copies : missing;
         copies = copies < other_count ? copies : other_count;
         choose_some(others, other_count, (uint32_t)copies, prng);
@@ -284,7 +284,7 @@ struct balance_plan balance_replicate(const struct scheduler *s, const struct ba
 }
 
 struct balance_plan balance_surplus(const struct scheduler *s, const struct balance_scope *scope,
-                                    uint32_t n, struct prng *prng, struct arena *arena)
+                                    struct prng *prng, struct arena *arena)
 {
     worker_id *workers;
     uint32_t count = scope_workers(s, scope, true, &workers, arena);
@@ -293,7 +293,7 @@ struct balance_plan balance_surplus(const struct scheduler *s, const struct bala
     for (uint32_t i = 0; i < scope->task_count; i++) {
         const struct task *task = scope->tasks[i];
         uint32_t held = split_holders(task, workers, count, true, holders);
-        uint32_t surplus = held > n ? held - n : 0;
+        uint32_t surplus = held > scope->n ? held - scope->n : 0;
         choose_some(holders, held, surplus, prng);
         for (uint32_t j = 0; j < surplus; j++) {
             move_add(&moves, (struct balance_move){holders[j], WORKER_NONE, task});

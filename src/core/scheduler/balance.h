@@ -23,25 +23,26 @@ struct balance_plan {
         recipient_count; /* rebalance: workers above and below the mean, for its event */
 };
 
-/* Tasks and workers a plan is about. Workers that are gone are skipped. */
+/* What a plan is about. Workers that are gone are skipped. */
 struct balance_scope {
     const struct task *const *tasks;
     uint32_t task_count;
     const worker_id *workers;
     uint32_t worker_count;
+    uint32_t n;         /* replicate, surplus: of each task, among the workers */
+    uint32_t branching; /* replicate: copies that each holder gives in a round, at most */
 };
 
 /* Rebalance the tasks (tasks NULL: all in memory) among the workers (workers NULL: all); moves in order. */
 struct balance_plan balance_rebalance(const struct scheduler *s, const struct balance_scope *scope,
                                       struct arena *arena);
-/* One round of replicating the tasks to `n` of the workers (NULL: the running ones), each holder giving at
- * most `branching` copies a round. An empty plan: done. Tasks that nobody holds are skipped. */
+/* One round of replicating the tasks to `n` of the workers (NULL: the running ones). An empty plan: done. Tasks
+ * that nobody holds are skipped. */
 struct balance_plan balance_replicate(const struct scheduler *s, const struct balance_scope *scope,
-                                      uint32_t n, uint32_t branching, struct prng *prng,
-                                      struct arena *arena);
+                                      struct prng *prng, struct arena *arena);
 /* Surplus replicas to delete so that each task keeps `n` among the workers. sender: who loses it. */
 struct balance_plan balance_surplus(const struct scheduler *s, const struct balance_scope *scope,
-                                    uint32_t n, struct prng *prng, struct arena *arena);
+                                    struct prng *prng, struct arena *arena);
 
 struct close_request {
     double memory_ratio;        /* NaN: not given */

@@ -121,10 +121,10 @@ static void test_replicate(void **state)
     client_id client = stage_client(&stage, "client");
     placed(&stage, client, "x", w[0], 8);
     const struct task *tasks[] = {stage_task(&stage, "x")};
-    struct balance_scope scope = {.tasks = tasks, .task_count = 1};
+    struct balance_scope scope = {.tasks = tasks, .task_count = 1, .n = 4, .branching = 2};
     struct prng prng;
     prng_init(&prng, 7);
-    struct balance_plan plan = balance_replicate(stage.s, &scope, 4, 2, &prng, &stage.arena);
+    struct balance_plan plan = balance_replicate(stage.s, &scope, &prng, &stage.arena);
     assert_int_equal(plan.count, 2);
     for (uint32_t i = 0; i < plan.count; i++) {
         assert_int_equal(plan.moves[i].sender, WORKER_NONE);
@@ -132,16 +132,17 @@ static void test_replicate(void **state)
         placed(&stage, client, "x", plan.moves[i].recipient, 8);
     }
     assert_int_not_equal(plan.moves[0].recipient, plan.moves[1].recipient);
-    plan = balance_replicate(stage.s, &scope, 4, 2, &prng, &stage.arena);
+    plan = balance_replicate(stage.s, &scope, &prng, &stage.arena);
     assert_int_equal(plan.count, 1);
     placed(&stage, client, "x", plan.moves[0].recipient, 8);
-    assert_int_equal(balance_replicate(stage.s, &scope, 4, 2, &prng, &stage.arena).count, 0);
-    plan = balance_surplus(stage.s, &scope, 1, &prng, &stage.arena);
+    assert_int_equal(balance_replicate(stage.s, &scope, &prng, &stage.arena).count, 0);
+    scope.n = 1;
+    plan = balance_surplus(stage.s, &scope, &prng, &stage.arena);
     assert_int_equal(plan.count, 3);
     assert_int_equal(plan.moves[0].recipient, WORKER_NONE);
     scope.workers = &w[0];
     scope.worker_count = 1;
-    assert_int_equal(balance_surplus(stage.s, &scope, 1, &prng, &stage.arena).count, 0);
+    assert_int_equal(balance_surplus(stage.s, &scope, &prng, &stage.arena).count, 0);
     stage_close(&stage);
 }
 
