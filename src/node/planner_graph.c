@@ -43,6 +43,17 @@ static uint32_t number_at(const struct numbers *numbers, uint32_t index)
     return le32toh(value);
 }
 
+/* Take the first `count` of the numbers, of which there are as many. */
+static struct numbers numbers_take(struct numbers *numbers, uint32_t count)
+{
+    struct numbers taken = {numbers->at, count};
+    if (count > 0) { /* an empty array may have no address */
+        numbers->at += (size_t)count * sizeof(uint32_t);
+        numbers->count -= count;
+    }
+    return taken;
+}
+
 /* A slice that does not pin much more than itself: small frames lie in a shared receive buffer. */
 static struct slice slice_own(const struct slice *slice)
 {
@@ -157,16 +168,16 @@ static int add_dependencies(struct planner_graph_reader *reader, const struct sl
     return at == deps.count ? OK : ERR_MALFORMED;
 }
 
-/* The run_spec in `bytes` of `specs`, with `buffer_count` buffers named by numbers[at …]. */
-static struct blob *make_run_spec(struct planner_graph_reader *reader, const struct slice *specs,
-                                  struct span bytes, const struct numbers *numbers, uint32_t at,
-                                  uint32_t buffer_count)
+/* The run_spec in `bytes`, which lie in memory of `owner` (NULL: copy them), with the buffers of these
+ * numbers. */
+static struct blob *make_run_spec(const struct planner_graph_reader *reader, struct buf *owner,
+                                  struct span bytes, const struct numbers *buffers)
 {
     struct slice value = {PICKLED_VALUE, sizeof PICKLED_VALUE - 1, NULL};
-    struct blob *blob = blob_create(value, 1 + buffer_count);
-    blob->frames[0] = specs->owner != NULL ? slice_create(specs->owner, bytes) : slice_copy(bytes);
-    for (uint32_t i = 0; i < buffer_count; i++) {
-        blob->frames[1 + i] = slice_ref(reader->buffers.items[number_at(numbers, at + i)]);
+    struct blob *blob = blob_create(value, 1 + buffers->count);
+    blob->frames[0] = owner != NULL ? slice_create(owner, bytes) : slice_copy(bytes);
+    for (uint32_t i = 0; i < buffers->count; i++) {
+        blob->frames[1 + i] = slice_ref(reader->buffers.items[number_at(buffers, i)]);
     }
     return blob;
 }
@@ -195,21 +206,20 @@ static int add_run_specs(struct planner_graph_reader *reader, const struct slice
     }
     struct slice specs = slice_own(&arrays[FRAME_SPECS]);
     struct span left = slice_span(specs);
-    uint32_t at = 0, done = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t size = number_at(&sizes, i);
-        uint32_t buffer_count = buffer_counts.count == 0 ? 0 : number_at(&buffer_counts, i);
-        if (size > left.size || buffer_count > buffer_numbers.count - at) {
+    uint32_t done = 0;
+    for (; done < count; done++) {
+        uint32_t size = number_at(&sizes, done);
+        uint32_t buffer_count = buffer_counts.count == 0 ? 0 : number_at(&buffer_counts, done);
+        if (size > left.size || buffer_count > buffer_numbers.count) {
             break;
         }
-        vec_push(&reader->run_specs, make_run_spec(reader, &specs, span_of(left.data, size),
-                                                   &buffer_numbers, at, buffer_count));
-        at += buffer_count;
+        struct numbers buffers = numbers_take(&buffer_numbers, buffer_count);
+        vec_push(&reader->run_specs,
+                 make_run_spec(reader, specs.owner, span_of(left.data, size), &buffers));
         left = span_of(left.data + size, left.size - size);
-        done++;
     }
     slice_fini(&specs);
-    return done == count && left.size == 0 && at == buffer_numbers.count ? OK : ERR_MALFORMED;
+    return done == count && left.size == 0 && buffer_numbers.count == 0 ? OK : ERR_MALFORMED;
 }
 
 static int add_flags(struct planner_graph_reader *reader, const struct slice *arrays,

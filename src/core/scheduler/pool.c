@@ -293,15 +293,15 @@ int priority_compare(const struct task *a, const struct task *b)
     return sort_compare(&item_a, &item_b);
 }
 
-/* Merge the sorted halves from[low..middle) and from[middle..high) into `to`; the left one wins ties. */
-static void merge(const struct sort_item *from, struct sort_item *to, uint32_t low, uint32_t middle,
-                  uint32_t high, int sign)
+/* Merge the sorted from[0..middle) and from[middle..count) into `to`; the left one wins ties. */
+static void merge(const struct sort_item *from, uint32_t middle, uint32_t count, int sign,
+                  struct sort_item *to)
 {
-    uint32_t left = low;
+    uint32_t left = 0;
     uint32_t right = middle;
-    for (uint32_t out = low; out < high; out++) {
-        bool take_left =
-            right == high || (left < middle && sign * sort_compare(&from[left], &from[right]) <= 0);
+    for (uint32_t out = 0; out < count; out++) {
+        bool take_left = right == count ||
+                         (left < middle && sign * sort_compare(&from[left], &from[right]) <= 0);
         to[out] = from[take_left ? left++ : right++];
     }
 }
@@ -325,9 +325,9 @@ void sort_by_priority(const struct scheduler *s, task_id *ids, uint32_t count, b
     struct sort_item *other = arena_array(arena, struct sort_item, count);
     for (uint64_t width = 1; width < count; width *= 2) {
         for (uint64_t low = 0; low < count; low += 2 * width) {
-            uint32_t middle = low + width < count ? (uint32_t)(low + width) : count;
-            uint32_t high = low + 2 * width < count ? (uint32_t)(low + 2 * width) : count;
-            merge(items, other, (uint32_t)low, middle, high, sign);
+            uint64_t left = count - low < width ? count - low : width;
+            uint64_t both = count - low < 2 * width ? count - low : 2 * width;
+            merge(items + low, (uint32_t)left, (uint32_t)both, sign, other + low);
         }
         struct sort_item *swap = items;
         items = other;

@@ -446,13 +446,16 @@ static void test_variable_there_and_back(void **state)
 
 /* ---- published datasets ---- */
 
-static void publish(struct stage *stage, uint64_t request, const char *name, const char *keys,
-                    const char *data, bool override)
+struct dataset {
+    const char *name, *keys, *data;
+};
+
+static void publish(struct stage *stage, uint64_t request, struct dataset dataset, bool override)
 {
-    struct blob *blob = stage_blob(data);
+    struct blob *blob = stage_blob(dataset.data);
     struct event event = {.kind = EVENT_PUBLISH_PUT,
-                          .of.publish_put = {request, stage_key(stage, name),
-                                             stage_keys(stage, keys, ' '), blob, override,
+                          .of.publish_put = {request, stage_key(stage, dataset.name),
+                                             stage_keys(stage, dataset.keys, ' '), blob, override,
                                              CLIENT_NONE}};
     stage_step_now(stage, &event);
     blob_unref(blob);
@@ -473,7 +476,7 @@ static void test_publish(void **state)
     stage_open(&stage);
     client_id c = stage_client(&stage, "c");
     stage_graph(&stage, c, "x y z", "x y z");
-    publish(&stage, 1, "data", "x y", "value", false);
+    publish(&stage, 1, (struct dataset){"data", "x y", "value"}, false);
     expect_replies(&stage, "1: nil\n");
     stage_release(&stage, "c", "x y");
     assert_string_equal(stage_state(&stage, "x"), "queued");
@@ -481,13 +484,13 @@ static void test_publish(void **state)
     expect_replies(&stage, "2: value x y\n");
     published(&stage, EVENT_PUBLISH_GET, 3, "other");
     expect_replies(&stage, "3: no dataset\n");
-    publish(&stage, 4, "data", "z", "again", false);
+    publish(&stage, 4, (struct dataset){"data", "z", "again"}, false);
     expect_replies(&stage, "4: KeyError(Dataset data already exists)\n");
-    publish(&stage, 5, "data", "y z", "again", true);
+    publish(&stage, 5, (struct dataset){"data", "y z", "again"}, true);
     expect_replies(&stage, "5: nil\n");
     assert_string_equal(stage_state(&stage, "x"), "gone");
     assert_string_equal(stage_state(&stage, "y"), "queued");
-    publish(&stage, 6, "a-set", "", "plain", false);
+    publish(&stage, 6, (struct dataset){"a-set", "", "plain"}, false);
     struct span_list names = exchange_published(stage.s, &stage.arena);
     assert_int_equal(names.count, 2);
     assert_true(span_equal(names.items[0], stage_key(&stage, "a-set")));

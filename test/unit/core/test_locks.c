@@ -222,13 +222,17 @@ static void test_semaphore_request_gone(void **state)
 
 /* ---- multi-locks ---- */
 
-static void multi_acquire(struct stage *stage, uint64_t request, const char *locks, const char *id,
-                          uint32_t wanted, double seconds)
+/* `wanted`: "2 of x y z" */
+static void multi_acquire(struct stage *stage, uint64_t request, const char *wanted, const char *id,
+                          double seconds)
 {
+    char *locks;
+    unsigned long count = strtoul(wanted, &locks, 10);
+    locks += strlen(" of ");
     struct event event = {.kind = EVENT_MULTI_LOCK_ACQUIRE,
                           .of.multi_lock_acquire = {request, stage_keys(stage, locks, ' '),
                                                     stage_key(stage, id), stage->time + seconds,
-                                                    wanted}};
+                                                    (uint32_t)count}};
     stage_step_now(stage, &event);
 }
 
@@ -245,10 +249,10 @@ static void test_multi_lock(void **state)
     (void)state;
     struct stage stage;
     stage_open(&stage);
-    multi_acquire(&stage, 1, "x y", "one", 2, INFINITY);
+    multi_acquire(&stage, 1, "2 of x y", "one", INFINITY);
     expect_replies(&stage, "1: true\n");
-    multi_acquire(&stage, 2, "y z", "two", 2, INFINITY);
-    multi_acquire(&stage, 3, "z x", "three", 2, INFINITY);
+    multi_acquire(&stage, 2, "2 of y z", "two", INFINITY);
+    multi_acquire(&stage, 3, "2 of z x", "three", INFINITY);
     expect_replies(&stage, "");
     multi_release(&stage, 4, "one");
     expect_replies(&stage, "2: true\n4: nil\n");
@@ -265,20 +269,20 @@ static void test_multi_lock_some(void **state)
     (void)state;
     struct stage stage;
     stage_open(&stage);
-    multi_acquire(&stage, 1, "x", "one", 1, INFINITY);
-    multi_acquire(&stage, 2, "x y z", "two", 2, INFINITY);
+    multi_acquire(&stage, 1, "1 of x", "one", INFINITY);
+    multi_acquire(&stage, 2, "2 of x y z", "two", INFINITY);
     expect_replies(&stage, "2: true\n");
-    multi_acquire(&stage, 3, "x y z", "three", 1, INFINITY);
+    multi_acquire(&stage, 3, "1 of x y z", "three", INFINITY);
     expect_replies(&stage, "");
     multi_release(&stage, 4, "one");
     expect_replies(&stage, "3: true\n4: nil\n");
     /* It stands in the lines of y and z as well, and gets them without asking again. */
     multi_release(&stage, 5, "two");
     expect_replies(&stage, "5: nil\n");
-    multi_acquire(&stage, 6, "y", "four", 1, 0);
+    multi_acquire(&stage, 6, "1 of y", "four", 0);
     expect_replies(&stage, "6: false\n");
     multi_release(&stage, 7, "three");
-    multi_acquire(&stage, 8, "y", "four", 1, 0);
+    multi_acquire(&stage, 8, "1 of y", "four", 0);
     expect_replies(&stage, "8: true\n");
     stage_close(&stage);
 }
@@ -289,14 +293,14 @@ static void test_multi_lock_gives_up(void **state)
     (void)state;
     struct stage stage;
     stage_open(&stage);
-    multi_acquire(&stage, 1, "x", "one", 1, INFINITY);
-    multi_acquire(&stage, 2, "x y", "two", 2, 5);
-    multi_acquire(&stage, 3, "y", "three", 1, INFINITY);
+    multi_acquire(&stage, 1, "1 of x", "one", INFINITY);
+    multi_acquire(&stage, 2, "2 of x y", "two", 5);
+    multi_acquire(&stage, 3, "1 of y", "three", INFINITY);
     expect_replies(&stage, "");
     assert_true(stage_tick_due(&stage));
     expect_replies(&stage, "2: false\n3: true\n");
-    multi_acquire(&stage, 4, "x y", "four", 2, INFINITY);
-    multi_acquire(&stage, 5, "x", "five", 1, INFINITY);
+    multi_acquire(&stage, 4, "2 of x y", "four", INFINITY);
+    multi_acquire(&stage, 5, "1 of x", "five", INFINITY);
     request_gone(&stage, 4);
     multi_release(&stage, 6, "one");
     expect_replies(&stage, "5: true\n6: nil\n");
@@ -311,12 +315,12 @@ static void test_multi_lock_mistakes(void **state)
     stage_open(&stage);
     multi_release(&stage, 1, "nobody");
     expect_replies(&stage, "1: KeyError(nobody)\n");
-    multi_acquire(&stage, 2, "x y", "one", 3, INFINITY);
+    multi_acquire(&stage, 2, "3 of x y", "one", INFINITY);
     expect_replies(
         &stage,
         "2: ValueError(MultiLock 'one' must ask for at least one and at most all of its locks)\n");
-    multi_acquire(&stage, 3, "x y", "one", 2, INFINITY);
-    multi_acquire(&stage, 4, "x y", "one", 2, INFINITY);
+    multi_acquire(&stage, 3, "2 of x y", "one", INFINITY);
+    multi_acquire(&stage, 4, "2 of x y", "one", INFINITY);
     expect_replies(
         &stage,
         "4: ValueError(MultiLock 'one' has asked for its locks already: release them first)\n");

@@ -6,11 +6,26 @@
 #include "core/scheduler/pool.h"
 #include "core/scheduler/shuffle.h"
 
+struct cluster {
+    struct stage stage;
+    worker_id a, b;
+    client_id client;
+};
+
+static void open_cluster(struct cluster *cluster)
+{
+    stage_open(&cluster->stage);
+    cluster->a = stage_worker(&cluster->stage, "a", 4);
+    cluster->b = stage_worker(&cluster->stage, "b", 4);
+    cluster->client = stage_client(&cluster->stage, "client");
+}
+
 /* A shuffle "s<id>": two transfer tasks, a barrier, `parts` output tasks: "t0<id> t1<id> shuffle-barrier-s<id>
  * o0<id> …". Partitions are 0, 1, …; `with`: another shuffle whose barrier the output tasks need as well. */
-static void submit(struct stage *stage, client_id client, const char *id, uint32_t parts,
-                   const char *with, const struct shuffle_info *spec)
+static void submit(struct cluster *cluster, const char *id, uint32_t parts, const char *with,
+                   const struct shuffle_info *spec)
 {
+    struct stage *stage = &cluster->stage;
     struct text words = {0};
     struct text wanted = {0};
     text_printf(&words, "t-0%s t-1%s shuffle-barrier-s%s:t-0%s,t-1%s", id, id, id, id, id);
@@ -33,24 +48,32 @@ static void submit(struct stage *stage, client_id client, const char *id, uint32
     info.id = text_span(&name);
     info.spec = SPAN("pickled spec");
     info.parts = (struct span_list){part_names, parts};
-    stage_graph_with(stage, client, text_cstr(&words), text_cstr(&wanted),
+    stage_graph_with(stage, cluster->client, text_cstr(&words), text_cstr(&wanted),
                      (struct graph_info){.shuffles = &info, .shuffle_count = 1});
     text_fini(&words);
     text_fini(&wanted);
     text_fini(&name);
 }
 
-static void submit_dataframe(struct stage *stage, client_id client, const char *id, uint32_t parts)
+static void submit_dataframe(struct cluster *cluster, const char *id, uint32_t parts)
 {
-    submit(stage, client, id, parts, NULL, &(struct shuffle_info){.npartitions = parts});
+    submit(cluster, id, parts, NULL, &(struct shuffle_info){.npartitions = parts});
 }
 
-static void get(struct stage *stage, uint64_t request, const char *id, const char *key,
-                worker_id worker, bool create)
+static void get(struct stage *stage, uint64_t request, const char *id, worker_id worker)
 {
     struct event event = {
         .kind = EVENT_SHUFFLE_GET,
-        .of.shuffle_get = {request, span_of_text(id), stage_key(stage, key), worker, create}};
+        .of.shuffle_get = {.request = request, .id = span_of_text(id), .worker = worker}};
+    stage_step_now(stage, &event);
+}
+
+static void get_or_create(struct stage *stage, uint64_t request, const char *id, const char *key,
+                          worker_id worker)
+{
+    struct event event = {
+        .kind = EVENT_SHUFFLE_GET,
+        .of.shuffle_get = {request, span_of_text(id), stage_key(stage, key), worker, true}};
     stage_step_now(stage, &event);
 }
 
@@ -62,12 +85,13 @@ static void barrier(struct stage *stage, uint64_t request, const char *id, int64
     stage_step_now(stage, &event);
 }
 
-static void restrict_task(struct stage *stage, uint64_t request, const char *id, int64_t run_id,
-                          const char *key, worker_id worker)
+/* Of "s1". */
+static void restrict_task(struct stage *stage, uint64_t request, int64_t run_id, const char *key,
+                          worker_id worker)
 {
     struct event event = {
         .kind = EVENT_SHUFFLE_RESTRICT,
-        .of.shuffle_restrict = {request, span_of_text(id), run_id, stage_key(stage, key), worker}};
+        .of.shuffle_restrict = {request, SPAN("s1"), run_id, stage_key(stage, key), worker}};
     stage_step_now(stage, &event);
 }
 
@@ -101,20 +125,6 @@ static const char *shuffle_actions(struct stage *stage)
     return (const char *)copy.data;
 }
 
-struct cluster {
-    struct stage stage;
-    worker_id a, b;
-    client_id client;
-};
-
-static void open_cluster(struct cluster *cluster)
-{
-    stage_open(&cluster->stage);
-    cluster->a = stage_worker(&cluster->stage, "a", 4);
-    cluster->b = stage_worker(&cluster->stage, "b", 4);
-    cluster->client = stage_client(&cluster->stage, "client");
-}
-
 /* The life of a shuffle: begun by a transfer task, told to all at the barrier, over when the barrier goes. */
 static void test_life(void **state)
 {
@@ -122,16 +132,16 @@ static void test_life(void **state)
     struct cluster x;
     open_cluster(&x);
     struct stage *stage = &x.stage;
-    submit_dataframe(stage, x.client, "1", 4);
-    get(stage, 1, "s1", "t-01", x.a, false);
+    submit_dataframe(&x, "1", 4);
+    get(stage, 1, "s1", x.a);
     expect_replies(stage, "1: P2PConsistencyError(No active shuffle with id='s1' found)\n");
     assert_false(shuffles_participates(stage->s, x.a));
-    get(stage, 2, "s1", "t-01", x.a, true);
+    get_or_create(stage, 2, "s1", "t-01", x.a);
     expect_replies(stage, "2: run 1: a a b b\n");
     assert_true(shuffles_participates(stage->s, x.a));
-    get(stage, 3, "s1", "t-11", x.b, true);
+    get_or_create(stage, 3, "s1", "t-11", x.b);
     expect_replies(stage, "3: run 1: a a b b\n");
-    get(stage, 4, "s1", "ignored", x.b, false);
+    get(stage, 4, "s1", x.b);
     expect_replies(stage, "4: run 1: a a b b\n");
     assert_false(stage_view(stage, "o-01").queueable);
     stage_finish(stage, stage_view(stage, "t-01").processing_on, "t-01");
@@ -153,16 +163,15 @@ static void test_life(void **state)
     assert_false(shuffles_participates(stage->s, x.b));
     stage_release(stage, "client", "o-01 o-11 o-21 o-31");
     assert_int_equal(view_task_count(stage->s), 0);
-    get(stage, 6, "s1", "t-01", x.a, true);
+    get_or_create(stage, 6, "s1", "t-01", x.a);
     expect_replies(
         stage,
         "6: P2PConsistencyError(Barrier task with key 'shuffle-barrier-s1' does not exist. This "
         "may "
         "be caused by task fusion during graph generation. Please let us know that you ran into "
         "this by leaving a comment at distributed#7816.)\n");
-    submit_dataframe(stage, x.client, "1",
-                     4); /* the same one again: workers take turns in being the first */
-    get(stage, 7, "s1", "t-01", x.a, true);
+    submit_dataframe(&x, "1", 4); /* the same one again: workers take turns in being the first */
+    get_or_create(stage, 7, "s1", "t-01", x.a);
     expect_replies(stage, "7: run 2: b b a a\n");
     stage_close(stage);
 }
@@ -174,8 +183,8 @@ static void test_rescheduled_barrier_transfers_again(void **state)
     struct cluster x;
     open_cluster(&x);
     struct stage *stage = &x.stage;
-    submit_dataframe(stage, x.client, "1", 4);
-    get(stage, 1, "s1", "t-01", x.a, true);
+    submit_dataframe(&x, "1", 4);
+    get_or_create(stage, 1, "s1", "t-01", x.a);
     expect_replies(stage, "1: run 1: a a b b\n");
     stage_finish(stage, stage_view(stage, "t-01").processing_on, "t-01");
     stage_finish(stage, stage_view(stage, "t-11").processing_on, "t-11");
@@ -196,27 +205,27 @@ static void test_mistakes(void **state)
     struct cluster x;
     open_cluster(&x);
     struct stage *stage = &x.stage;
-    submit_dataframe(stage, x.client, "1", 4);
-    get(stage, 1, "s1", "o-01", x.a, true);
+    submit_dataframe(&x, "1", 4);
+    get_or_create(stage, 1, "s1", "o-01", x.a);
     expect_replies(
         stage, "1: P2PConsistencyError(Expected <TaskState 'o-01' waiting> to be processing, is "
                "waiting.)\n");
-    get(stage, 2, "s1", "never", x.a, true);
+    get_or_create(stage, 2, "s1", "never", x.a);
     expect_replies(stage, "2: KeyError(never)\n");
     barrier(stage, 3, "s1", 1, true);
     expect_replies(stage, "3: KeyError(s1)\n");
-    get(stage, 4, "s1", "t-01", x.a, true);
+    get_or_create(stage, 4, "s1", "t-01", x.a);
     barrier(stage, 5, "s1", 7, true);
     expect_replies(stage, "5: ValueError(run_id=7 does not match SchedulerShuffleState<s1[1]>)\n");
-    restrict_task(stage, 6, "s1", 0, "o-01", x.a);
+    restrict_task(stage, 6, 0, "o-01", x.a);
     expect_replies(stage, "6: P2PConsistencyError(Request stale, expected run_id=0 for "
                           "SchedulerShuffleState<s1[1]>)\n");
-    restrict_task(stage, 7, "s1", 2, "o-01", x.a);
+    restrict_task(stage, 7, 2, "o-01", x.a);
     expect_replies(stage, "7: P2PConsistencyError(Request invalid, expected run_id=2 for "
                           "SchedulerShuffleState<s1[1]>)\n");
-    restrict_task(stage, 8, "s1", 1, "never", x.a);
+    restrict_task(stage, 8, 1, "never", x.a);
     expect_replies(stage, "8: KeyError(never)\n");
-    get(stage, 9, "s1", "t-01", 77, true);
+    get_or_create(stage, 9, "s1", "t-01", 77);
     expect_replies(stage, "9: P2PConsistencyError(Scheduler is unaware of this worker)\n");
     stage_close(stage);
 }
@@ -228,14 +237,14 @@ static void test_restrict(void **state)
     struct cluster x;
     open_cluster(&x);
     struct stage *stage = &x.stage;
-    submit_dataframe(stage, x.client, "1", 2);
-    get(stage, 1, "s1", "t-01", x.a, true);
-    restrict_task(stage, 2, "s1", 1, "o-01", x.b);
+    submit_dataframe(&x, "1", 2);
+    get_or_create(stage, 1, "s1", "t-01", x.a);
+    restrict_task(stage, 2, 1, "o-01", x.b);
     expect_replies(stage, "2: OK\n");
     assert_int_equal(stage_view(stage, "o-01").worker_restrictions.count, 1);
     assert_true(
         span_equal(stage_view(stage, "o-01").worker_restrictions.items[0], SPAN("tcp://b:1")));
-    restrict_task(stage, 3, "s1", 1, "o-01", x.a); /* the first word counts */
+    restrict_task(stage, 3, 1, "o-01", x.a); /* the first word counts */
     expect_replies(stage, "3: OK\n");
     assert_true(
         span_equal(stage_view(stage, "o-01").worker_restrictions.items[0], SPAN("tcp://b:1")));
@@ -251,9 +260,9 @@ static void test_participant_lost(void **state)
     struct cluster x;
     open_cluster(&x);
     struct stage *stage = &x.stage;
-    submit_dataframe(stage, x.client, "1", 2);
-    get(stage, 1, "s1", "t-01", x.a, true);
-    get(stage, 2, "s1", "t-11", x.b, true);
+    submit_dataframe(&x, "1", 2);
+    get_or_create(stage, 1, "s1", "t-01", x.a);
+    get_or_create(stage, 2, "s1", "t-11", x.b);
     worker_id first = stage_view(stage, "t-01").processing_on;
     stage_finish(stage, first, "t-01");
     stage_forget_transcript(stage);
@@ -267,7 +276,7 @@ static void test_participant_lost(void **state)
     assert_string_equal(stage_state(stage, "t-01"), "processing");
     assert_string_equal(stage_state(stage, "t-11"), "processing");
     assert_false(shuffles_participates(stage->s, first));
-    get(stage, 3, "s1", "t-01", first, true);
+    get_or_create(stage, 3, "s1", "t-01", first);
     expect_replies(stage, first == x.a ? "3: run 2: a a\n" : "3: run 2: b b\n");
     stage_close(stage);
 }
@@ -279,8 +288,8 @@ static void test_bystander_lost(void **state)
     struct cluster x;
     open_cluster(&x);
     struct stage *stage = &x.stage;
-    submit_dataframe(stage, x.client, "1", 2);
-    get(stage, 1, "s1", "t-01", x.a, true);
+    submit_dataframe(&x, "1", 2);
+    get_or_create(stage, 1, "s1", "t-01", x.a);
     worker_id c = stage_worker(stage, "c", 1);
     assert_false(shuffles_participates(stage->s, c));
     stage_worker_lost(stage, c, "test");
@@ -296,8 +305,8 @@ static void test_inconsistent(void **state)
     struct cluster x;
     open_cluster(&x);
     struct stage *stage = &x.stage;
-    submit_dataframe(stage, x.client, "1", 2);
-    get(stage, 1, "s1", "t-01", x.a, true);
+    submit_dataframe(&x, "1", 2);
+    get_or_create(stage, 1, "s1", "t-01", x.a);
     stage_finish(stage, stage_view(stage, "t-01").processing_on, "t-01");
     stage_finish(stage, stage_view(stage, "t-11").processing_on, "t-11");
     barrier(stage, 2, "s1", 1, false);
@@ -315,8 +324,8 @@ static void test_erred(void **state)
     struct cluster x;
     open_cluster(&x);
     struct stage *stage = &x.stage;
-    submit_dataframe(stage, x.client, "1", 2);
-    get(stage, 1, "s1", "t-01", x.a, true);
+    submit_dataframe(&x, "1", 2);
+    get_or_create(stage, 1, "s1", "t-01", x.a);
     stage_erred(stage, stage_view(stage, "t-01").processing_on, "t-01");
     assert_string_equal(stage_state(stage, "o-01"), "erred");
     assert_int_equal(stage->notices[NOTICE_SHUFFLE], 1);
@@ -333,11 +342,11 @@ static void test_shared_outputs(void **state)
     struct cluster x;
     open_cluster(&x);
     struct stage *stage = &x.stage;
-    submit_dataframe(stage, x.client, "1", 4);
-    submit(stage, x.client, "2", 4, "1", &(struct shuffle_info){.npartitions = 4});
-    get(stage, 1, "s1", "t-01", x.a, true);
+    submit_dataframe(&x, "1", 4);
+    submit(&x, "2", 4, "1", &(struct shuffle_info){.npartitions = 4});
+    get_or_create(stage, 1, "s1", "t-01", x.a);
     expect_replies(stage, "1: run 1: a a b b\n");
-    get(stage, 2, "s2", "t-02", x.a, true); /* alone it would be b b a a */
+    get_or_create(stage, 2, "s2", "t-02", x.a); /* alone it would be b b a a */
     expect_replies(stage, "2: run 2: a a b b\n");
     stage_close(stage);
 }
@@ -350,9 +359,9 @@ static void test_array(void **state)
     open_cluster(&x);
     struct stage *stage = &x.stage;
     uint32_t lengths[] = {2, 3};
-    submit(stage, x.client, "1", 6, NULL,
+    submit(&x, "1", 6, NULL,
            &(struct shuffle_info){.is_array = true, .axis_lengths = lengths, .axis_count = 2});
-    get(stage, 1, "s1", "t-01", x.a, true);
+    get_or_create(stage, 1, "s1", "t-01", x.a);
     /* ix = p0 + 2·p1 for (0,0) (0,1) (0,2) (1,0) (1,1) (1,2): 0 2 4 1 3 5; worker 2·ix // 6 */
     expect_replies(stage, "1: run 1: a a b a b b\n");
     stage_close(stage);
@@ -365,13 +374,13 @@ static void test_restricted_barrier(void **state)
     struct cluster x;
     open_cluster(&x);
     struct stage *stage = &x.stage;
-    submit_dataframe(stage, x.client, "1", 2);
+    submit_dataframe(&x, "1", 2);
     struct span where = SPAN("tcp://b:1");
     struct event event = {
         .kind = EVENT_SET_RESTRICTIONS,
         .of.set_restrictions = {stage_key(stage, "shuffle-barrier-s1"), {&where, 1}}};
     stage_step(stage, &event);
-    get(stage, 1, "s1", "t-01", x.a, true);
+    get_or_create(stage, 1, "s1", "t-01", x.a);
     expect_replies(stage, "1: run 1: b b\n");
     assert_true(shuffles_participates(stage->s, x.a)); /* it asked */
     stage_close(stage);

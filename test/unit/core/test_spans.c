@@ -6,13 +6,12 @@
 #include "core/scheduler/pool.h"
 #include "core/scheduler/spans.h"
 
-/* A graph whose tasks are annotated with a span; names and ids: words from the root down. */
+/* A graph whose tasks are annotated with a span; its names and ids are words from the root down. */
 static void graph_in_span(struct stage *stage, client_id client, const char *words,
-                          const char *wanted, struct span_list names, struct span_list ids)
+                          const char *wanted, struct annotation_info span)
 {
-    struct annotation_info annotations = {.span_name = names, .span_ids = ids};
     stage_graph_with(stage, client, words, wanted,
-                     (struct graph_info){.annotations = &annotations, .annotation_count = 1});
+                     (struct graph_info){.annotations = &span, .annotation_count = 1});
 }
 
 static const struct group *group_of(struct stage *stage, const char *key)
@@ -86,8 +85,8 @@ static void test_nested_spans(void **state)
     client_id c = stage_client(&stage, "c");
     struct span names[] = {SPAN("outer"), SPAN("inner")};
     struct span ids[] = {SPAN("id-1"), SPAN("id-2")};
-    graph_in_span(&stage, c, "x-1 y-1:x-1", "y-1", (struct span_list){names, 2},
-                  (struct span_list){ids, 2});
+    graph_in_span(&stage, c, "x-1 y-1:x-1", "y-1",
+                  (struct annotation_info){.span_name = {names, 2}, .span_ids = {ids, 2}});
     assert_int_equal(spans_count(stage.s), 2);
     struct span_view outer;
     struct span_view inner;
@@ -102,8 +101,8 @@ static void test_nested_spans(void **state)
     assert_true(spans_annotation(group_of(&stage, "y-1"), &got_names, &got_ids));
     assert_int_equal(got_names.count, 2);
     assert_true(span_equal(got_ids.items[0], SPAN("id-1")));
-    graph_in_span(&stage, c, "z-1", "z-1", (struct span_list){names, 1},
-                  (struct span_list){ids, 1});
+    graph_in_span(&stage, c, "z-1", "z-1",
+                  (struct annotation_info){.span_name = {names, 1}, .span_ids = {ids, 1}});
     stage_finish(&stage, a, "x-1");
     stage_finish(&stage, a, "y-1");
     assert_true(spans_at(stage.s, 0, &outer));
@@ -136,12 +135,12 @@ static void test_group_collision(void **state)
     client_id c = stage_client(&stage, "c");
     struct span name = SPAN("first");
     struct span id = SPAN("id-1");
-    graph_in_span(&stage, c, "x-1", "x-1", (struct span_list){&name, 1},
-                  (struct span_list){&id, 1});
+    graph_in_span(&stage, c, "x-1", "x-1",
+                  (struct annotation_info){.span_name = {&name, 1}, .span_ids = {&id, 1}});
     struct span name_2 = SPAN("second");
     struct span id_2 = SPAN("id-2");
-    graph_in_span(&stage, c, "x-1 y-1", "x-1 y-1", (struct span_list){&name_2, 1},
-                  (struct span_list){&id_2, 1});
+    graph_in_span(&stage, c, "x-1 y-1", "x-1 y-1",
+                  (struct annotation_info){.span_name = {&name_2, 1}, .span_ids = {&id_2, 1}});
     assert_true(span_equal(spans_id(group_of(&stage, "x-1")), SPAN("id-1")));
     assert_true(span_equal(spans_id(group_of(&stage, "y-1")), SPAN("id-2")));
     stage_close(&stage);
@@ -198,8 +197,8 @@ static void test_old_spans(void **state)
         char id[32];
         snprintf(id, sizeof id, "id-%d", i);
         struct span ids[] = {SPAN("outer-id"), span_of_text(id)};
-        graph_in_span(&stage, c, "x", "x", (struct span_list){names, 2},
-                      (struct span_list){ids, 2});
+        graph_in_span(&stage, c, "x", "x",
+                      (struct annotation_info){.span_name = {names, 2}, .span_ids = {ids, 2}});
         stage_release(&stage, "c", "x");
         arena_reset(&stage.arena);
     }
