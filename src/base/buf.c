@@ -22,6 +22,29 @@ struct buf *buf_copy(struct span bytes)
     return buf;
 }
 
+/* What stands behind the header of a foreign buffer. */
+struct foreign {
+    const uint8_t *data;
+    void (*release)(void *user);
+    void *user;
+};
+
+struct buf *buf_foreign(struct span bytes, void (*release)(void *user), void *user)
+{
+    struct foreign foreign = {bytes.data, release, user};
+    struct buf *buf = mem_alloc(sizeof *buf + sizeof foreign);
+    *buf = (struct buf){.refs = 1, .kind = BUF_FOREIGN, .size = bytes.size, .capacity = bytes.size};
+    memcpy(buf->data, &foreign, sizeof foreign);
+    return buf;
+}
+
+static struct foreign foreign_of(const struct buf *buf)
+{
+    struct foreign foreign;
+    memcpy(&foreign, buf->data, sizeof foreign);
+    return foreign;
+}
+
 static struct buf *parent_of(const struct buf *loan)
 {
     struct buf *parent;
@@ -31,12 +54,12 @@ static struct buf *parent_of(const struct buf *loan)
 
 struct buf *buf_loan(struct buf *parent)
 {
-    while (parent->is_loan != 0) {
+    while (parent->kind == BUF_LOAN) {
         parent = parent_of(parent);
     }
     struct buf *loan = mem_alloc(sizeof *loan + sizeof parent);
-    *loan =
-        (struct buf){.refs = 1, .is_loan = 1, .size = parent->size, .capacity = parent->capacity};
+    *loan = (struct buf){
+        .refs = 1, .kind = BUF_LOAN, .size = parent->size, .capacity = parent->capacity};
     buf_ref(parent);
     memcpy(loan->data, &parent, sizeof parent);
     return loan;
@@ -44,7 +67,7 @@ struct buf *buf_loan(struct buf *parent)
 
 bool buf_is_alone(const struct buf *buf)
 {
-    return buf->refs == 1 && (buf->is_loan == 0 || parent_of(buf)->refs == 1);
+    return buf->refs == 1 && (buf->kind != BUF_LOAN || parent_of(buf)->refs == 1);
 }
 
 struct slice slice_loan(struct slice take_slice)
@@ -72,16 +95,25 @@ void buf_unref(struct buf *buf)
     }
     ASSERT(buf->refs > 0);
     if (--buf->refs == 0) {
-        if (buf->is_loan != 0) {
+        if (buf->kind == BUF_LOAN) {
             buf_unref(parent_of(buf));
+        } else if (buf->kind == BUF_FOREIGN) {
+            struct foreign foreign = foreign_of(buf);
+            foreign.release(foreign.user);
         }
         mem_free(buf);
     }
 }
 
+static const uint8_t *bytes_of(const struct buf *buf)
+{
+    const struct buf *holder = buf->kind == BUF_LOAN ? parent_of(buf) : buf;
+    return holder->kind == BUF_FOREIGN ? foreign_of(holder).data : holder->data;
+}
+
 struct slice slice_create(struct buf *buf, struct span bytes)
 {
-    const uint8_t *data = buf->is_loan != 0 ? parent_of(buf)->data : buf->data;
+    const uint8_t *data = bytes_of(buf);
     ASSERT(bytes.data >= data);
     ASSERT(bytes.data + bytes.size <= data + buf->capacity);
     return (struct slice){bytes.data, bytes.size, buf_ref(buf)};

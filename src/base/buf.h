@@ -8,12 +8,18 @@
 
 #include "base/span.h"
 
+enum buf_kind {
+    BUF_OWN,     /* its bytes stand behind this header */
+    BUF_LOAN,    /* they are those of another buffer: buf_loan */
+    BUF_FOREIGN, /* they lie elsewhere: buf_foreign */
+};
+
 struct buf {
     uint32_t refs;
-    uint32_t is_loan; /* its bytes are those of another buffer: buf_loan */
-    size_t size;      /* bytes in use */
-    size_t capacity;  /* bytes allocated behind this header */
-    uint8_t data[];
+    enum buf_kind kind;
+    size_t size;     /* bytes in use */
+    size_t capacity; /* bytes allocated behind this header */
+    uint8_t data[];  /* of BUF_OWN only; slices know where their bytes are */
 };
 
 /* A part of a buffer, holding one reference to it. `owner` NULL: the bytes are static. */
@@ -31,6 +37,9 @@ struct buf *buf_copy(struct span bytes);
  * may go to another thread while others use the parent. Who lends keeps a reference to the loan until
  * the thread is done: then the last one ends where the first began. */
 struct buf *buf_loan(struct buf *parent);
+/* A buffer of bytes that somebody else keeps, as a mapping: `release` lets go of them with the last
+ * reference. Slices of it are made by slice_create. */
+struct buf *buf_foreign(struct span bytes, void (*release)(void *user), void *user);
 /* The slice, with an owner that nothing else refers to. Takes over its reference. */
 struct slice slice_loan(struct slice take_slice);
 /* Nothing else refers to its bytes. */

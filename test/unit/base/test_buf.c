@@ -52,6 +52,32 @@ static void test_static_slice(void **state)
     slice_fini(&again);
 }
 
+static void note_release(void *user)
+{
+    *(bool *)user = true;
+}
+
+/* Frames in shared memory: slices and a loan of it keep the mapping, the last one gives it back. */
+static void test_foreign(void **state)
+{
+    (void)state;
+    static const uint8_t mapped[] = "mapped bytes";
+    bool released = false;
+    struct buf *buf = buf_foreign(span_of(mapped, 12), note_release, &released);
+    struct slice part = slice_create(buf, span_of(mapped + 7, 5));
+    buf_unref(buf);
+    assert_ptr_equal(part.data, mapped + 7);
+    struct slice lent = slice_loan(slice_ref(part));
+    struct slice of_loan = slice_create(lent.owner, span_of(mapped, 6));
+    assert_false(buf_is_alone(lent.owner));
+    slice_fini(&lent);
+    slice_fini(&part);
+    assert_true(buf_is_alone(of_loan.owner));
+    assert_false(released);
+    slice_fini(&of_loan);
+    assert_true(released);
+}
+
 /* A run_spec goes to several workers: the blob's frames live until the last one has it. */
 static void test_blob(void **state)
 {
@@ -74,6 +100,7 @@ int main(void)
         cmocka_unit_test(test_slice_outlives_creator),
         cmocka_unit_test(test_empty),
         cmocka_unit_test(test_static_slice),
+        cmocka_unit_test(test_foreign),
         cmocka_unit_test(test_blob),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
