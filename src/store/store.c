@@ -1,0 +1,257 @@
+/* store.c: the loop's side of the table: does what it asks, and tells it what happened. */
+#include "store/store.h"
+
+#include "base/error.h"
+#include "io/io.h"
+#include "store/table.h"
+
+enum { EXTRA_BYTES_MAX = 64 * 1024 * 1024 };
+
+struct store {
+    struct io_loop *loop;
+    const struct store_events *events;
+    void *user;
+    struct table table;
+    struct store_segments *segments;
+    uint64_t extra_bytes_max;
+    bool is_posted; /* run_posted() will come */
+    bool is_closed; /* freed as soon as nothing will come back */
+};
+
+static void free_store(struct store *store)
+{
+    table_fini(&store->table);
+    store_segments_unref(store->segments);
+    mem_free(store);
+}
+
+/* ---- what the table asks ---- */
+
+static void answer(struct store *store, const struct table_action *action)
+{
+    struct store_waiter *waiter = action->waiter;
+    if (waiter != NULL && !store->is_closed) {
+        waiter->is_due = false;
+        waiter->answer(waiter, action->value, action->code, text_cstr(&action->why));
+    }
+    store_value_unref(action->value);
+}
+
+static void do_action(struct store *store, const struct table_action *action)
+{
+    switch (action->kind) {
+    case TABLE_EXPORT:
+        store->events->export(store->user, action->executor, action->handle);
+        break;
+    case TABLE_RELEASE:
+        store->events->release(store->user, action->handle);
+        break;
+    case TABLE_FREE:
+        break;
+    case TABLE_ANSWER:
+        answer(store, action);
+        break;
+    case TABLE_LOST:
+        /* Unless it was put again meanwhile. */
+        if (table_find(&store->table, action->key) == NULL) {
+            store->events->lost(store->user, action->key, action->code, text_cstr(&action->why));
+        }
+        break;
+    }
+}
+
+static void run_actions(struct store *store)
+{
+    struct table_action action;
+    while (table_next_action(&store->table, &action)) {
+        if (!store->is_closed || action.kind == TABLE_ANSWER) {
+            do_action(store, &action);
+        }
+        mem_free((void *)(uintptr_t)action.key.data);
+        text_fini(&action.why);
+    }
+}
+
+static void run_posted(void *user)
+{
+    struct store *store = user;
+    store->is_posted = false;
+    if (store->is_closed) {
+        free_store(store);
+        return;
+    }
+    run_actions(store);
+}
+
+/* After every change: what has to be done is done from the loop. */
+static void changed(struct store *store)
+{
+    table_trim_extras(&store->table, store->extra_bytes_max);
+    if (!store->is_posted && store->table.actions.count > 0) {
+        store->is_posted = true;
+        io_post(store->loop, run_posted, store);
+    }
+}
+
+/* ---- life ---- */
+
+struct store *store_create(struct io_loop *loop, const struct store_options *options,
+                           const struct store_events *events, void *user)
+{
+    struct store *store = mem_zalloc(1, sizeof *store);
+    store->loop = loop;
+    store->events = events;
+    store->user = user;
+    store->segments = store_segments_create();
+    store->extra_bytes_max =
+        options->extra_bytes_max > 0 ? options->extra_bytes_max : EXTRA_BYTES_MAX;
+    return store;
+}
+
+void store_destroy(struct store *store)
+{
+    if (store == NULL) {
+        return;
+    }
+    store->is_closed = true;
+    uint32_t cursor = 0;
+    for (struct map_entry *entry; (entry = map_next(&store->table.by_key, &cursor)) != NULL;) {
+        table_drop(&store->table, entry->value.pointer);
+    }
+    run_actions(store);
+    if (!store->is_posted) {
+        free_store(store);
+    }
+}
+
+/* ---- values ---- */
+
+void store_put(struct store *store, const struct store_item *item)
+{
+    table_put(&store->table, item);
+    changed(store);
+}
+
+int store_get(struct store *store, struct span key, struct store_waiter *waiter,
+              struct store_value **out_value)
+{
+    struct held *held = table_find(&store->table, key);
+    if (held == NULL) {
+        return ERR_NOT_FOUND;
+    }
+    struct store_value *value = table_get(&store->table, held, waiter);
+    changed(store);
+    if (value == NULL) {
+        return STORE_LATER;
+    }
+    *out_value = value;
+    return OK;
+}
+
+void store_cancel(struct store *store, struct store_waiter *waiter)
+{
+    table_unwait(&store->table, waiter);
+}
+
+static void describe(const struct held *held, struct store_info *out_info)
+{
+    enum store_place place = held->executor != STORE_NO_EXECUTOR ? STORE_LIVE
+                             : held->value != NULL               ? STORE_MEMORY
+                                                                 : STORE_DISK;
+    *out_info = (struct store_info){
+        .place = place,
+        .nbytes = held->nbytes,
+        .type = held->type,
+        .executor = held->executor,
+        .handle = held->handle,
+        .disk_bytes = held->place.size,
+    };
+}
+
+enum store_place store_look(const struct store *store, struct span key, struct store_info *out_info)
+{
+    const struct held *held = table_find(&store->table, key);
+    if (held == NULL) {
+        return STORE_UNKNOWN;
+    }
+    struct store_info info;
+    describe(held, &info);
+    if (out_info != NULL) {
+        *out_info = info;
+    }
+    return info.place;
+}
+
+void store_touch(struct store *store, struct span key)
+{
+    struct held *held = table_find(&store->table, key);
+    if (held != NULL) {
+        table_touch(&store->table, held);
+    }
+}
+
+bool store_drop(struct store *store, struct span key)
+{
+    struct held *held = table_find(&store->table, key);
+    if (held == NULL) {
+        return false;
+    }
+    table_drop(&store->table, held);
+    changed(store);
+    return true;
+}
+
+void store_exported(struct store *store, uint32_t executor, uint64_t handle,
+                    struct store_value *take_value)
+{
+    table_exported(&store->table, executor, handle, take_value);
+    changed(store);
+}
+
+void store_export_failed(struct store *store, uint32_t executor, uint64_t handle, const char *why)
+{
+    table_export_failed(&store->table, executor, handle, why);
+    changed(store);
+}
+
+void store_executor_lost(struct store *store, uint32_t executor,
+                         void (*lost)(void *user, struct span key, uint64_t handle), void *user)
+{
+    table_executor_lost(&store->table, executor, lost, user);
+    changed(store);
+}
+
+/* ---- looks ---- */
+
+bool store_next(const struct store *store, uint32_t *cursor, struct span *out_key,
+                struct store_info *out_info)
+{
+    const struct map_entry *entry = map_next(&store->table.by_key, cursor);
+    if (entry == NULL) {
+        return false;
+    }
+    *out_key = entry->name;
+    describe(entry->value.pointer, out_info);
+    return true;
+}
+
+struct store_segments *store_segments(struct store *store)
+{
+    return store->segments;
+}
+
+void store_totals(const struct store *store, struct store_totals *out_totals)
+{
+    const struct table *table = &store->table;
+    *out_totals = (struct store_totals){
+        .live_count = table->live_count,
+        .memory_count = table->memory_count,
+        .disk_count = table->spilled_count,
+        .managed_bytes = table->managed_bytes,
+        .spilled_memory_bytes = table->spilled_memory,
+        .spilled_disk_bytes = table->spilled_disk,
+        .disk_bytes = table->disk_bytes,
+        .segment_bytes = store->segments->bytes,
+        .leaving_bytes = table->leaving_bytes,
+    };
+}
