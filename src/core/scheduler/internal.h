@@ -2,7 +2,7 @@
  *
  * Tasks live in a pool of chunks: a pointer stays good until the task is forgotten *and* the step in which
  * that happened is over (forgotten tasks wait in the graveyard, so actions may point to them). Relations
- * are links (core/links.h): an edge's flags say whether the input is missing and whether the dependent
+ * are links (core/links.h): marks on an edge (core/edge.h) say whether the input is missing and whether the dependent
  * waits, which is Dask's waiting_on and waiters without sets. Per-task state that few tasks have is in
  * struct task_extra. A task is three cache lines; the first is what a finishing input touches.
  *
@@ -16,15 +16,12 @@
 #include "base/map.h"
 #include "base/prng.h"
 #include "base/vec.h"
+#include "core/edge.h"
 #include "core/id_map.h"
 #include "core/key.h"
-#include "core/links.h"
+#include "core/key_index.h"
 #include "core/scheduler/scheduler.h"
 #include "core/scheduler/states.h"
-
-/* Flags on a task's dependency links (the mirror link in the dependency carries none). */
-#define EDGE_MISSING LINK_FLAG_A /* the dependency is in this task's waiting_on */
-#define EDGE_WAITS LINK_FLAG_B   /* this task is in the dependency's waiters */
 
 enum {
     TASK_HAS_RUN_SPEC = 1 << 0, /* computed; without it: scattered data, cannot be made again */
@@ -267,24 +264,6 @@ struct want {
     uint8_t to;
 };
 
-/* Open-addressing table of tasks by key; the upper hash bits stand beside the id. */
-struct key_slot {
-    uint32_t tag;
-    task_id task; /* TASK_NONE: empty */
-};
-#define KEY_SHARD_BITS 8
-#define KEY_SHARDS (1u << KEY_SHARD_BITS)
-#define KEY_SHARD_MIN 8u
-struct key_shard {
-    struct key_slot *slots;
-    uint32_t capacity; /* power of two, or 0 */
-    uint32_t count;
-};
-struct key_table {
-    struct key_shard shards[KEY_SHARDS]; /* by the upper bits of the tag */
-    uint32_t count;
-};
-
 /* Queued tasks by priority: queue.h. */
 struct queue_entry {
     double user, generation;
@@ -328,7 +307,7 @@ struct scheduler {
     struct VEC(task_id) task_free;
     struct VEC(task_id) graveyard; /* forgotten; recycled bit by bit from the next step on */
     uint32_t graveyard_head;
-    struct key_table keys;
+    struct key_index keys;
     uint32_t task_count, task_serial, traversal;
     uint64_t state_counts[TASK_STATE_COUNT]; /* of listed groups */
     int64_t run_id_last;

@@ -1,8 +1,8 @@
-/* pool.c: tasks live in chunks and are found by key through an open-addressing table; what is forgotten
- * rests until the step is over, because its actions may still point to it.
+/* pool.c: tasks live in chunks and are found by key; what is forgotten rests until the step is over, because
+ * its actions may still point to it.
  *
  * Nothing here takes long at once, however many tasks there are: what was forgotten is recycled over the
- * following steps, and the table is many small ones, each of which grows for itself. */
+ * following steps, and so grows the index (key_index.c). */
 #include "core/scheduler/pool.h"
 
 #include "base/text.h"
@@ -16,124 +16,43 @@
 #define TYPES_MAX                                                                                  \
     65536u /* names of result types kept; a worker that makes up more gets "unknown" */
 
-/* ---- the key table ---- */
+/* ---- tasks by key ---- */
 
-static uint32_t tag_of(uint64_t hash)
+static struct span key_of(const void *s, uint32_t task)
 {
-    return (uint32_t)(hash ^ hash >> 32);
+    return task_at(s, task)->key;
 }
 
-static const struct key_shard *shard_of(const struct scheduler *s, uint32_t tag)
+void pool_init(struct scheduler *s)
 {
-    return &s->keys.shards[tag >> (32 - KEY_SHARD_BITS)];
-}
-
-static void shard_resize(struct key_shard *shard, uint32_t capacity)
-{
-    struct key_shard old = *shard;
-    ASSERT(capacity <= 1u << (32 - KEY_SHARD_BITS));
-    shard->capacity = capacity;
-    shard->slots = mem_resize(NULL, capacity, sizeof *shard->slots);
-    memset(shard->slots, 0xff, (size_t)capacity * sizeof *shard->slots);
-    for (uint32_t i = 0; i < old.capacity; i++) {
-        if (old.slots[i].task == TASK_NONE) {
-            continue;
-        }
-        uint32_t place = old.slots[i].tag & (capacity - 1);
-        while (shard->slots[place].task != TASK_NONE) {
-            place = (place + 1) & (capacity - 1);
-        }
-        shard->slots[place] = old.slots[i];
-    }
-    mem_free(old.slots);
+    key_index_init(&s->keys, key_of, s);
+    vec_push(&s->workers, NULL); /* ids begin with 1 */
+    vec_push(&s->clients, NULL);
+    vec_push(&s->types, (struct span){0});
 }
 
 struct task *task_find_hashed(const struct scheduler *s, struct span key, uint64_t hash)
 {
-    uint32_t tag = tag_of(hash);
-    const struct key_shard *shard = shard_of(s, tag);
-    if (shard->count == 0) {
-        return NULL;
-    }
-    uint32_t mask = shard->capacity - 1;
-    for (uint32_t place = tag & mask; shard->slots[place].task != TASK_NONE;
-         place = (place + 1) & mask) {
-        if (shard->slots[place].tag == tag) {
-            struct task *task = task_at(s, shard->slots[place].task);
-            if (span_equal(task->key, key)) {
-                return task;
-            }
-        }
-    }
-    return NULL;
+    uint32_t id = key_index_find(&s->keys, key, hash);
+    return id == KEY_INDEX_NONE ? NULL : task_at(s, id);
 }
 
 void task_prefetch_hashed(const struct scheduler *s, uint64_t hash)
 {
-    uint32_t tag = tag_of(hash);
-    const struct key_shard *shard = shard_of(s, tag);
-    if (shard->capacity > 0) {
-        __builtin_prefetch(&shard->slots[tag & (shard->capacity - 1)]);
-    }
+    key_index_prefetch(&s->keys, hash);
 }
 
 void task_prefetch_found(const struct scheduler *s, uint64_t hash)
 {
-    uint32_t tag = tag_of(hash);
-    const struct key_shard *shard = shard_of(s, tag);
-    if (shard->capacity == 0) {
-        return;
-    }
-    struct key_slot slot = shard->slots[tag & (shard->capacity - 1)];
-    if (slot.task != TASK_NONE) { /* the right one nearly always; a wrong guess costs nothing */
-        task_prefetch(task_at(s, slot.task));
+    uint32_t id = key_index_guess(&s->keys, hash);
+    if (id != KEY_INDEX_NONE) { /* a wrong guess costs nothing */
+        task_prefetch(task_at(s, id));
     }
 }
 
 struct task *task_find(const struct scheduler *s, struct span key)
 {
     return task_find_hashed(s, key, span_hash(key));
-}
-
-static void table_add(struct scheduler *s, uint64_t hash, task_id id)
-{
-    uint32_t tag = tag_of(hash);
-    struct key_shard *shard = &s->keys.shards[tag >> (32 - KEY_SHARD_BITS)];
-    if (((uint64_t)shard->count + 1) * 3 / 2 >= shard->capacity) {
-        shard_resize(shard, shard->capacity == 0 ? KEY_SHARD_MIN : 2 * shard->capacity);
-    }
-    uint32_t mask = shard->capacity - 1;
-    uint32_t place = tag & mask;
-    while (shard->slots[place].task != TASK_NONE) {
-        place = (place + 1) & mask;
-    }
-    shard->slots[place] = (struct key_slot){.tag = tag, .task = id};
-    shard->count++;
-    s->keys.count++;
-}
-
-/* Backward shift: no tombstones, so probes stay short however many tasks come and go. */
-static void table_remove(struct scheduler *s, const struct task *task)
-{
-    uint32_t tag = tag_of(span_hash(task->key));
-    struct key_shard *shard = &s->keys.shards[tag >> (32 - KEY_SHARD_BITS)];
-    uint32_t mask = shard->capacity - 1;
-    uint32_t hole = tag & mask;
-    while (shard->slots[hole].task != task->id) {
-        ASSERT(shard->slots[hole].task != TASK_NONE);
-        hole = (hole + 1) & mask;
-    }
-    for (uint32_t next = (hole + 1) & mask; shard->slots[next].task != TASK_NONE;
-         next = (next + 1) & mask) {
-        uint32_t home = shard->slots[next].tag & mask;
-        if (((next - home) & mask) >= ((next - hole) & mask)) {
-            shard->slots[hole] = shard->slots[next];
-            hole = next;
-        }
-    }
-    shard->slots[hole].task = TASK_NONE;
-    shard->count--;
-    s->keys.count--;
 }
 
 /* ---- tasks ---- */
@@ -181,7 +100,7 @@ struct task *task_create(struct scheduler *s, struct span key, uint64_t hash, en
         .nbytes = -1,
         .serial = s->task_serial++,
     };
-    table_add(s, hash, id);
+    key_index_add(&s->keys, hash, id);
     group_add_task(s, group_of_key(s, key), task);
     s->task_count++;
     return task;
@@ -193,7 +112,7 @@ void task_bury(struct scheduler *s, struct task *task)
     ASSERT(task->dependencies.count == 0 && task->dependents.count == 0);
     ASSERT(task->who_has.count == 0 && task->who_wants.count == 0);
     ASSERT(task->processing_on == WORKER_NONE);
-    table_remove(s, task);
+    key_index_remove(&s->keys, span_hash(task->key), task->id);
     vec_push(&s->graveyard, task->id);
     ASSERT(s->task_count > 0);
     s->task_count--;
@@ -656,9 +575,7 @@ void pool_fini(struct scheduler *s)
     mem_free(s->task_memory);
     mem_free(s->task_chunks);
     runs_fini(s);
-    for (uint32_t i = 0; i < KEY_SHARDS; i++) {
-        mem_free(s->keys.shards[i].slots);
-    }
+    key_index_fini(&s->keys);
     vec_fini(&s->task_free);
     vec_fini(&s->graveyard);
     vec_fini(&s->workers);

@@ -9,6 +9,8 @@
 
 /* ---- tasks ---- */
 
+/* Empty: the first of everything may come. */
+void pool_init(struct scheduler *s);
 /* NULL: unknown. */
 struct task *task_find(const struct scheduler *s, struct span key);
 struct task *task_find_hashed(const struct scheduler *s, struct span key, uint64_t hash);

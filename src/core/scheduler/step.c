@@ -77,9 +77,7 @@ struct scheduler *scheduler_create(const struct scheduler_config *config)
     s->bandwidth = config->bandwidth;
     s->moving = TASK_NONE;
     s->next_ttl_check = INFINITY;
-    vec_push(&s->workers, NULL); /* ids begin with 1 */
-    vec_push(&s->clients, NULL);
-    vec_push(&s->types, (struct span){0});
+    pool_init(s);
     place_init(s);
     s->fire_and_forget = client_create(s, SPAN("fire-and-forget"), true)->id;
     s->story = story_create(config->transition_log_length);

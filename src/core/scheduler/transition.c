@@ -172,27 +172,21 @@ void task_set_state(struct scheduler *s, struct task *task, enum task_state to)
     task->state = (uint8_t)to;
 }
 
+static struct link *edge_at(struct task *task, uint32_t slot, const struct task *dependency)
+{
+    struct link *edge = &links_items(&task->dependencies)[slot];
+    ASSERT(edge->other == dependency->id);
+    return edge;
+}
+
 void waiter_add(struct task *task, uint32_t slot, struct task *dependency)
 {
-    struct link *link = &links_items(&task->dependencies)[slot];
-    ASSERT(link->other == dependency->id);
-    if ((link->slot & EDGE_WAITS) == 0) {
-        link->slot |= EDGE_WAITS;
-        dependency->waiter_count++;
-    }
+    edge_mark(edge_at(task, slot, dependency), EDGE_WAITS, &dependency->waiter_count);
 }
 
 bool waiter_discard(struct task *task, uint32_t slot, struct task *dependency)
 {
-    struct link *link = &links_items(&task->dependencies)[slot];
-    ASSERT(link->other == dependency->id);
-    if ((link->slot & EDGE_WAITS) == 0) {
-        return false;
-    }
-    link->slot &= ~EDGE_WAITS;
-    ASSERT(dependency->waiter_count > 0);
-    dependency->waiter_count--;
-    return true;
+    return edge_unmark(edge_at(task, slot, dependency), EDGE_WAITS, &dependency->waiter_count);
 }
 
 void waiters_clear(struct scheduler *s, struct task *task)
@@ -206,23 +200,12 @@ void waiters_clear(struct scheduler *s, struct task *task)
 
 void missing_add(struct task *task, uint32_t slot)
 {
-    struct link *link = &links_items(&task->dependencies)[slot];
-    if ((link->slot & EDGE_MISSING) == 0) {
-        link->slot |= EDGE_MISSING;
-        task->missing_count++;
-    }
+    edge_mark(&links_items(&task->dependencies)[slot], EDGE_MISSING, &task->missing_count);
 }
 
 bool missing_discard(struct task *task, uint32_t slot)
 {
-    struct link *link = &links_items(&task->dependencies)[slot];
-    if ((link->slot & EDGE_MISSING) == 0) {
-        return false;
-    }
-    link->slot &= ~EDGE_MISSING;
-    ASSERT(task->missing_count > 0);
-    task->missing_count--;
-    return true;
+    return edge_unmark(&links_items(&task->dependencies)[slot], EDGE_MISSING, &task->missing_count);
 }
 
 void missing_clear(struct task *task)

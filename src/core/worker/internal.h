@@ -15,14 +15,10 @@
 #include "base/map.h"
 #include "base/prng.h"
 #include "base/vec.h"
+#include "core/edge.h"
 #include "core/key_index.h"
-#include "core/links.h"
 #include "core/worker/states.h"
 #include "core/worker/worker.h"
-
-/* Flags on a task's dependency links (the mirror link in the dependency carries none). */
-#define EDGE_MISSING LINK_FLAG_A /* the dependency is in this task's waiting_for_data */
-#define EDGE_WAITS LINK_FLAG_B   /* this task is in the dependency's waiters */
 
 enum {
     WTASK_HAS_PRIORITY = 1 << 0,

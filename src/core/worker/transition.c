@@ -162,26 +162,14 @@ static void leave_flight(struct worker_state *w, struct wtask *task)
     w->in_flight_task_count--;
 }
 
-static bool waiter_discard(struct wtask *task, uint32_t slot, struct wtask *dependency)
-{
-    struct link *link = &links_items(&task->dependencies)[slot];
-    ASSERT(link->other == dependency->id);
-    if ((link->slot & EDGE_WAITS) == 0) {
-        return false;
-    }
-    link->slot &= ~EDGE_WAITS;
-    ASSERT(dependency->waiter_count > 0);
-    dependency->waiter_count--;
-    return true;
-}
-
 void wtask_purge(struct worker_state *w, struct wtask *task)
 {
     ASSERT(!wtask_runs(task));
     wholders_clear(w, task);
     wmissing_clear(task);
     for (uint32_t i = 0; i < task->dependencies.count; i++) {
-        waiter_discard(task, i, wtask_at(w, links_items(&task->dependencies)[i].other));
+        struct link *edge = &links_items(&task->dependencies)[i];
+        edge_unmark(edge, EDGE_WAITS, &wtask_at(w, edge->other)->waiter_count);
     }
     if ((task->flags & WTASK_IN_FLIGHT) != 0) {
         leave_flight(w, task);
@@ -195,31 +183,19 @@ void wtask_purge(struct worker_state *w, struct wtask *task)
 
 void wwaiter_add(struct wtask *task, uint32_t slot, struct wtask *dependency)
 {
-    struct link *link = &links_items(&task->dependencies)[slot];
-    ASSERT(link->other == dependency->id);
-    if ((link->slot & EDGE_WAITS) == 0) {
-        link->slot |= EDGE_WAITS;
-        dependency->waiter_count++;
-    }
+    struct link *edge = &links_items(&task->dependencies)[slot];
+    ASSERT(edge->other == dependency->id);
+    edge_mark(edge, EDGE_WAITS, &dependency->waiter_count);
 }
 
 void wmissing_add(struct wtask *task, uint32_t slot)
 {
-    struct link *link = &links_items(&task->dependencies)[slot];
-    if ((link->slot & EDGE_MISSING) == 0) {
-        link->slot |= EDGE_MISSING;
-        task->missing_count++;
-    }
+    edge_mark(&links_items(&task->dependencies)[slot], EDGE_MISSING, &task->missing_count);
 }
 
 void wmissing_discard(struct wtask *task, uint32_t slot)
 {
-    struct link *link = &links_items(&task->dependencies)[slot];
-    if ((link->slot & EDGE_MISSING) != 0) {
-        link->slot &= ~EDGE_MISSING;
-        ASSERT(task->missing_count > 0);
-        task->missing_count--;
-    }
+    edge_unmark(&links_items(&task->dependencies)[slot], EDGE_MISSING, &task->missing_count);
 }
 
 void wmissing_clear(struct wtask *task)

@@ -34,6 +34,9 @@ static void use_at_random(uint64_t seed, bool clash)
         struct span key = key_of(numbers, id);
         uint64_t hash = clash ? 5 : span_hash(key);
         assert_int_equal(key_index_find(&index, key, hash), there[id] ? id : KEY_INDEX_NONE);
+        uint32_t guess = key_index_guess(&index, hash);
+        assert_true(guess == KEY_INDEX_NONE || there[guess]);
+        assert_true(guess != KEY_INDEX_NONE || !there[id]);
         if (there[id]) {
             key_index_remove(&index, hash, id);
         } else {
