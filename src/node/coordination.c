@@ -1,10 +1,8 @@
 /* coordination.c: answers of the core to RPCs that waited, as stock writes them. */
 #include "node/coordination.h"
 
-#include "node/broadcast.h"
 #include "node/coordination_internal.h"
 #include "node/exception.h"
-#include "node/fanout.h"
 #include "wire/pickle_make.h"
 
 /* {"type": "Future", "value": key, "state": …} or {"type": "msgpack", "value": data} */
@@ -188,36 +186,4 @@ void coordination_reply(struct node *node, uint64_t number, const struct answer 
                               "the shuffle's specification cannot be read");
     }
     outgoing_fini(&out);
-}
-
-/* ---- shuffle_inputs_done ----------------------------------------------------------------------- */
-
-/* All participants are told: answer the barrier. */
-static void barrier_told(struct fanout *fanout)
-{
-    struct request *request = request_find(&fanout->node->server, (uintptr_t)fanout->user);
-    const struct fanout_reply *failed = fanout_first_failed(fanout);
-    if (failed != NULL) {
-        fanout_raise(request, failed);
-    } else {
-        request_reply_nil(request);
-    }
-}
-
-void coordination_shuffle_done(struct node *node, const struct action_shuffle_done *done)
-{
-    struct request *request = request_find(&node->server, done->request);
-    ASSERT(request != NULL); /* nobody else answers a barrier */
-    struct fanout *fanout = fanout_create(node, barrier_told, broadcast_user(request));
-    for (uint32_t i = 0; i < done->participants.count; i++) {
-        struct msg_worker_shuffle_inputs_done message = {.shuffle_id = done->id,
-                                                         .run_id = done->run_id};
-        struct span address = view_worker_address(node->core, done->participants.items[i]);
-        struct outgoing call;
-        outgoing_init(&call);
-        message_encode_request(&call, MESSAGE_WORKER_SHUFFLE_INPUTS_DONE, &message, true, false);
-        fanout_call(fanout, address, address, &call, 0);
-        outgoing_fini(&call);
-    }
-    fanout_go(fanout);
 }

@@ -6,8 +6,6 @@
 
 /* ACTION_REPLY: render the answer as stock does and end the request (it may be gone). Inside a step. */
 void coordination_reply(struct node *node, uint64_t number, const struct answer *answer);
-/* ACTION_SHUFFLE_DONE: shuffle_inputs_done to all participants, then nil to the request. Inside a step. */
-void coordination_shuffle_done(struct node *node, const struct action_shuffle_done *done);
 /* Published datasets: what waits (rpc_publish.c). */
 struct publish *publish_create(void);
 void publish_destroy(struct publish *publish);

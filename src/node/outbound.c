@@ -10,6 +10,7 @@
 #include "node/feed.h"
 #include "node/hooks.h"
 #include "node/lifecycle.h"
+#include "node/shuffle_barrier.h"
 #include "node/task_stream.h"
 #include "node/topics.h"
 #include "wire/payload.h"
@@ -348,7 +349,7 @@ static void carry_out(struct node *node, const struct action *action)
                                  action->of.restart_worker.reason);
         break;
     case ACTION_SHUFFLE_DONE:
-        coordination_shuffle_done(node, &action->of.shuffle_done);
+        shuffle_barrier_tell(node, &action->of.shuffle_done);
         break;
     case ACTION_SHUFFLE_FAIL:
         shuffle_fail(node, &action->of.shuffle_fail);

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 from dask import delayed
-from distributed import futures_of, wait
+from distributed import WorkerPlugin, futures_of, wait
 from harness import KIND
 from tasks import double, inc
 
@@ -115,6 +115,45 @@ def test_a_shuffle_survives_the_death_of_a_worker(make_cluster, connect, frame):
             time.sleep(0.01)
         cluster.kill_worker("a")
         assert total.result(timeout=60) == pytest.approx(frame.x.sum())
+
+
+class Deaf(WorkerPlugin):
+    """Hangs up on the first `times` messages that say that a shuffle's inputs are done"""
+
+    def __init__(self, times):
+        self.times = times
+
+    def setup(self, worker):
+        self.worker, self.usual, self.left = worker, worker.handlers["shuffle_inputs_done"], self.times
+        worker.handlers["shuffle_inputs_done"] = self.inputs_done
+
+    def teardown(self, worker):
+        worker.handlers["shuffle_inputs_done"] = self.usual
+
+    async def inputs_done(self, comm, **message):
+        if self.left > 0:
+            self.left -= 1
+            comm.abort()
+        else:
+            await self.usual(**message)
+
+
+@pytest.mark.parametrize("times", [1, 1000])
+def test_a_barrier_is_told_again_to_those_it_did_not_reach(client, frame, times):
+    """Workers that are too busy to answer; in the end it says so rather than wait for ever"""
+    client.register_plugin(Deaf(times), name="deaf")
+    try:
+        df = dd.from_pandas(frame, npartitions=4)
+        with dask.config.set({"dataframe.shuffle.method": "p2p"}):
+            total = client.compute(df.shuffle("id").x.sum())
+        if times == 1:
+            assert total.result(timeout=60) == pytest.approx(frame.x.sum())
+        else:
+            with pytest.raises(RuntimeError) as error:
+                total.result(timeout=60)
+            assert "comm.timeouts.connect" in str(error.value.__cause__ or error.value)
+    finally:
+        client.unregister_worker_plugin("deaf")
 
 
 def test_an_error_in_a_shuffle_is_told(client, frame):

@@ -1,5 +1,5 @@
-/* shuffle.c: see shuffle.h. The node keeps what workers tell of their shuffles for the dashboard; here is only
- * what decides.
+/* shuffle.c: see shuffle.h. What workers tell of the progress of their shuffles does not come here: it decides
+ * nothing.
  * Must agree with: distributed shuffle/_scheduler_plugin.py, ShuffleSchedulerPlugin. */
 #include "core/scheduler/shuffle.h"
 
