@@ -26,7 +26,15 @@ from distributed.core import rpc
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-SCHEDULER_CMD = os.environ.get("CASK_SCHEDULER_CMD", f"{ROOT}/build/cask scheduler")
+
+
+def from_anywhere(command):
+    """The command with the path of its program made absolute: processes have folders of their own"""
+    program, *arguments = shlex.split(command)
+    return shlex.join([os.path.abspath(program) if os.sep in program else program, *arguments])
+
+
+SCHEDULER_CMD = from_anywhere(os.environ.get("CASK_SCHEDULER_CMD", f"{ROOT}/build/cask scheduler"))
 # Where stock is known to be wrong, a test may ask which scheduler it is talking to.
 KIND = "cask" if "cask" in os.path.basename(shlex.split(SCHEDULER_CMD)[0]) else "stock"
 

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from distributed import Lock, Queue, Variable, wait
+from distributed import Future, Lock, Queue, Variable, wait
 from harness import eventually
 from tasks import inc, slowinc
 
@@ -140,3 +140,17 @@ def test_benchmark_hardware(make_cluster, connect):
     result = client.benchmark_hardware()
     assert set(result) == {"disk", "memory", "network"}
     assert all(rate > 0 for sizes in result.values() for rate in sizes.values())
+
+
+def test_data_is_placed_by_a_stream(client, a):
+    """`update-data`, as clients before 2026 said where they had put what they scattered"""
+
+    def put(dask_worker):
+        dask_worker.update_data({"placed": 5}, stimulus_id="put")
+
+    client.run(put, workers=[a])
+    future = Future("placed", client)
+    message = {"who_has": {"placed": [a]}, "nbytes": {"placed": 28}, "client": client.id}
+    client._send_to_scheduler({"op": "update-data", **message})
+    assert future.result(timeout=10) == 5
+    assert client.who_has([future]) == {"placed": (a,)}
