@@ -1,27 +1,20 @@
 /* store.c: the loop's side of the table: does what it asks, and tells it what happened. */
-#include "store/store.h"
-
 #include "base/error.h"
 #include "io/io.h"
-#include "store/table.h"
+#include "store/store_internal.h"
 
-enum { EXTRA_BYTES_MAX = 64 * 1024 * 1024 };
-
-struct store {
-    struct io_loop *loop;
-    const struct store_events *events;
-    void *user;
-    struct table table;
-    struct store_segments *segments;
-    uint64_t extra_bytes_max;
-    bool is_posted; /* run_posted() will come */
-    bool is_closed; /* freed as soon as nothing will come back */
+enum {
+    EXTRA_BYTES_MAX = 64 * 1024 * 1024,
+    /* On their way to disk at a time: what executors export is in memory twice until it is written. */
+    LEAVING_BYTES_MAX = 128 * 1024 * 1024,
 };
 
 static void free_store(struct store *store)
 {
     table_fini(&store->table);
+    spill_destroy(store->spill); /* with all files, whatever was still to be freed in them */
     store_segments_unref(store->segments);
+    vec_fini(&store->frees);
     mem_free(store);
 }
 
@@ -47,6 +40,7 @@ static void do_action(struct store *store, const struct table_action *action)
         store->events->release(store->user, action->handle);
         break;
     case TABLE_FREE:
+        store_free_place(store, action->place);
         break;
     case TABLE_ANSWER:
         answer(store, action);
@@ -72,21 +66,58 @@ static void run_actions(struct store *store)
     }
 }
 
+void store_settle(struct store *store)
+{
+    store->is_settling = true; /* a store that is destroyed in there lives until the end */
+    run_actions(store);
+    store->is_settling = false;
+    store_proceed(store);
+}
+
 static void run_posted(void *user)
 {
     struct store *store = user;
     store->is_posted = false;
-    if (store->is_closed) {
-        free_store(store);
-        return;
-    }
-    run_actions(store);
+    store_settle(store);
 }
 
-/* After every change: what has to be done is done from the loop. */
-static void changed(struct store *store)
+/* Begin to evict what has to go, a bounded part of it at a time. */
+static void evict(struct store *store)
 {
+    const struct table *table = &store->table;
+    if (store->spill == NULL || store->is_refused) {
+        return;
+    }
+    uint64_t stays = table->managed_bytes - table->leaving_bytes;
+    uint64_t wanted = stays > store->target_bytes ? stays - store->target_bytes : 0;
+    wanted = wanted > store->asked_bytes ? wanted : store->asked_bytes;
+    while (wanted > 0 && table->leaving_bytes < LEAVING_BYTES_MAX) {
+        uint64_t room = LEAVING_BYTES_MAX - table->leaving_bytes;
+        uint64_t begun = table_evict(&store->table, wanted < room ? wanted : room);
+        store->asked_bytes -= begun < store->asked_bytes ? begun : store->asked_bytes;
+        if (begun == 0) {
+            store->asked_bytes = 0; /* nothing is left that could go */
+            break;
+        }
+        wanted -= begun < wanted ? begun : wanted;
+    }
+}
+
+void store_proceed(struct store *store)
+{
+    if (store->is_settling) {
+        return; /* what is asked for in there is done at its end */
+    }
+    if (store->is_closed) {
+        run_actions(store);
+        if (!store->is_posted && !store->is_writing && store->reading_count == 0) {
+            free_store(store);
+        }
+        return;
+    }
+    evict(store);
     table_trim_extras(&store->table, store->extra_bytes_max);
+    store_start_work(store);
     if (!store->is_posted && store->table.actions.count > 0) {
         store->is_posted = true;
         io_post(store->loop, run_posted, store);
@@ -105,6 +136,15 @@ struct store *store_create(struct io_loop *loop, const struct store_options *opt
     store->segments = store_segments_create();
     store->extra_bytes_max =
         options->extra_bytes_max > 0 ? options->extra_bytes_max : EXTRA_BYTES_MAX;
+    store->target_bytes = options->target_bytes > 0 ? options->target_bytes : UINT64_MAX;
+    if (options->directory != NULL) {
+        store->spill = spill_create(&(struct spill_options){
+            .directory = options->directory,
+            .bytes_max = options->spilled_bytes_max,
+            .compression = options->compression,
+            .system = options->system,
+        });
+    }
     return store;
 }
 
@@ -118,18 +158,18 @@ void store_destroy(struct store *store)
     for (struct map_entry *entry; (entry = map_next(&store->table.by_key, &cursor)) != NULL;) {
         table_drop(&store->table, entry->value.pointer);
     }
-    run_actions(store);
-    if (!store->is_posted) {
-        free_store(store);
-    }
+    store_proceed(store);
 }
 
 /* ---- values ---- */
 
 void store_put(struct store *store, const struct store_item *item)
 {
-    table_put(&store->table, item);
-    changed(store);
+    struct held *held = table_put(&store->table, item);
+    if (item->nbytes > store->target_bytes && store->spill != NULL && !store->is_refused) {
+        table_evict_one(&store->table, held); /* rather than all others */
+    }
+    store_proceed(store);
 }
 
 int store_get(struct store *store, struct span key, struct store_waiter *waiter,
@@ -140,10 +180,12 @@ int store_get(struct store *store, struct span key, struct store_waiter *waiter,
         return ERR_NOT_FOUND;
     }
     struct store_value *value = table_get(&store->table, held, waiter);
-    changed(store);
     if (value == NULL) {
+        store_proceed(store);
         return STORE_LATER;
     }
+    store->memory_read.count++;
+    store->memory_read.bytes += held->nbytes;
     *out_value = value;
     return OK;
 }
@@ -197,7 +239,7 @@ bool store_drop(struct store *store, struct span key)
         return false;
     }
     table_drop(&store->table, held);
-    changed(store);
+    store_proceed(store);
     return true;
 }
 
@@ -205,20 +247,27 @@ void store_exported(struct store *store, uint32_t executor, uint64_t handle,
                     struct store_value *take_value)
 {
     table_exported(&store->table, executor, handle, take_value);
-    changed(store);
+    store_proceed(store);
 }
 
 void store_export_failed(struct store *store, uint32_t executor, uint64_t handle, const char *why)
 {
     table_export_failed(&store->table, executor, handle, why);
-    changed(store);
+    store_proceed(store);
 }
 
 void store_executor_lost(struct store *store, uint32_t executor,
                          void (*lost)(void *user, struct span key, uint64_t handle), void *user)
 {
     table_executor_lost(&store->table, executor, lost, user);
-    changed(store);
+    store_proceed(store);
+}
+
+void store_evict(struct store *store, uint64_t bytes)
+{
+    store->is_refused = false;
+    store->asked_bytes = bytes;
+    store_proceed(store);
 }
 
 /* ---- looks ---- */
@@ -253,5 +302,9 @@ void store_totals(const struct store *store, struct store_totals *out_totals)
         .disk_bytes = table->disk_bytes,
         .segment_bytes = store->segments->bytes,
         .leaving_bytes = table->leaving_bytes,
+        .evictable_bytes = table->evictable_bytes,
+        .memory_read = store->memory_read,
+        .disk_read = store->disk_read,
+        .disk_write = store->disk_write,
     };
 }

@@ -16,16 +16,18 @@
  *     store_executor_lost(). `lost` is an event DATA_LOST for the core.
  *   - Sending to a peer: keep a reference (store_value_ref) or slices of its frames until it is sent. What
  *     others refer to is not evicted.
- *   - Each monitor interval: measure (store/memory.h), decide (store/policy.h), store_evict(),
- *     store_tick().
+ *   - Each monitor interval: measure (store/memory.h), decide (store/policy.h), store_evict(). It also
+ *     tries a disk again that refused.
  *
  * Everything belongs to the loop's thread. Callbacks come from the loop, never inside a call. */
 #ifndef CASK_STORE_STORE_H
 #define CASK_STORE_STORE_H
 
 #include "store/value.h"
+#include "wire/compress.h"
 
 struct io_loop;
+struct spill_system;
 struct store;
 struct held;
 
@@ -50,6 +52,12 @@ struct store_events {
 
 struct store_options {
     uint64_t extra_bytes_max; /* exported copies of live values that are kept; 0: 64 MiB */
+    const char *directory;    /* for spill files, made when it is needed; NULL: nothing spills */
+    uint64_t
+        target_bytes; /* values over this in sum go to disk; 0: only those that store_evict asks for */
+    uint64_t spilled_bytes_max; /* on disk; 0: no bound */
+    enum compress_method compression;
+    const struct spill_system *system; /* NULL: the real one; for tests */
 };
 
 struct store_item {
@@ -86,7 +94,8 @@ struct store_waiter {
 /* `events` must outlive it. */
 struct store *store_create(struct io_loop *loop, const struct store_options *options,
                            const struct store_events *events, void *user);
-/* No callback follows; waiters are forgotten. */
+/* No callback follows; waiters are forgotten. What threads are still doing ends by itself, so the loop must go on
+ * or be destroyed (which waits for them): then the directory is gone. */
 void store_destroy(struct store *store);
 
 /* A value under `key`; one that was there is dropped. */
@@ -115,6 +124,9 @@ void store_executor_lost(struct store *store, uint32_t executor,
  * or dropped meanwhile. */
 bool store_next(const struct store *store, uint32_t *cursor, struct span *out_key,
                 struct store_info *out_info);
+/* Get values worth `bytes` out of memory, least recently used first, beyond those that are on their way. Replaces
+ * what was asked before; 0 asks for nothing. After a failure this is what tries the disk again. */
+void store_evict(struct store *store, uint64_t bytes);
 /* For store_value_open(): what these segments take is counted in totals. */
 struct store_segments *store_segments(struct store *store);
 
@@ -125,7 +137,13 @@ struct store_totals {
     uint64_t disk_bytes; /* all that the spill files take, copies of what is in memory too */
     uint64_t
         segment_bytes; /* shared memory, values that were dropped but are still sent included */
-    uint64_t leaving_bytes; /* of managed_bytes: on their way to disk */
+    uint64_t leaving_bytes;   /* of managed_bytes: on their way to disk */
+    uint64_t evictable_bytes; /* of managed_bytes: neither on their way nor bound to stay */
+    /* Since it was created: stock's "memory-read", "disk-read", "disk-write". */
+    struct store_meter {
+        uint64_t count, bytes;
+        double seconds; /* of threads */
+    } memory_read, disk_read, disk_write;
 };
 void store_totals(const struct store *store, struct store_totals *out_totals);
 

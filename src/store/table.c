@@ -38,19 +38,6 @@ static void list_add_newest(struct held_list *list, struct held *held, size_t li
     list->count++;
 }
 
-static void list_add_oldest(struct held_list *list, struct held *held, size_t link)
-{
-    ASSERT(!is_listed(list, held, link));
-    *link_of(held, link) = (struct held_link){list->oldest, NULL};
-    if (list->oldest != NULL) {
-        link_of(list->oldest, link)->older = held;
-    } else {
-        list->newest = held;
-    }
-    list->oldest = held;
-    list->count++;
-}
-
 static void list_remove(struct held_list *list, struct held *held, size_t link)
 {
     ASSERT(is_listed(list, held, link));
@@ -108,6 +95,11 @@ static bool is_pinned(const struct held *held)
     return held->value != NULL && held->value->refs > 1;
 }
 
+static bool could_leave(const struct held *held)
+{
+    return is_here(held) && !held->leaving && !held->stuck;
+}
+
 /* An exported copy that could go: the object is live. */
 static bool is_extra(const struct held *held)
 {
@@ -120,6 +112,7 @@ static void sum(struct table *table, const struct held *held, uint64_t sign)
     if (is_here(held)) {
         table->managed_bytes += sign * held->nbytes;
         table->leaving_bytes += held->leaving ? sign * held->nbytes : 0;
+        table->evictable_bytes += could_leave(held) ? sign * held->nbytes : 0;
         table->live_count += is_live(held) ? (uint32_t)sign : 0;
         table->memory_count += is_live(held) ? 0 : (uint32_t)sign;
         table->extra_bytes += is_extra(held) ? sign * held->value->size : 0;
@@ -141,8 +134,7 @@ static void count(struct table *table, struct held *held)
     ASSERT(is_known(held));
     ASSERT(is_here(held) || is_on_disk(held));
     sum(table, held, 1);
-    bool could_leave = is_here(held) && !held->leaving && !held->stuck;
-    list_sync(&table->by_use, held, LINK_USED, could_leave);
+    list_sync(&table->by_use, held, LINK_USED, could_leave(held));
     list_sync(&table->extras, held, LINK_EXTRA, is_extra(held));
 }
 
@@ -192,8 +184,9 @@ static void answer_all(struct table *table, struct held *held, struct store_valu
         struct table_action action = {.kind = TABLE_ANSWER, .waiter = waiter, .code = code};
         if (value != NULL) {
             action.value = store_value_ref(value);
+        } else {
+            text_add_cstr(&action.why, why);
         }
-        text_add_cstr(&action.why, why);
         push(table, action);
     }
 }
@@ -431,8 +424,9 @@ static void leave(struct table *table, struct held *held)
     count(table, held);
 }
 
-static void start_leaving(struct table *table, struct held *held)
+void table_evict_one(struct table *table, struct held *held)
 {
+    ASSERT(could_leave(held));
     if (is_on_disk(held)) {
         leave(table, held);
         return;
@@ -456,7 +450,7 @@ uint64_t table_evict(struct table *table, uint64_t bytes)
         newer = held->used.newer;
         if (!is_pinned(held)) {
             begun += held->nbytes > 0 ? held->nbytes : 1;
-            start_leaving(table, held);
+            table_evict_one(table, held);
         }
     }
     return begun;
@@ -491,16 +485,12 @@ bool table_free_clean(struct table *table)
     return any;
 }
 
-/* It stays: its turn comes again first, or last if it was used meanwhile. */
+/* It stays after all: all others' turns come first. */
 static void stay(struct table *table, struct held *held)
 {
     uncount(table, held);
     held->leaving = false;
     count(table, held);
-    if (!held->touched && is_listed(&table->by_use, held, LINK_USED)) {
-        list_remove(&table->by_use, held, LINK_USED);
-        list_add_oldest(&table->by_use, held, LINK_USED);
-    }
 }
 
 static void end_flight(struct table *table, struct held *held, enum held_job job)

@@ -18,17 +18,10 @@
 #include "base/map.h"
 #include "base/text.h"
 #include "base/vec.h"
+#include "store/spill_format.h"
 #include "store/value.h"
 
 struct store_waiter;
-struct spill_file;
-
-/* Where a value lies on disk. */
-struct spill_place {
-    struct spill_file *file; /* NULL: nowhere */
-    uint64_t offset;
-    uint64_t size; /* bytes of the whole record */
-};
 
 enum held_job {
     HELD_IDLE,
@@ -95,13 +88,14 @@ struct table {
     struct VEC(struct table_action) actions;
     uint32_t action_first; /* the next one to be done */
     uint64_t serial_next;
-    uint32_t in_flight;      /* values that are being written or read, dropped ones included */
-    uint64_t managed_bytes;  /* nbytes of all that are live or in memory */
-    uint64_t leaving_bytes;  /* of those, the ones that are leaving */
-    uint64_t extra_bytes;    /* of exported copies of live values */
-    uint64_t spilled_memory; /* nbytes of those only on disk … */
-    uint64_t spilled_disk;   /* … and what they take there */
-    uint64_t disk_bytes;     /* all that is taken there, clean ones and dropped ones included */
+    uint32_t in_flight;       /* values that are being written or read, dropped ones included */
+    uint64_t managed_bytes;   /* nbytes of all that are live or in memory */
+    uint64_t leaving_bytes;   /* of those, the ones that are leaving */
+    uint64_t evictable_bytes; /* of those, the ones in by_use */
+    uint64_t extra_bytes;     /* of exported copies of live values */
+    uint64_t spilled_memory;  /* nbytes of those only on disk … */
+    uint64_t spilled_disk;    /* … and what they take there */
+    uint64_t disk_bytes;      /* all that is taken there, clean ones and dropped ones included */
     uint32_t live_count, memory_count, spilled_count; /* live first; memory: not live */
 };
 
@@ -128,6 +122,8 @@ void table_drop(struct table *table, struct held *held);
 /* Get values worth `bytes` out of memory, longest unused first; gives what was begun, 0: there is none
  * that could go. Values that others hold references to are passed over. */
 uint64_t table_evict(struct table *table, uint64_t bytes);
+/* Get this one, which was just put, out of memory. */
+void table_evict_one(struct table *table, struct held *held);
 /* Drop exported copies of live values until they take at most `bytes`. */
 void table_trim_extras(struct table *table, uint64_t bytes);
 /* Give up the disk's copies of values that are in memory; false: there was none. O(values). */

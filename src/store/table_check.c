@@ -17,7 +17,7 @@ static uint32_t list_length(const struct held_list *list, size_t link)
 }
 
 struct sums {
-    uint64_t managed, leaving, extra, spilled_memory, spilled_disk, disk;
+    uint64_t managed, leaving, evictable, extra, spilled_memory, spilled_disk, disk;
     uint32_t live, memory, spilled, usable, extras, exporting, to_write, to_read;
 };
 
@@ -73,7 +73,10 @@ static void check_held(const struct held *held, struct sums *sums)
     sums->memory += !live;
     sums->managed += held->nbytes;
     sums->leaving += held->leaving ? held->nbytes : 0;
-    sums->usable += !held->leaving && !held->stuck;
+    if (!held->leaving && !held->stuck) {
+        sums->usable++;
+        sums->evictable += held->nbytes;
+    }
     if (live && held->value != NULL && !held->leaving) {
         sums->extras++;
         sums->extra += held->value->size;
@@ -91,6 +94,7 @@ void table_check(const struct table *table)
     }
     ASSERT(sums.managed == table->managed_bytes);
     ASSERT(sums.leaving == table->leaving_bytes);
+    ASSERT(sums.evictable == table->evictable_bytes);
     ASSERT(sums.extra == table->extra_bytes);
     ASSERT(sums.spilled_memory == table->spilled_memory);
     ASSERT(sums.spilled_disk == table->spilled_disk);

@@ -144,7 +144,7 @@ static void end_write(struct world *world, struct held *held, int code)
         assert_true(world->written_count < HISTORY);
         struct written *written = &world->disk[world->written_count++];
         written->number = value_number(held->value);
-        place = (struct spill_place){(struct spill_file *)written, 0, 100};
+        place = (struct spill_place){.file = (struct spill_file *)written, .size = 100};
     }
     table_wrote(&world->table, held, code, place);
 }
@@ -398,7 +398,7 @@ static void test_used_while_queued(void **state)
     end_world(world);
 }
 
-/* The disk is full: the value stays in memory, and would be the next to go. */
+/* The disk is full: the value stays in memory, and others are tried before it. */
 static void test_write_fails(void **state)
 {
     (void)state;
@@ -411,7 +411,7 @@ static void test_write_fails(void **state)
     expect_log(world, "");
     assert_int_equal(world->table.managed_bytes, 20);
     assert_int_equal(world->table.leaving_bytes, 0);
-    assert_ptr_equal(world->table.by_use.oldest, first);
+    assert_ptr_equal(world->table.by_use.newest, first);
     end_world(world);
 }
 
