@@ -211,7 +211,6 @@ static step_function *const answers[EVENT_KIND_COUNT] = {
     [EVENT_WORKER_REMOVE] = step_worker_remove,
     [EVENT_WORKER_HEARTBEAT] = step_worker_heartbeat,
     [EVENT_WORKER_STATUS] = step_worker_status,
-    [EVENT_WORKER_SET_STATUS] = step_worker_set_status,
     [EVENT_WORKER_RESOURCES] = step_worker_resources,
     [EVENT_TASK_FINISHED] = step_task_finished,
     [EVENT_TASK_ERRED] = step_task_erred,

@@ -15,7 +15,7 @@ step_function step_cancel, step_retry, step_data_placed, step_restart;
 step_function step_graph;
 /* step_worker.c */
 step_function step_worker_add, step_worker_remove, step_worker_heartbeat;
-step_function step_worker_status, step_worker_set_status, step_worker_resources;
+step_function step_worker_status, step_worker_resources;
 /* step_task.c */
 step_function step_task_finished, step_task_erred, step_release_worker_data, step_add_keys;
 step_function step_long_running, step_reschedule, step_refresh_who_has;

@@ -298,19 +298,6 @@ void step_worker_status(struct scheduler *s, const struct event *event, struct s
     }
 }
 
-void step_worker_set_status(struct scheduler *s, const struct event *event, struct step *step)
-{
-    const struct event_worker_set_status *wanted = &event->of.worker_set_status;
-    struct worker *worker = worker_find(s, wanted->worker);
-    enum worker_status status = worker_status_parse(wanted->status);
-    if (worker == NULL || status == WORKER_STATUS_COUNT) {
-        return;
-    }
-    worker_set_status(s, worker, status, step);
-    action_add(step, ACTION_CHANGE_STATUS)->of.change_status =
-        (struct action_change_status){worker->id, wanted->status, step->stimulus};
-}
-
 /* ---- going ---- */
 
 static void worker_delist(struct scheduler *s, struct worker *worker)

@@ -282,10 +282,8 @@ static void test_worker_status(void **state)
     view_worker(stage.s, a, &view);
     assert_int_equal(view.status, WORKER_PAUSED);
     assert_int_equal(view.slots_free, 0);
-    struct event event = {.kind = EVENT_WORKER_SET_STATUS,
-                          .of.worker_set_status = {a, SPAN("running")}};
-    stage_step(&stage, &event);
-    stage_expect(&stage, "compute y@a\nstatus a: running\n");
+    stage_worker_status(&stage, a, "running");
+    stage_expect(&stage, "compute y@a\n");
     stage_close(&stage);
 }
 
