@@ -25,7 +25,7 @@ static void drop(struct sim *sim, struct sim_worker *worker)
 
 static void pause(struct sim *sim, struct sim_worker *worker)
 {
-    if (has(sim, FEATURE_PAUSE) && worker->alive && worker->registered) {
+    if (has(sim, FEATURE_PAUSE) && worker->alive && worker->registered && !worker->is_retiring) {
         bool running = percent(sim, 50);
         machine_pause(sim, worker, running);
         worker_say_status(sim, worker, running ? "running" : "paused");
@@ -205,7 +205,9 @@ void heal(struct sim *sim)
 {
     for (uint32_t slot = 0; slot < sim->worker_count; slot++) {
         struct sim_worker *worker = &sim->workers[slot];
-        if (worker->alive && worker->registered && !machine_is_running(worker)) {
+        bool is_paused = worker->alive && worker->registered && !worker->is_retiring &&
+                         !machine_is_running(worker);
+        if (is_paused) {
             machine_pause(sim, worker, true);
             worker_say_status(sim, worker, "running");
         }

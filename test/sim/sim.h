@@ -168,6 +168,7 @@ struct sim_worker {
     bool alive;
     bool registered; /* the scheduler answered */
     bool has_nanny, keeps_address, starts_in_init;
+    bool is_retiring; /* told to close gracefully: memory neither pauses nor unpauses it */
     double hung_until;
     uint32_t nthreads, gpus;
     int64_t memory_limit;

@@ -56,6 +56,7 @@ static void start(struct sim *sim, struct sim_worker *worker)
     worker->connection++;
     worker->alive = true;
     worker->registered = false;
+    worker->is_retiring = false;
     worker->hung_until = 0;
     worker->address = worker->slot * ADDRESSES_A_SLOT +
                       (worker->keeps_address ? 0 : worker->life % ADDRESSES_A_SLOT);
@@ -222,6 +223,7 @@ static void receive_rpc(struct sim *sim, struct sim_worker *worker, struct lette
 static void set_status(struct sim *sim, struct sim_worker *worker, const char *status)
 {
     bool running = strcmp(status, "running") == 0;
+    worker->is_retiring = strcmp(status, "closing_gracefully") == 0;
     machine_pause(sim, worker, running);
     worker_say_status(sim, worker, status);
 }
@@ -249,7 +251,7 @@ static void set_up(struct sim *sim, struct sim_worker *worker, const struct lett
 {
     if (letter->number == 0) {
         worker_die(sim, worker, "a plugin failed");
-    } else if (worker->starts_in_init) {
+    } else if (worker->starts_in_init && !worker->is_retiring) {
         worker_say_status(sim, worker, machine_is_running(worker) ? "running" : "paused");
     }
 }

@@ -8,7 +8,6 @@
 /* A worker being retired, and its policy. */
 struct retirement {
     worker_id worker;
-    uint8_t former_status;
     bool close, remove; /* what the caller wants done afterwards */
     bool is_active;     /* the policy still runs */
     bool no_recipients; /* its data has nowhere to go, or it holds actors */

@@ -200,8 +200,9 @@ struct prefix_count {
 
 struct worker {
     worker_id id;
-    uint8_t status; /* enum worker_status */
-    bool known;     /* false once removed; freed when the step is over */
+    uint8_t status;                /* enum worker_status … */
+    uint8_t status_before_closing; /* … and the last one that was not CLOSING_GRACEFULLY */
+    bool known;                    /* false once removed; freed when the step is over */
     bool is_idle, is_saturated;
     uint32_t nthreads;
     uint32_t rank;       /* place in s->workers_sorted */

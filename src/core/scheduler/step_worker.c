@@ -188,6 +188,7 @@ static struct worker *worker_create(struct scheduler *s, const struct worker_inf
     worker->known = true;
     enum worker_status status = worker_status_parse(info->status);
     worker->status = (uint8_t)(status == WORKER_STATUS_COUNT ? WORKER_INIT : status);
+    worker->status_before_closing = worker->status;
     worker->nthreads = info->nthreads;
     worker->address = span_own(info->address);
     worker->host = span_own(info->host);
@@ -275,6 +276,9 @@ void worker_set_status(struct scheduler *s, struct worker *worker, enum worker_s
         return;
     }
     worker->status = (uint8_t)status;
+    if (status != WORKER_CLOSING_GRACEFULLY) {
+        worker->status_before_closing = (uint8_t)status;
+    }
     struct notice *notice = action_notice(step, NOTICE_WORKER_STATUS);
     notice->worker = worker->id;
     notice->text = span_of_text(worker_status_name(former));

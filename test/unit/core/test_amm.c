@@ -272,6 +272,24 @@ static void test_retire_nowhere(void **state)
     stage_close(&stage);
 }
 
+/* In vain twice, before the worker has answered to the first time: still it is told to go on as before. */
+static void test_retire_nowhere_twice(void **state)
+{
+    (void)state;
+    struct stage stage;
+    open_amm(&stage, true);
+    worker_id w[] = {stage_worker(&stage, "a", 1), stage_worker(&stage, "b", 1)};
+    client_id client = stage_client(&stage, "client");
+    placed(&stage, client, "x", w, 1);
+    stage_worker_status(&stage, w[1], "paused");
+    retire(&stage, 1, w, 1);
+    stage_expect(&stage, "status a: closing_gracefully\nstatus a: running\n");
+    retire(&stage, 2, w, 1);
+    stage_expect(&stage, "status a: closing_gracefully\nstatus a: running\n");
+    expect_replies(&stage, "2: a kept\n");
+    stage_close(&stage);
+}
+
 /* All at once: the data of all but the last ones has nowhere to go. */
 static void test_retire_all(void **state)
 {
@@ -383,6 +401,7 @@ int main(void)
         cmocka_unit_test(test_retire_without_manager),
         cmocka_unit_test(test_retire_tries_again),
         cmocka_unit_test(test_retire_nowhere),
+        cmocka_unit_test(test_retire_nowhere_twice),
         cmocka_unit_test(test_retire_all),
         cmocka_unit_test(test_retire_both_holders),
         cmocka_unit_test(test_retire_actor),
