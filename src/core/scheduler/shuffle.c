@@ -301,6 +301,12 @@ static void note_failed(struct scheduler *s, struct shuffle *shuffle, const stru
     notice->text2 = arena_copy(&step->arena, shuffle->id);
 }
 
+static void end_run(struct scheduler *s, struct shuffle *shuffle, struct step *step)
+{
+    fail_on_workers(s, shuffle, message_about(shuffle, "", " forgotten", step), step);
+    deactivate(s, shuffle, step);
+}
+
 void shuffles_barrier_again(struct scheduler *s, const struct task *task, struct step *step)
 {
     uint64_t number = task->extra == NULL ? 0 : task->extra->shuffle;
@@ -308,9 +314,7 @@ void shuffles_barrier_again(struct scheduler *s, const struct task *task, struct
     if (shuffle == NULL || !shuffle->is_active) {
         return;
     }
-    /* Workers hear of it before they are sent a transfer again. */
-    fail_on_workers(s, shuffle, message_about(shuffle, "", " forgotten", step), step);
-    deactivate(s, shuffle, step);
+    end_run(s, shuffle, step); /* workers hear of it before they are sent a transfer again */
     for (uint32_t i = 0; i < task->dependencies.count; i++) {
         struct task *input = task_at(s, links_items(&task->dependencies)[i].other);
         if (input->state == TASK_MEMORY) {
@@ -330,8 +334,7 @@ void shuffles_task_moved(struct scheduler *s, struct task *task, uint8_t start, 
     }
     if (shuffle->is_active) {
         note_failed(s, shuffle, task, step);
-        fail_on_workers(s, shuffle, message_about(shuffle, "", " forgotten", step), step);
-        deactivate(s, shuffle, step);
+        end_run(s, shuffle, step);
     }
     if (finish == TASK_FORGOTTEN) {
         task->extra->shuffle = 0;
@@ -358,12 +361,16 @@ static bool may_restart(const struct scheduler *s, const struct task *barrier)
     return fine;
 }
 
-/* _restart_shuffle: release output tasks, barrier and transfer tasks; those still wanted run again. */
-static void restart(struct scheduler *s, const struct shuffle *shuffle, struct step *step)
+/* _restart_shuffle: release output tasks, barrier and transfer tasks; those still wanted run again. Workers hear
+ * of the end of a run that is still active before they are sent a transfer again, which would join it. */
+static void restart(struct scheduler *s, struct shuffle *shuffle, struct step *step)
 {
     struct task *barrier = task_at(s, shuffle->barrier);
     struct span id = arena_copy(&step->arena, shuffle->id);
     if (may_restart(s, barrier)) {
+        if (shuffle->is_active) {
+            end_run(s, shuffle, step);
+        }
         for (uint32_t i = 0; i < barrier->dependents.count; i++) {
             want(s, task_at(s, links_items(&barrier->dependents)[i].other), TASK_RELEASED);
         }

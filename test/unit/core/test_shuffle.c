@@ -125,6 +125,19 @@ static const char *shuffle_actions(struct stage *stage)
     return (const char *)copy.data;
 }
 
+/* In the last step, workers were told of the run's end, and then sent tasks. */
+static bool fails_before_computing(const struct stage *stage)
+{
+    uint32_t fails = 0, computes = 0, late = 0;
+    for (uint32_t i = 0; i < stage->step.action_count; i++) {
+        enum action_kind kind = stage->step.actions[i].kind;
+        computes += kind == ACTION_COMPUTE;
+        fails += kind == ACTION_SHUFFLE_FAIL;
+        late += kind == ACTION_SHUFFLE_FAIL && computes > 0;
+    }
+    return fails > 0 && computes > 0 && late == 0;
+}
+
 /* The life of a shuffle: begun by a transfer task, told to all at the barrier, over when the barrier goes. */
 static void test_life(void **state)
 {
@@ -298,7 +311,7 @@ static void test_bystander_lost(void **state)
     stage_close(stage);
 }
 
-/* The barrier found that inputs ran twice: all runs again. */
+/* The barrier found that inputs ran twice: all runs again, and no transfer joins the run that has ended. */
 static void test_inconsistent(void **state)
 {
     (void)state;
@@ -311,6 +324,10 @@ static void test_inconsistent(void **state)
     stage_finish(stage, stage_view(stage, "t-11").processing_on, "t-11");
     barrier(stage, 2, "s1", 1, false);
     expect_replies(stage, "2: nil\n");
+    assert_string_equal(shuffle_actions(stage),
+                        "fail a run 1: SchedulerShuffleState<s1[1]> forgotten\n"
+                        "fail b run 1: SchedulerShuffleState<s1[1]> forgotten\n");
+    assert_true(fails_before_computing(stage));
     assert_string_equal(stage_state(stage, "t-01"), "processing");
     assert_string_equal(stage_state(stage, "shuffle-barrier-s1"), "waiting");
     assert_false(shuffles_participates(stage->s, x.a));
