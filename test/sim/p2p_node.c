@@ -265,8 +265,9 @@ void p2p_node_fini(struct sim *sim)
 
 /* ---- checks ---- */
 
-/* Whether the key erred, and whether it was the shuffle that failed it. */
-static bool has_erred(const struct sim *sim, uint32_t key, bool *out_by_shuffle)
+/* Whether the key erred; for the failure of which key, and whether it was a shuffle that failed that one. */
+static bool has_erred(const struct sim *sim, uint32_t key, uint32_t *out_blamed,
+                      bool *out_by_shuffle)
 {
     const struct task *task = view_task_find(sim->s, sim->keys.items[key].bytes);
     struct failure_view failure;
@@ -276,16 +277,21 @@ static bool has_erred(const struct sim *sim, uint32_t key, bool *out_by_shuffle)
     }
     view_task(sim->s, task, &view);
     view_failure(view.failure, &failure);
+    *out_blamed = key_number(sim, failure.key);
     *out_by_shuffle =
         failure.exception_text.size > 4 && memcmp(failure.exception_text.data, "P2P:", 4) == 0;
     return true;
 }
 
-static bool one_has_erred(const struct sim *sim, const struct numbers *keys)
+/* Of these tasks of the shuffle, one failed for a reason of its own, or for that of an input: then stock runs
+ * the shuffle not again, should it have to be (_restart_recommendations), and its other tasks fail. */
+static bool one_has_erred(const struct sim *sim, uint32_t shuffle, const struct numbers *keys)
 {
+    uint32_t blamed;
     bool by_shuffle;
     for (uint32_t i = 0; i < keys->count; i++) {
-        if (has_erred(sim, keys->items[i], &by_shuffle) && !by_shuffle) {
+        if (has_erred(sim, keys->items[i], &blamed, &by_shuffle) &&
+            !(by_shuffle && set_has(&sim->keys.items[blamed].shuffles, shuffle))) {
             return true;
         }
     }
@@ -296,23 +302,27 @@ void p2p_check_step(struct sim *sim)
 {
     for (uint32_t i = 0; i < sim->shuffles.count; i++) {
         struct sim_shuffle *shuffle = &sim->shuffles.items[i];
-        shuffle->has_erred = shuffle->has_erred || one_has_erred(sim, &shuffle->outputs) ||
-                             one_has_erred(sim, &shuffle->transfers) ||
-                             one_has_erred(sim, &(struct numbers){&shuffle->barrier, 1, 1});
+        shuffle->has_erred = shuffle->has_erred || one_has_erred(sim, i, &shuffle->outputs) ||
+                             one_has_erred(sim, i, &shuffle->transfers) ||
+                             one_has_erred(sim, i, &(struct numbers){&shuffle->barrier, 1, 1});
     }
 }
 
 void p2p_check_rest(struct sim *sim)
 {
     for (uint32_t key = 0; key < sim->keys.count; key++) {
-        const struct numbers *shuffles = &sim->keys.items[key].shuffles;
-        bool by_shuffle = false, is_excused = false;
+        uint32_t blamed;
+        bool by_shuffle, is_excused = false;
+        if (!has_erred(sim, key, &blamed, &by_shuffle) || !by_shuffle) {
+            continue;
+        }
+        const struct numbers *shuffles = &sim->keys.items[blamed].shuffles;
         for (uint32_t i = 0; i < shuffles->count; i++) {
             is_excused = is_excused || sim->shuffles.items[shuffles->items[i]].has_erred;
         }
-        if (has_erred(sim, key, &by_shuffle) && by_shuffle && !is_excused) {
+        if (!is_excused) {
             say_story(sim, key);
-            fail(sim, "key %u erred for no reason but its shuffle", key);
+            fail(sim, "key %u erred for no reason but the shuffle of key %u", key, blamed);
         }
     }
 }
