@@ -180,29 +180,33 @@ static void come_to_rest(struct sim *sim)
     }
 }
 
+static void release_futures(struct sim *sim, struct sim_client *client)
+{
+    struct numbers keys = {0};
+    for (uint32_t key = 0; client->connected && key < client->futures.count; key++) {
+        if (client->futures.items[key] != FUTURE_NONE) {
+            vec_push(&keys, key);
+        }
+    }
+    if (client->connected) {
+        client_release(sim, client, &keys);
+    }
+    if (client->slot >= CLIENTS_MAX) {
+        nests_look(sim, &sim->workers[client->slot - CLIENTS_MAX]); /* who waited gives up */
+    }
+    vec_fini(&keys);
+}
+
 /* All clients let everything go. */
 static void release_all(struct sim *sim)
 {
     for (uint32_t slot = 0; slot < PEERS_MAX; slot++) {
         struct sim_client *client = &sim->clients[slot];
-        bool is_person = slot < CLIENTS_MAX;
-        if (client->connected && is_person && percent(sim, 50)) {
+        if (client->connected && slot < CLIENTS_MAX && percent(sim, 50)) {
             client_disconnect(sim, client);
-            continue;
+        } else {
+            release_futures(sim, client);
         }
-        struct numbers keys = {0};
-        for (uint32_t key = 0; client->connected && key < client->futures.count; key++) {
-            if (client->futures.items[key] != FUTURE_NONE) {
-                vec_push(&keys, key);
-            }
-        }
-        if (client->connected) {
-            client_release(sim, client, &keys);
-        }
-        if (!is_person) {
-            nests_look(sim, &sim->workers[slot - CLIENTS_MAX]); /* who waited gives up */
-        }
-        vec_fini(&keys);
     }
     struct event event = {.kind = EVENT_CLIENT_RELEASES,
                           .of.client_releases.client_name = SPAN("fire-and-forget")};
@@ -214,6 +218,18 @@ static void release_all(struct sim *sim)
     apply(sim, &event);
     vec_fini(&all);
     requests_let_go(sim);
+}
+
+/* Runs that were under way when everything was released may have submitted tasks since, and wait for them:
+ * perhaps for ever, if none may run them. They give up as well. False: there are none (left). */
+static bool end_nests(struct sim *sim)
+{
+    bool is_any = false;
+    for (uint32_t slot = 0; slot < sim->worker_count; slot++) {
+        is_any = is_any || sim->workers[slot].nests.count > 0;
+        release_futures(sim, &sim->clients[CLIENTS_MAX + slot]);
+    }
+    return is_any;
 }
 
 uint64_t cluster_run(const struct options *options, uint64_t *out_steps)
@@ -230,7 +246,9 @@ uint64_t cluster_run(const struct options *options, uint64_t *out_steps)
     check_at_rest(sim);
     say(sim, "release all");
     release_all(sim);
-    come_to_rest(sim);
+    do {
+        come_to_rest(sim);
+    } while (end_nests(sim));
     check_empty(sim);
     uint64_t hash = sim->hash;
     *out_steps += sim->steps;
