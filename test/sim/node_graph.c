@@ -187,6 +187,7 @@ void graphs_fini(struct sim *sim)
         vec_fini(&sim->asks.items[i].tasks);
     }
     vec_fini(&sim->asks);
+    vec_fini(&sim->graphs_waiting);
 }
 
 /* ---- streams that are held ---- */
@@ -212,9 +213,31 @@ bool graphs_hold(struct sim *sim, struct letter *letter)
     return true;
 }
 
-/* ---- into the core ---- */
+bool graphs_unread(struct sim *sim, const struct letter *letter, struct letter *out)
+{
+    struct sim_client *client = &sim->clients[letter->from];
+    for (uint32_t i = 0; i < client->unread.count; i++) {
+        if (client->unread.items[i].life == letter->life) {
+            *out = client->unread.items[i];
+            memmove(&client->unread.items[i], &client->unread.items[i + 1],
+                    (client->unread.count - i - 1) * sizeof *client->unread.items);
+            client->unread.count--;
+            return true;
+        }
+    }
+    return false;
+}
 
-#define RETRY_SECONDS 0.01 /* a graph that had to wait for another */
+void graphs_drop_unread(struct sim *sim, uint32_t slot, uint32_t life)
+{
+    const struct letter of_life = {.from = slot, .life = life};
+    struct letter dropped;
+    while (graphs_unread(sim, &of_life, &dropped)) {
+        letter_fini(&dropped);
+    }
+}
+
+/* ---- into the core ---- */
 
 /* The core is done with what was lent to it. */
 static void give_back(struct sim *sim, struct sim_graph *graph)
@@ -243,19 +266,20 @@ static void more(struct sim *sim)
     struct event event = {.kind = EVENT_GO_ON};
     sim->is_more_due = false;
     apply(sim, &event);
+    for (uint32_t i = 0; i < sim->graphs_waiting.count; i++) {
+        post(sim, sim->graphs_waiting.items[i], 0);
+    }
+    sim->graphs_waiting.count = 0;
 }
 
-/* The graph of a held stream comes to the core after so long. */
-static void planned_later(struct sim *sim, const struct letter *letter, client_id client,
-                          double seconds)
+/* The graph of a held stream comes to the core. */
+static struct letter planned(const struct letter *letter, client_id client)
 {
-    post(sim,
-         (struct letter){.kind = LETTER_PLANNED,
-                         .from = letter->from,
-                         .life = letter->life,
-                         .number = letter->number,
-                         .key = client},
-         seconds);
+    return (struct letter){.kind = LETTER_PLANNED,
+                           .from = letter->from,
+                           .life = letter->life,
+                           .number = letter->number,
+                           .key = client};
 }
 
 static void take_graph(struct sim *sim, const struct letter *letter, client_id client,
@@ -269,7 +293,7 @@ static void take_graph(struct sim *sim, const struct letter *letter, client_id c
     apply(sim, &event);
     if (sim->step.graph_later) {
         graph_free(graph);
-        planned_later(sim, letter, client, RETRY_SECONDS);
+        vec_push(&sim->graphs_waiting, planned(letter, client));
     } else if (sim->step.graph_pending && sim->building == NULL) {
         sim->building = graph;
     } else {
@@ -322,7 +346,7 @@ void graphs_receive(struct sim *sim, const struct letter *letter, client_id clie
         return;
     }
     hold(sim, letter->from, letter->life);
-    planned_later(sim, letter, client, ask->planning_seconds);
+    post(sim, planned(letter, client), ask->planning_seconds);
 }
 
 bool graphs_go_on(struct sim *sim, const struct letter *letter)
@@ -342,19 +366,4 @@ bool graphs_go_on(struct sim *sim, const struct letter *letter)
     default:
         return false;
     }
-}
-
-bool graphs_unread(struct sim *sim, const struct letter *letter, struct letter *out)
-{
-    struct sim_client *client = &sim->clients[letter->from];
-    for (uint32_t i = 0; i < client->unread.count; i++) {
-        if (client->unread.items[i].life == letter->life) {
-            *out = client->unread.items[i];
-            memmove(&client->unread.items[i], &client->unread.items[i + 1],
-                    (client->unread.count - i - 1) * sizeof *client->unread.items);
-            client->unread.count--;
-            return true;
-        }
-    }
-    return false;
 }

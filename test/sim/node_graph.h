@@ -14,6 +14,8 @@ void graphs_stepped(struct sim *sim);
 bool graphs_hold(struct sim *sim, struct letter *letter);
 /* READ_ON: the first letter that was kept; its words are the caller's. False: there is none (left). */
 bool graphs_unread(struct sim *sim, const struct letter *letter, struct letter *out);
+/* The stream has ended: none of what was kept is read. */
+void graphs_drop_unread(struct sim *sim, uint32_t slot, uint32_t life);
 /* What a task (key number and definition) depends on. */
 const struct numbers *graph_inputs(const struct sim *sim, uint32_t task);
 void graphs_fini(struct sim *sim);

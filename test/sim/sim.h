@@ -293,6 +293,7 @@ struct sim {
     struct VEC(struct p2p_barrier) barriers;
     struct VEC(struct sim_scatter) scatters;
     struct VEC(struct graph_ask) asks;
+    struct VEC(struct letter) graphs_waiting;    /* for what the core has not done yet */
     struct sim_graph *building;                  /* lent to the core, which takes it in slices */
     bool is_more_due;                            /* the next slice is on its way */
     struct VEC(struct incarnation) incarnations; /* by worker_id */
