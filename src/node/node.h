@@ -141,6 +141,9 @@ struct stream *stream_of_client(struct node *node, client_id client);
 void connection_become_client(struct node *node, struct request *request, client_id client);
 void connection_become_worker(struct node *node, struct request *request, worker_id worker);
 void connection_become_watcher(struct node *node, struct request *request);
+/* The client has come back over another connection: its stream ends now, as if its end had been seen, and what is
+ * unread of it goes. */
+void client_stream_replaced(struct stream *stream);
 
 /* ---- rpc_peers.c: a stream's connection is gone ---- */
 

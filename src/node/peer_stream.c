@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "node/connection.h"
 #include "node/node.h"
+#include "node/turn.h"
 
 #define LOGGER "distributed.core"
 
@@ -40,13 +41,29 @@ void stream_release(struct stream *stream)
 
 /* ---- clients and workers: the core must know when they are gone ------------------------------- */
 
+static void end_client(struct stream *stream)
+{
+    client_id client = stream->client;
+    stream->client = CLIENT_NONE;
+    stream->node->client_streams.items[client] = NULL;
+    client_stream_ended(stream->node, client);
+}
+
+void client_stream_replaced(struct stream *stream)
+{
+    turn_forget(stream->node->turn, stream);
+    batch_forget(stream);
+    end_client(stream);
+    comm_abort(stream->comm, "its client registered again, over another connection");
+}
+
 static void client_closed(void *user)
 {
     struct stream *stream = user;
-    struct node *node = stream->node;
-    arena_reset(&node->scratch);
-    node->client_streams.items[stream->client] = NULL;
-    client_stream_ended(node, stream->client);
+    if (stream->client != CLIENT_NONE) { /* else it was replaced */
+        arena_reset(&stream->node->scratch);
+        end_client(stream);
+    }
     stream_destroy(stream);
 }
 

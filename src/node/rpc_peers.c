@@ -14,6 +14,18 @@
 
 /* ---- clients ---------------------------------------------------------------------------------- */
 
+/* A client that lost its connection comes back under its id, perhaps before the old connection is seen to end, or
+ * while its stream is held. It has given up its futures (Client._reconnect), so what its old stream still says
+ * has no meaning, and would take away what it asks for from here on. */
+static void end_former_stream(struct node *node, struct span name)
+{
+    client_id former = view_client_find(node->core, name);
+    struct stream *stream = stream_of_client(node, former);
+    if (stream != NULL) {
+        client_stream_replaced(stream);
+    }
+}
+
 void rpc_register_client(struct node *node, struct request *request, const struct message *message)
 {
     const struct msg_register_client *m = &message->body.register_client;
@@ -25,12 +37,20 @@ void rpc_register_client(struct node *node, struct request *request, const struc
     }
     log_info(LOGGER, "Receive client connection: %.*s", (int)m->client.size,
              (const char *)m->client.data);
-    struct text warning = {0};
-    versions_compare_client(node, m->versions, &warning);
+    end_former_stream(node, m->client);
     struct event event = event_of(EVENT_CLIENT_ADD);
     event.of.client_add.name = m->client;
     node_apply(node, &event);
     client_id client = node->step.client;
+    if (client == CLIENT_NONE) {
+        request->wants_reply = true;
+        request_raise_builtin(request, "ValueError", "no client can have the id '%.*s': %.*s",
+                              (int)m->client.size, (const char *)m->client.data,
+                              (int)node->step.refused.size, (const char *)node->step.refused.data);
+        return;
+    }
+    struct text warning = {0};
+    versions_compare_client(node, m->versions, &warning);
     connection_become_client(node, request, client);
     struct msg_stream_start start = {.warning = text_span(&warning), .error = SPAN("")};
     if (start.warning.data == NULL) {

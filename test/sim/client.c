@@ -88,6 +88,7 @@ void client_reconnect(struct sim *sim, struct sim_client *client)
     post(sim,
          (struct letter){.kind = LETTER_CLIENT_EOF, .from = client->slot, .life = client->life},
          client->up.last > sim->now ? client->up.last - sim->now + 1 : 3 * prng_unit(&sim->prng));
+    client->up = (struct channel){0}; /* the new connection knows nothing of the old one's delays */
     requests_client_gone(sim, client->slot);
     for (uint32_t key = 0; key < client->futures.count; key++) {
         if (client->futures.items[key] != FUTURE_NONE) {

@@ -54,7 +54,8 @@ static void client_comes_or_goes(struct sim *sim)
     if (!has(sim, FEATURE_CLIENTS)) {
         return;
     }
-    if (client->connected && has(sim, FEATURE_RECONNECT) && percent(sim, 40)) {
+    bool is_known = client_id_now(sim, client->slot) != CLIENT_NONE;
+    if (client->connected && is_known && has(sim, FEATURE_RECONNECT) && percent(sim, 40)) {
         client_reconnect(sim, client);
     } else if (client->connected) {
         client_disconnect(sim, client);

@@ -330,10 +330,18 @@ static struct span client_name(struct sim *sim, const struct letter *letter)
     return arena_copy(&sim->scratch, span_of(name, (size_t)size));
 }
 
+/* A client registers, perhaps again: then its former stream ends, whatever it still says. */
 static void client_registers(struct sim *sim, const struct letter *letter)
 {
     struct sim_client *client = &sim->clients[letter->from];
     struct event event = {.kind = EVENT_CLIENT_ADD, .of.client_add.name = client_name(sim, letter)};
+    client_id former = view_client_find(sim->s, event.of.client_add.name);
+    for (uint32_t life = 0; former != CLIENT_NONE && life < client->ids.count; life++) {
+        if (client->ids.items[life] == former) {
+            client->ids.items[life] = CLIENT_NONE;
+            graphs_drop_unread(sim, letter->from, life);
+        }
+    }
     apply(sim, &event);
     set_number_at(&client->ids, letter->life, sim->step.client);
 }
@@ -342,14 +350,12 @@ static void from_client(struct sim *sim, const struct letter *letter)
 {
     struct sim_client *client = &sim->clients[letter->from];
     client_id id = number_at(&client->ids, letter->life);
-    struct client_view view;
     if (letter->kind == LETTER_CLIENT_REGISTER) {
         client_registers(sim, letter);
         return;
     }
-    bool names_itself = letter->kind == LETTER_DESIRES || letter->kind == LETTER_RELEASES;
-    if (id == CLIENT_NONE || (!view_client(sim->s, id, &view) && !names_itself)) {
-        return; /* it registered anew, over another connection */
+    if (id == CLIENT_NONE) {
+        return; /* it has left, or registered anew over another connection */
     }
     struct event event = {0};
     struct span_list keys = key_list(sim, letter->words, letter->word_count);

@@ -147,8 +147,8 @@ struct step {
     double time;                 /* of the event being applied */
     struct span stimulus;        /* of the event being applied */
     worker_id worker;            /* WORKER_ADD: the new worker … */
+    client_id client;            /* CLIENT_ADD: the new client … */
     struct span refused;         /* … or why not */
-    client_id client;            /* CLIENT_ADD: the new client */
     struct span_list reply_keys; /* RETRY: the visited keys */
     bool pending;                /* there is more to do: EVENT_GO_ON, between other events */
     bool graph_pending;          /* part of a graph is still to come (then `pending`, too) */

@@ -81,9 +81,6 @@ void graph_begin_moves(struct scheduler *s, struct graph_work *work, struct step
 void graph_continue(struct scheduler *s, struct step *step);
 /* The client left: what came of its graph so far is forgotten. */
 void graph_client_removed(struct scheduler *s, const struct client *client);
-/* The client comes back over a new connection, over which it may take back what its graph asks for: that
- * comes in first. */
-void graph_finish_of(struct scheduler *s, const struct client *client, struct step *step);
 /* All tasks are about to be forgotten, those that came with the graph as well. */
 void graph_drop(struct scheduler *s);
 void graph_work_free(struct graph_work *work);

@@ -17,42 +17,37 @@
 
 /* ---- coming and going ---- */
 
-/* A client that registers again takes over what its former connection wanted. */
-static void take_over(struct scheduler *s, struct client *old, struct client *new_client)
+static void remove_client(struct scheduler *s, struct client *client, struct step *step)
 {
-    while (old->wants_what.count > 0) {
-        uint32_t last = old->wants_what.count - 1;
-        struct task *task = task_at(s, links_items(&old->wants_what)[last].other);
-        links_remove(&old->wants_what, last, who_wants_of, wants_what_of, s);
-        links_add(&task->who_wants, task->id, &new_client->wants_what, new_client->id, 0);
-    }
+    action_notice(step, NOTICE_CLIENT_REMOVED)->client = client->id;
+    graph_client_removed(s, client);
+    client_leaves(s, client, step);
+    exchange_client_removed(s, client, step);
 }
 
+/* A client that registers again has given up all its futures (as stock's does when its connection breaks), so
+ * it enters as a new one; what it wants from here on must not be mixed up with what it wanted before. */
 void step_client_add(struct scheduler *s, const struct event *event, struct step *step)
 {
     struct span name = event->of.client_add.name;
     struct client *old = client_find_name(s, name);
-    struct client *client = client_create(s, name, false);
-    if (old != NULL) {
-        graph_finish_of(s, old, step);
-        take_over(s, old, client);
-        client_unname(s, old);
-        client_bury(s, old);
+    if (old != NULL && old->is_pseudo) {
+        step->refused = SPAN("this id is the scheduler's own: keys are held under it");
+        return;
     }
-    step->client = client->id;
-    action_notice(step, NOTICE_CLIENT_ADDED)->client = client->id;
+    if (old != NULL) {
+        remove_client(s, old, step);
+    }
+    step->client = client_create(s, name, false)->id;
+    action_notice(step, NOTICE_CLIENT_ADDED)->client = step->client;
 }
 
 void step_client_remove(struct scheduler *s, const struct event *event, struct step *step)
 {
     struct client *client = client_find(s, event->of.client_remove.client);
-    if (client == NULL) {
-        return;
+    if (client != NULL) {
+        remove_client(s, client, step);
     }
-    action_notice(step, NOTICE_CLIENT_REMOVED)->client = client->id;
-    graph_client_removed(s, client);
-    client_leaves(s, client, step);
-    exchange_client_removed(s, client, step);
 }
 
 void step_client_heartbeat(struct scheduler *s, const struct event *event, struct step *step)

@@ -163,16 +163,6 @@ void graph_continue(struct scheduler *s, struct step *step)
     }
 }
 
-void graph_finish_of(struct scheduler *s, const struct client *client, struct step *step)
-{
-    if (s->building != NULL && s->building->client == client->id) {
-        backlog_finish(s, step);
-        run_phases(s, s->building, step, UINT64_MAX);
-        ASSERT(s->building == NULL);
-        queue_slots_maybe_opened(s, step);
-    }
-}
-
 void graph_client_removed(struct scheduler *s, const struct client *client)
 {
     struct graph_work *work = s->building;

@@ -287,6 +287,33 @@ static void test_worker_status(void **state)
     stage_close(&stage);
 }
 
+/* The ids under which the scheduler itself holds keys are no client's; what they hold stays. */
+static void test_client_refused(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage);
+    worker_id a = stage_worker(&stage, "a", 4);
+    client_id me = stage_client(&stage, "me");
+    stage_graph(&stage, me, "x y", "x y");
+    stage_desire(&stage, "published-x", "x");
+    stage_desire(&stage, "fire-and-forget", "y");
+    static const char *const taken[] = {"fire-and-forget", "published-x"};
+    for (int i = 0; i < 2; i++) {
+        struct event event = {.kind = EVENT_CLIENT_ADD,
+                              .of.client_add = {.name = span_of_text(taken[i])}};
+        stage_step(&stage, &event);
+        assert_int_equal(stage.step.client, CLIENT_NONE);
+        assert_true(stage.step.refused.size > 0);
+    }
+    stage_release(&stage, "me", "x y");
+    stage_finish(&stage, a, "x");
+    stage_finish(&stage, a, "y");
+    assert_string_equal(stage_state(&stage, "x"), "memory");
+    assert_string_equal(stage_state(&stage, "y"), "gone");
+    stage_close(&stage);
+}
+
 /* An address or a name that is taken, or no thread at all: refused, with the reason. */
 static void test_worker_refused(void **state)
 {
@@ -375,6 +402,7 @@ int main(void)
         cmocka_unit_test(test_pseudo_client),
         cmocka_unit_test(test_restart),
         cmocka_unit_test(test_worker_status),
+        cmocka_unit_test(test_client_refused),
         cmocka_unit_test(test_worker_refused),
         cmocka_unit_test(test_worker_memory),
         cmocka_unit_test(test_idle_since),

@@ -467,23 +467,36 @@ static void test_wanted_meanwhile(void **state)
     stage_close(&stage);
 }
 
-/* The client registers again, over a new connection: what it takes back there comes after what it asked for. */
+/* The client registers again, over a new connection, in the middle of its graph: it has given that up, and what
+ * it asks for from here on is not mixed up with it. */
 static void test_client_registers_again(void **state)
 {
     (void)state;
-    struct stage stage;
-    stage_open(&stage);
-    stage_worker(&stage, "a", 8);
-    client_id me = stage_client(&stage, "me");
-    stage_graph_with(&stage, me, "x y:x z:y", "z", sliced(1));
-    assert_true(stage.step.graph_pending);
-    assert_true(stage_client(&stage, "me") != me);
-    all(&stage);
-    stage_expect(&stage, "compute x@a\n");
-    assert_int_equal(stage_view(&stage, "z").wanter_count, 1);
-    stage_release(&stage, "me", "z");
-    assert_int_equal(view_task_count(stage.s), 0);
-    stage_close(&stage);
+    for (uint32_t steps = 0; steps < 40; steps++) {
+        struct stage stage;
+        open_narrow(&stage, 1);
+        worker_id a = stage_worker(&stage, "a", 8);
+        client_id me = stage_client(&stage, "me");
+        stage_graph(&stage, me, "old", "old");
+        stage_graph_with(&stage, me, "x y:x z:y", "z", sliced(1));
+        for (uint32_t i = 0; i < steps && stage.step.graph_pending; i++) {
+            more(&stage);
+        }
+        client_id again = stage_client(&stage, "me");
+        assert_true(again != me);
+        while (stage.step.pending) {
+            more(&stage);
+        }
+        assert_int_equal(view_task_count(stage.s), 0);
+        stage_graph(&stage, again, "x y:x", "y");
+        struct event late = {.kind = EVENT_CLIENT_REMOVE, .of.client_remove = {me}};
+        stage_step(&stage, &late); /* the old connection is seen to end */
+        stage_finish(&stage, a, "x");
+        stage_forget_transcript(&stage);
+        stage_finish(&stage, a, "y");
+        stage_expect(&stage, "memory me: y\n");
+        stage_close(&stage);
+    }
 }
 
 /* A key comes with another definition than it has: nothing is left of what that one needs. */
