@@ -4,7 +4,6 @@
 #include "core/scheduler/backlog.h"
 #include "core/scheduler/graph.h"
 #include "core/scheduler/pool.h"
-#include "core/scheduler/queue.h"
 #include "core/scheduler/step_events.h"
 
 #define LEVEL_ERROR 40u
