@@ -9,6 +9,8 @@
     (gdb) cask-task s 17          the task with this id
     (gdb) cask-tasks s processing  keys of all tasks in a state
 
+The same of a worker's core: print *task, *peer; cask-task and cask-tasks take its struct worker_state.
+
 print/r shows the structs as they are.
 """
 
@@ -16,7 +18,9 @@ import gdb
 
 BYTES_SHOWN = 60
 ITEMS_SHOWN = 20
-CHUNK_SIZE = 1 << 12  # TASK_CHUNK_BITS of core/scheduler/internal.h: a macro, so gdb does not know it
+# Macros, which gdb does not know: TASK_CHUNK_BITS, WTASK_CHUNK_BITS of the cores' internal.h; WPEER_NONE.
+CHUNK_SIZE = {"scheduler": 1 << 12, "worker_state": 1 << 10}
+PEER_NONE = (1 << 32) - 1
 
 
 def memory(data, size):
@@ -188,12 +192,51 @@ class WorkerPrinter:
         )
 
 
+class WorkerTaskPrinter:
+    """A task inside a worker, as in: resumed (was executing, next fetch)"""
+
+    def __init__(self, value):
+        self.value = value
+
+    def to_string(self):
+        task = self.value
+        before = [
+            f"{word} {enum_name('wtask_state', 'WTASK_', task[field])}"
+            for word, field in (("was", "previous"), ("next", "next"))
+            if int(task[field])
+        ]
+        source = int(task["coming_from"])
+        return (
+            f"task {int(task['id'])} {key_text(task['key'])} {enum_name('wtask_state', 'WTASK_', task['state'])}"
+            f"{' (' + ', '.join(before) + ')' if before else ''}"
+            f"{'' if source == PEER_NONE else f' from peer {source}'}, {int(task['nbytes'])} bytes, "
+            f"dependencies {link_ids(task['dependencies'])} ({int(task['missing_count'])} missing), "
+            f"dependents {link_ids(task['dependents'])}, who_has {link_ids(task['who_has'])}"
+        )
+
+
+class PeerPrinter:
+    def __init__(self, value):
+        self.value = value
+
+    def to_string(self):
+        peer = self.value
+        marks = [name for name in ("remote", "in_flight", "busy") if peer[name]]
+        return (
+            f"peer {int(peer['id'])} {plain_text(peer['address'])}{' ' + ' '.join(marks) if marks else ''}, "
+            f"has {link_ids(peer['has_what'])}, {int(peer['needed_count'])} needed, "
+            f"{int(peer['in_flight_tasks']['count'])} in flight"
+        )
+
+
 PRINTERS = {
     "span": SpanPrinter,
     "text": TextPrinter,
     "blob": BlobPrinter,
     "task": TaskPrinter,
     "worker": WorkerPrinter,
+    "wtask": WorkerTaskPrinter,
+    "wpeer": PeerPrinter,
 }
 
 
@@ -204,35 +247,53 @@ def find_printer(value):
     return None
 
 
-def task_at(scheduler, number):
-    """The slot of that id, as core/scheduler/internal.h's task_at finds it (which is inlined)"""
-    chunks = gdb.parse_and_eval(f"({scheduler})->task_chunks")
-    return chunks[int(number) // CHUNK_SIZE][int(number) % CHUNK_SIZE]
+class Core:
+    """The tasks of a scheduler or a worker, named by an expression that points to it"""
+
+    def __init__(self, expression):
+        pointer = gdb.parse_and_eval(expression)
+        kind = pointer.type.strip_typedefs().target().unqualified().tag
+        if kind not in CHUNK_SIZE:
+            raise gdb.GdbError(f"{expression} points to no struct scheduler or struct worker_state")
+        self.chunk_size = CHUNK_SIZE[kind]
+        is_worker = kind == "worker_state"
+        self.chunks = pointer["chunks" if is_worker else "task_chunks"]
+        self.end = int(pointer["task_end" if is_worker else "task_high"])
+        self.states = ("wtask_state", "WTASK_") if is_worker else ("task_state", "TASK_")
+
+    def task(self, number):
+        """The slot of that id, as task_at of its internal.h finds it (which is inlined)"""
+        if not 0 <= number < self.end:
+            raise gdb.GdbError(f"no task had the id {number} yet")
+        return self.chunks[number // self.chunk_size][number % self.chunk_size]
+
+    def state(self, task):
+        return enum_name(*self.states, task["state"])
 
 
 class TaskCommand(gdb.Command):
-    """cask-task SCHEDULER ID: the task with this id"""
+    """cask-task CORE ID: the task with this id, of a scheduler or a worker"""
 
     def __init__(self):
         super().__init__("cask-task", gdb.COMMAND_DATA)
 
     def invoke(self, argument, from_tty):
-        scheduler, number = gdb.string_to_argv(argument)
-        print(TaskPrinter(task_at(scheduler, number)).to_string())
+        core, number = gdb.string_to_argv(argument)
+        print(find_printer(Core(core).task(int(number))).to_string())
 
 
 class TasksCommand(gdb.Command):
-    """cask-tasks SCHEDULER [STATE]: keys of all tasks, or of those in a state"""
+    """cask-tasks CORE [STATE]: keys of all tasks of a scheduler or a worker, or of those in a state"""
 
     def __init__(self):
         super().__init__("cask-tasks", gdb.COMMAND_DATA)
 
     def invoke(self, argument, from_tty):
         words = gdb.string_to_argv(argument)
-        scheduler, wanted = words[0], words[1] if len(words) > 1 else None
-        for number in range(int(gdb.parse_and_eval(f"({scheduler})->task_high"))):
-            task = task_at(scheduler, number)
-            state = enum_name("task_state", "TASK_", task["state"])
+        core, wanted = Core(words[0]), words[1] if len(words) > 1 else None
+        for number in range(core.end):
+            task = core.task(number)
+            state = core.state(task)
             if int(task["key"]["size"]) and wanted in (None, state):
                 print(f"{number:8} {state:11} {key_text(task['key'])}")
 
