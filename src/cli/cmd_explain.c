@@ -114,9 +114,11 @@ int cmd_explain(int argc, char **argv)
     if (exit_code >= 0) {
         return exit_code;
     }
-    if (options.argument_count != 1) {
-        exit_code = options_complain(COMMAND_EXPLAIN, "one key is needed, not",
-                                     options.argument_count == 0 ? "" : options.arguments[1]);
+    if (options.argument_count == 0) {
+        exit_code = options_complain(COMMAND_EXPLAIN, "a key is needed", NULL);
+    } else if (options.argument_count > 1) {
+        exit_code =
+            options_complain(COMMAND_EXPLAIN, "one key is enough, not", options.arguments[1]);
     } else if (!answer_parse_key(options.arguments[0], &key)) {
         exit_code = options_complain(COMMAND_EXPLAIN,
                                      "not a tuple as Python writes it:", options.arguments[0]);

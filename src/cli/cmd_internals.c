@@ -14,13 +14,15 @@ static void print_row(struct span row, int indent)
 {
     struct msgpack_reader reader;
     uint32_t count = answer_items(row, &reader);
-    printf("%*s", indent, "");
+    int gap = indent;
     for (uint32_t i = 0; i < count; i++) {
         struct span name, text, list;
         bool has_name = msgpack_read_str(&reader, &name) == OK;
         ASSERT(has_name);
         if (msgpack_read_str(&reader, &text) == OK) {
-            printf("%-*.*s ", i == 0 ? 26 - indent : 12, (int)text.size, (const char *)text.data);
+            int width = i == 0 ? 26 - indent : 12;
+            printf("%*s%.*s", gap, "", (int)text.size, (const char *)text.data);
+            gap = 1 + ((int)text.size < width ? width - (int)text.size : 0);
         } else {
             struct msgpack_reader items;
             list = answer_next(&reader);
@@ -72,8 +74,7 @@ static int print_named(const char *name, const struct options *options)
     struct text text = {0};
     int exit_code = EXIT_SUCCESS;
     if (options->is_on[OPTION_INTERNALS_DOT] == SWITCH_ON) {
-        if (strcmp(name, "states") == 0) {
-            tables_dot(&text);
+        if (tables_dot(name, &text)) {
             fputs(text_cstr(&text), stdout);
         } else {
             exit_code = options_complain(COMMAND_INTERNALS, "--dot draws states only, not", name);
@@ -81,9 +82,7 @@ static int print_named(const char *name, const struct options *options)
     } else if (tables_write(name, &text)) {
         print_table(text_span(&text), options->is_on[OPTION_INTERNALS_JSON] == SWITCH_ON);
     } else {
-        fprintf(stderr, "cask internals: the tables are %s, options; there is no '%s'\n",
-                tables_names(), name);
-        exit_code = 2;
+        exit_code = options_complain(COMMAND_INTERNALS, "there is no table", name);
     }
     text_fini(&text);
     return exit_code;
@@ -96,7 +95,11 @@ int cmd_internals(int argc, char **argv)
     if (exit_code >= 0) {
         return exit_code;
     }
-    const char *name = options.argument_count == 0 ? "" : options.arguments[0];
+    if (options.argument_count == 0) {
+        options_fini(&options);
+        return options_complain(COMMAND_INTERNALS, "a table is needed", NULL);
+    }
+    const char *name = options.arguments[0];
     exit_code =
         strcmp(name, "options") == 0 ? print_options(&options) : print_named(name, &options);
     options_fini(&options);

@@ -112,7 +112,7 @@ int cmd_story(int argc, char **argv)
         return exit_code;
     }
     if (options.argument_count == 0) {
-        exit_code = options_complain(COMMAND_STORY, "a key or a stimulus is needed", "");
+        exit_code = options_complain(COMMAND_STORY, "a key or a stimulus is needed", NULL);
     }
     for (uint32_t i = 0; exit_code < 0 && i < options.argument_count; i++) {
         if (!answer_parse_key(options.arguments[i], &keys)) {

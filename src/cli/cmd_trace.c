@@ -366,9 +366,8 @@ int cmd_trace(int argc, char **argv)
     bool is_proxy = from != NULL && to != NULL && file == NULL;
     bool is_file = from == NULL && to == NULL && file != NULL;
     if (options.argument_count > 0 || (!is_proxy && !is_file)) {
-        const char *extra = options.argument_count > 0 ? options.arguments[0] : "";
         exit_code =
-            options_complain(COMMAND_TRACE, "give --listen and --connect, or --file; not", extra);
+            options_complain(COMMAND_TRACE, "--listen and --connect are needed, or --file", NULL);
     } else {
         printer_init(&printer, &options);
         int code = is_file ? run_file(&printer, file, &why) : run_proxy(&printer, from, to, &why);

@@ -74,8 +74,12 @@ bool options_find_command(const char *name, enum command_id *out_command)
 
 int options_complain(enum command_id command, const char *what, const char *argument)
 {
-    fprintf(stderr, "cask %s: %s '%s'. Try 'cask %s --help'.\n", COMMANDS[command].name, what,
-            argument, COMMANDS[command].name);
+    const char *name = COMMANDS[command].name;
+    fprintf(stderr, "cask %s: %s", name, what);
+    if (argument != NULL) {
+        fprintf(stderr, " '%s'", argument);
+    }
+    fprintf(stderr, ". Try 'cask %s --help'.\n", name);
     return 2;
 }
 

@@ -56,7 +56,8 @@ struct options {
  * lacks are arguments. */
 int options_parse(enum command_id command, int argc, char **argv, struct options *out_options);
 void options_fini(struct options *options);
-/* Say on stderr what is wrong with the command line; gives exit code 2. */
+/* Say on stderr what is wrong with the command line, and with which argument (NULL: one is missing); gives exit
+ * code 2. */
 int options_complain(enum command_id command, const char *what, const char *argument);
 
 #endif

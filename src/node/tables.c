@@ -19,18 +19,30 @@ struct table {
     size_t row_count;
 };
 
+struct move {
+    const char *from, *to, *function;
+};
+
+/* Each machine's tables: columns as TABLES and STATE_TABLES name them. */
+
 static const struct row STATES[] = {
 #define STATE(id, wire, meaning) {true, {#id, wire, meaning}},
 #include "core/scheduler/states.def"
 };
 
-struct move {
-    const char *from, *to, *function;
-};
-
 static const struct move MOVES[] = {
 #define MOVE(from, to, function) {#from, #to, #function},
 #include "core/scheduler/states.def"
+};
+
+static const struct row WORKER_STATES[] = {
+#define STATE(id, wire, meaning) {true, {#id, wire, meaning}},
+#include "core/worker/states.def"
+};
+
+static const struct move WORKER_MOVES[] = {
+#define MOVE(from, to, function) {#from, #to, #function},
+#include "core/worker/states.def"
 };
 
 static const struct row MESSAGES[] = {
@@ -51,6 +63,16 @@ static const struct row ACTIONS[] = {
 #include "core/scheduler/actions.def"
 };
 
+static const struct row WORKER_EVENTS[] = {
+#define EVENT(ID, name, FIELDS) {true, {#name}}, FIELDS(PART)
+#include "core/worker/events.def"
+};
+
+static const struct row WORKER_ACTIONS[] = {
+#define ACTION(ID, name, FIELDS) {true, {#name}}, FIELDS(PART)
+#include "core/worker/actions.def"
+};
+
 static const struct row ERRORS[] = {
 #define ERROR(id, number, meaning, try_) {true, {#id, #number, meaning, try_}},
 #include "base/error.def"
@@ -62,13 +84,25 @@ static const struct table TABLES[] = {
     {"messages", {"op", "port", "struct"}, {"fields", "name", "type", "need"}, ROWS(MESSAGES)},
     {"events", {"name"}, {"fields", "name", "type"}, ROWS(EVENTS)},
     {"actions", {"name"}, {"fields", "name", "type"}, ROWS(ACTIONS)},
+    {"worker-events", {"name"}, {"fields", "name", "type"}, ROWS(WORKER_EVENTS)},
+    {"worker-actions", {"name"}, {"fields", "name", "type"}, ROWS(WORKER_ACTIONS)},
     {"errors", {"name", "number", "meaning", "advice"}, {NULL}, ROWS(ERRORS)},
+};
+
+static const struct state_table {
+    const char *name;
+    const struct row *states; /* id, name, meaning */
+    size_t state_count;
+    const struct move *moves; /* by the states' ids */
+    size_t move_count;
+} STATE_TABLES[] = {
+    {"states", ROWS(STATES), ROWS(MOVES)},
+    {"worker-states", ROWS(WORKER_STATES), ROWS(WORKER_MOVES)},
 };
 
 enum {
     TABLE_COUNT = sizeof TABLES / sizeof TABLES[0],
-    STATE_COUNT = sizeof STATES / sizeof STATES[0],
-    MOVE_COUNT = sizeof MOVES / sizeof MOVES[0]
+    STATE_TABLE_COUNT = sizeof STATE_TABLES / sizeof STATE_TABLES[0],
 };
 
 static void write_pair(struct text *out, const char *name, const char *value)
@@ -136,44 +170,59 @@ static void write_table(struct text *out, const struct table *table)
     }
 }
 
-/* The name on the wire of a state's id. */
-static const char *state_name(const char *id)
+static const char *state_name(const struct state_table *table, const char *id)
 {
     size_t i = 0;
-    while (strcmp(STATES[i].columns[0], id) != 0) {
+    while (strcmp(table->states[i].columns[0], id) != 0) {
         i++;
-        ASSERT(i < STATE_COUNT);
+        ASSERT(i < table->state_count);
     }
-    return STATES[i].columns[1];
+    return table->states[i].columns[1];
 }
 
-static void write_states(struct text *out)
+static void write_moves(struct text *out, const struct state_table *table, const char *from)
 {
-    msgpack_write_array(out, STATE_COUNT);
-    for (size_t i = 0; i < STATE_COUNT; i++) {
-        uint32_t count = 0;
-        for (size_t j = 0; j < MOVE_COUNT; j++) {
-            count += strcmp(MOVES[j].from, STATES[i].columns[0]) == 0;
-        }
-        msgpack_write_map(out, 3);
-        write_pair(out, "name", STATES[i].columns[1]);
-        write_pair(out, "meaning", STATES[i].columns[2]);
-        msgpack_write_cstr(out, "moves");
-        msgpack_write_array(out, count);
-        for (size_t j = 0; j < MOVE_COUNT; j++) {
-            if (strcmp(MOVES[j].from, STATES[i].columns[0]) == 0) {
-                msgpack_write_map(out, 2);
-                write_pair(out, "to", state_name(MOVES[j].to));
-                write_pair(out, "function", MOVES[j].function);
-            }
+    uint32_t count = 0;
+    for (size_t i = 0; i < table->move_count; i++) {
+        count += strcmp(table->moves[i].from, from) == 0;
+    }
+    msgpack_write_array(out, count);
+    for (size_t i = 0; i < table->move_count; i++) {
+        if (strcmp(table->moves[i].from, from) == 0) {
+            msgpack_write_map(out, 2);
+            write_pair(out, "to", state_name(table, table->moves[i].to));
+            write_pair(out, "function", table->moves[i].function);
         }
     }
+}
+
+static void write_states(struct text *out, const struct state_table *table)
+{
+    msgpack_write_array(out, (uint32_t)table->state_count);
+    for (size_t i = 0; i < table->state_count; i++) {
+        msgpack_write_map(out, 3);
+        write_pair(out, "name", table->states[i].columns[1]);
+        write_pair(out, "meaning", table->states[i].columns[2]);
+        msgpack_write_cstr(out, "moves");
+        write_moves(out, table, table->states[i].columns[0]);
+    }
+}
+
+static const struct state_table *find_states(const char *name)
+{
+    for (size_t i = 0; i < STATE_TABLE_COUNT; i++) {
+        if (strcmp(name, STATE_TABLES[i].name) == 0) {
+            return &STATE_TABLES[i];
+        }
+    }
+    return NULL;
 }
 
 bool tables_write(const char *name, struct text *out)
 {
-    if (strcmp(name, "states") == 0) {
-        write_states(out);
+    const struct state_table *states = find_states(name);
+    if (states != NULL) {
+        write_states(out, states);
         return true;
     }
     for (size_t i = 0; i < TABLE_COUNT; i++) {
@@ -185,21 +234,22 @@ bool tables_write(const char *name, struct text *out)
     return false;
 }
 
-const char *tables_names(void)
+bool tables_dot(const char *name, struct text *out)
 {
-    return "states, messages, events, actions, errors";
-}
-
-void tables_dot(struct text *out)
-{
-    text_add_cstr(out, "digraph states {\n    node [shape=box, fontname=\"sans-serif\"];\n");
-    for (size_t i = 0; i < STATE_COUNT; i++) {
-        text_printf(out, "    \"%s\" [tooltip=\"%s\"];\n", STATES[i].columns[1],
-                    STATES[i].columns[2]);
+    const struct state_table *table = find_states(name);
+    if (table == NULL) {
+        return false;
     }
-    for (size_t i = 0; i < MOVE_COUNT; i++) {
-        text_printf(out, "    \"%s\" -> \"%s\" [tooltip=\"%s\"];\n", state_name(MOVES[i].from),
-                    state_name(MOVES[i].to), MOVES[i].function);
+    text_add_cstr(out, "digraph states {\n    node [shape=box, fontname=\"sans-serif\"];\n");
+    for (size_t i = 0; i < table->state_count; i++) {
+        text_printf(out, "    \"%s\" [tooltip=\"%s\"];\n", table->states[i].columns[1],
+                    table->states[i].columns[2]);
+    }
+    for (size_t i = 0; i < table->move_count; i++) {
+        const struct move *move = &table->moves[i];
+        text_printf(out, "    \"%s\" -> \"%s\" [tooltip=\"%s\"];\n", state_name(table, move->from),
+                    state_name(table, move->to), move->function);
     }
     text_add_cstr(out, "}\n");
+    return true;
 }

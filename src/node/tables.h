@@ -7,12 +7,10 @@
 #include "base/text.h"
 
 /* Append the table of this name as msgpack, a list of maps: "states" (name, meaning, moves), "messages" (op,
- * port, fields), "events" and "actions" (name, fields), "errors" (name, number, meaning, advice). False: there
- * is no such table. */
+ * port, fields), "events" and "actions" (name, fields), "errors" (name, number, meaning, advice); of a worker's
+ * machine "worker-states", "worker-events", "worker-actions". False: there is no such table. */
 bool tables_write(const char *name, struct text *out_msgpack);
-/* The names that tables_write knows, with commas. */
-const char *tables_names(void);
-/* States and moves as a drawing for Graphviz. */
-void tables_dot(struct text *out);
+/* States and moves as a drawing for Graphviz. False: this is no table of states. */
+bool tables_dot(const char *name, struct text *out);
 
 #endif

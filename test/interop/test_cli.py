@@ -6,6 +6,7 @@ import pathlib
 import shlex
 import signal
 import subprocess
+import typing
 
 import pytest
 from distributed import Client
@@ -58,6 +59,7 @@ def test_wrong_command_lines_are_refused_with_advice():
     cask("trace", code=2)
     cask("trace", "--listen", ":0", code=2)
     cask("internals", "nonsense", code=2)
+    assert "a table is needed" in cask("internals", code=2)
     cask("internals", "events", "--dot", code=2)
 
 
@@ -229,14 +231,25 @@ def test_internals_agree_with_stock():
     assert {row["name"] for row in states} == ALL_TASK_STATES
     ours = {(row["name"], move["to"]) for row in states for move in row["moves"]}
     assert ours == set(SchedulerState._TRANSITIONS_TABLE)
+    dot = cask("internals", "states", "--dot")
+    assert dot.startswith("digraph") and dot.count("->") == len(ours)
     messages = json.loads(cask("internals", "messages", "--json"))
     register = next(m for m in messages if m["op"] == "register-client")
     assert [f["name"] for f in register["fields"]][0] == "client"
-    for table in "events", "actions", "errors":
+    for table in "events", "actions", "worker-events", "worker-actions", "errors":
         assert len(json.loads(cask("internals", table, "--json"))) > 10
-        assert cask("internals", table)
-    dot = cask("internals", "states", "--dot")
-    assert dot.startswith("digraph") and dot.count("->") == len(ours)
+        assert not [line for line in cask("internals", table).splitlines() if line != line.rstrip()]
+        assert table in cask("internals", "--help")
+
+
+def test_internals_of_the_worker_agree_with_stock():
+    from distributed.worker_state_machine import TaskStateState, WorkerState
+
+    states = json.loads(cask("internals", "worker-states", "--json"))
+    assert {row["name"] for row in states} == set(typing.get_args(TaskStateState))
+    ours = {(row["name"], move["to"]) for row in states for move in row["moves"]}
+    assert ours == set(WorkerState._TRANSITIONS_TABLE)
+    assert cask("internals", "worker-states", "--dot").count("->") == len(ours)
 
 
 def test_completion_is_bash():
