@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shlex
 import signal
 import subprocess
@@ -328,8 +329,22 @@ def test_preload_takes_options_that_cask_lacks(tmp_path):
         scheduler.close()
 
 
-def test_man_pages_exist():
-    """One for each command: the build makes them from man/ and the table of options"""
-    folder = pathlib.Path(__file__).resolve().parents[2] / "man"
-    names = {path.stem for path in folder.glob("*.1")}
-    assert names == {"cask", *(f"cask-{command}" for command in commands())}
+def spelled(option):
+    """How it stands on a command line"""
+    switch = option["kind"] == "switch" or (option["kind"] == "ignored" and not option["argument"])
+    return {f"--{option['name']}"} | ({f"--no-{option['name']}"} if switch else set())
+
+
+def test_help_and_man_pages_have_every_option():
+    """The build makes the pages from man/ and the table of options, and puts them beside the program"""
+    table = json.loads(cask("internals", "options", "--json"))
+    folder = pathlib.Path(CASK).parent / "man"
+    assert {path.stem for path in folder.glob("*.1")} == {"cask", *(f"cask-{row['command']}" for row in table)}
+    for row in table:
+        known = set().union({"--help", "--version"}, *map(spelled, row["options"]))
+        page = (folder / f"cask-{row['command']}.1").read_text().replace("\\", "")
+        assert "@" not in page
+        options = page[page.index(".SH OPTIONS") : page.index(".SH DESCRIPTION")]
+        for text in cask(row["command"], "--help"), options:
+            headings = re.findall(r"^(?:  |\.B )(--.*)", text, re.MULTILINE)
+            assert set(re.findall(r"--[a-z][a-z-]*", " ".join(headings))) == known, row["command"]
