@@ -1,7 +1,10 @@
 /* main.c: finds the command. Each is a row of options.def, with its own file cmd_NAME.c. */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
 
 #include "cli/commands.h"
 
@@ -27,8 +30,25 @@ static void print_usage(FILE *out)
     fputs("  version    print the version\n\n'cask COMMAND --help' tells more.\n", out);
 }
 
+/* CASK_PARENT_PID: end with the process that started us, however it ends. The kernel looks after that; a parent
+ * that ended before we asked is noticed here. What we start ourselves has another parent, so it is not told. */
+static void end_with_parent(void)
+{
+    const char *parent = getenv("CASK_PARENT_PID");
+    if (parent == NULL) {
+        return;
+    }
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (strtol(parent, NULL, 10) != getppid()) {
+        fprintf(stderr, "cask: CASK_PARENT_PID: %s is not our parent, or has ended\n", parent);
+        exit(EXIT_FAILURE);
+    }
+    unsetenv("CASK_PARENT_PID");
+}
+
 int main(int argc, char **argv)
 {
+    end_with_parent();
     const char *name = argc < 2 ? "" : argv[1];
     if (strcmp(name, "--version") == 0 || strcmp(name, "version") == 0) {
         puts("cask " CASK_VERSION);
