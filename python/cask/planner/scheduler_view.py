@@ -14,29 +14,20 @@ import logging
 import os
 import sys
 import tempfile
-from collections import deque
-from typing import Any, NamedTuple
+from typing import Any
 
 import dask.config
 import distributed.scheduler as stock
 import psutil
 from dask.utils import parse_timedelta
-from distributed.core import Status
 from distributed.system_monitor import SystemMonitor
 
 from cask.planner.plugins import Plugins
 from cask.planner.policies import Policies
 from cask.planner.queries import Queries
-from cask.planner.snapshot import (
-    ClientView,
-    GroupView,
-    PrefixView,
-    Snapshot,
-    TaskView,
-    Views,
-    WorkerView,
-)
+from cask.planner.snapshot import Snapshot
 from cask.planner.span_view import SpansView
+from cask.planner.state_view import StateView
 
 # Methods of stock's Scheduler that are an operation of ours: method -> operation, where the names
 # differ. Arguments are those of stock's method; it is a coroutine if stock's is one.
@@ -77,18 +68,6 @@ SHARED = (
     "workers_list",
     "workers_to_close",
 )
-
-
-class ComputationView(NamedTuple):
-    """As distributed.scheduler.Computation."""
-
-    id: str
-    start: float
-    stop: float
-    code: tuple
-    groups: set
-    annotations: dict
-    states: dict
 
 
 class StreamView:
@@ -169,28 +148,22 @@ class AmmView:
         return self._queries.ask("amm_handler", method="running")
 
 
-class SchedulerView:
-    """A scheduler as its users know it."""
+class SchedulerView(StateView):
+    """A scheduler as its users know it: its state, and what can be done with it."""
 
     _made = False  # until then __init__ sets what it likes
 
     def __init__(self, queries: Queries, loop: asyncio.AbstractEventLoop, interest_changed):
-        self._queries = queries
+        super().__init__(queries, Snapshot(queries, loop.call_soon_threadsafe))
         self._interest_changed = interest_changed
         self._background: set[asyncio.Task] = set()
         self._dumping = asyncio.Lock()
         self._monitor: SystemMonitor | None = None
         self._async_loop = loop
-        self.snapshot = Snapshot(queries, loop.call_soon_threadsafe)
         self.plugins = Plugins()
         self.handlers: dict[str, Any] = {}  # operations that user code adds
         self.stream_handlers: dict[str, Any] = {}
         self.periodic_callbacks: dict[str, Any] = {}
-        self.tasks = Views(self.snapshot, TaskView)
-        self.workers = Views(self.snapshot, WorkerView)
-        self.clients = Views(self.snapshot, ClientView)
-        self.task_groups = Views(self.snapshot, GroupView)
-        self.task_prefixes = Views(self.snapshot, PrefixView)
         self.extensions: dict[str, Any] = {
             "amm": AmmView(self, queries),
             "spans": SpansView(self.snapshot),
@@ -212,10 +185,6 @@ class SchedulerView:
     @property
     def __class__(self):
         return stock.Scheduler
-
-    @property
-    def status(self) -> Status:
-        return Status.lookup[self._whole("status")]
 
     @functools.cached_property
     def local_directory(self) -> str:
@@ -250,38 +219,6 @@ class SchedulerView:
         return IOLoop.current()
 
     @property
-    def memory(self):
-        return stock.MemoryState.sum(*(ws.memory for ws in self.workers.values()))
-
-    @property
-    def task_metadata(self):
-        return self._whole("task_metadata")
-
-    @property
-    def bandwidth_workers(self) -> dict[tuple[str, str], float]:
-        """Bytes a second between workers, as of their last heartbeats."""
-        return {
-            (address, other): total / count
-            for address, measured in self._bandwidths("workers")
-            for other, (total, count) in measured.items()
-            if count
-        }
-
-    @property
-    def bandwidth_types(self) -> dict[str, float]:
-        """Bytes a second by type of the data, as of the last heartbeats."""
-        return {
-            typename: total / count
-            for _, measured in self._bandwidths("types")
-            for typename, (total, count) in measured.items()
-            if count
-        }
-
-    def _bandwidths(self, by: str) -> list[tuple[str, dict]]:
-        rows = self.snapshot.rows("workers")
-        return [(a, row["metrics"].get("bandwidth", {}).get(by, {})) for a, row in rows.items()]
-
-    @property
     def monitor(self) -> SystemMonitor:
         """Samples of the scheduler's process, taken from the first look on."""
         if self._monitor is None:
@@ -295,58 +232,6 @@ class SchedulerView:
         while True:
             monitor.update()
             await asyncio.sleep(interval)
-
-    @property
-    def computations(self) -> deque:
-        found = deque()
-        for row in self.snapshot.whole("computations"):
-            groups = {GroupView.of_row(self.snapshot, group) for group in row["groups"]}
-            code = tuple(
-                tuple(stock.SourceCode(*frame) for frame in frames) for frames in row["code"]
-            )
-            found.append(ComputationView(**{**row, "code": code, "groups": groups}))
-        return found
-
-    @property
-    def transition_log(self) -> deque:
-        return deque(stock.Transition(*row) for row in self.snapshot.whole("transition_log"))
-
-    def _whole(self, field: str):
-        return self.snapshot.whole("scheduler")[field]
-
-    def _tasks_of(self, field: str) -> set:
-        return {TaskView(self.snapshot, key) for key in self.snapshot.whole("task_sets")[field]}
-
-    def _workers_of(self, field: str) -> set:
-        return {WorkerView(self.snapshot, address) for address in self._whole(field)}
-
-    @property
-    def idle(self) -> dict:
-        return {a: WorkerView(self.snapshot, a) for a in self._whole("idle")}
-
-    @property
-    def running(self) -> set:
-        return self._workers_of("running")
-
-    @property
-    def saturated(self) -> set:
-        return self._workers_of("saturated")
-
-    @property
-    def idle_task_count(self) -> set:
-        return self._workers_of("idle_task_count")
-
-    @property
-    def queued(self) -> set:
-        return self._tasks_of("queued")
-
-    @property
-    def unrunnable(self) -> set:
-        return self._tasks_of("unrunnable")
-
-    @property
-    def replicated_tasks(self) -> set:
-        return self._tasks_of("replicated_tasks")
 
     @property
     def stream_comms(self) -> dict:
@@ -365,12 +250,7 @@ class SchedulerView:
             return self._operation(getattr(stock.Scheduler, name), op)
         if name in SHARED:
             return functools.partial(getattr(stock.Scheduler, name), self)
-        whole = self.snapshot.whole("scheduler")
-        if name in whole:
-            return whole[name]
-        raise AttributeError(
-            f"the view of cask's scheduler has no attribute {name!r}; see docs/compatibility.md"
-        )
+        return super().__getattr__(name)
 
     def _operation(self, method, op: str):
         """A method that calls operation `op` with the arguments that stock's `method` takes."""
@@ -400,21 +280,6 @@ class SchedulerView:
 
     def log_event(self, topic, msg) -> None:
         self._queries.tell("log_event", topic=topic, msg=msg)
-
-    def story(self, *keys_or_stimuli) -> list:
-        names = [getattr(name, "key", name) for name in keys_or_stimuli]
-        rows = self._queries.ask("get_story", keys_or_stimuli=names)
-        return [stock.Transition(*row) for row in rows]
-
-    def coerce_address(self, addr, resolve: bool = True) -> str:
-        aliases = self._whole("aliases")
-        if addr in aliases:
-            return aliases[addr]
-        if isinstance(addr, tuple):
-            addr = stock.unparse_host_port(*addr)
-        if not isinstance(addr, str):
-            raise TypeError(f"addresses should be strings or tuples, got {addr!r}")
-        return stock.resolve_address(addr) if resolve else stock.normalize_address(addr)
 
     def worker_send(self, worker: str, msg: dict) -> None:
         StreamView(self._queries, "planner_worker_send", worker).send(msg)
@@ -481,9 +346,3 @@ class SchedulerView:
             logging.getLogger("distributed.scheduler").error(
                 "A coroutine run on the scheduler failed", exc_info=task.exception()
             )
-
-    def __repr__(self):
-        return (
-            f"<Scheduler {self.address!r}, workers: {len(self.workers)}, "
-            f"cores: {self.total_nthreads}, tasks: {len(self.tasks)}>"
-        )
