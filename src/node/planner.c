@@ -152,6 +152,7 @@ void planner_send(struct planner *planner, uint64_t number, struct outgoing *out
 {
     struct text why = {0};
     if (planner_ensure(planner, &why)) {
+        planner->life.was_asked = true;
         planner_process_send(planner->process, out);
     } else {
         fail_soon(planner, pending_find(planner, number), text_cstr(&why));

@@ -1,7 +1,7 @@
 /* planner.h: the Python child that materialises graphs and runs what users run on the scheduler.
  *
- * Started at the first request and kept; requests are answered in any order, none blocks the
- * loop. It asks back over the same channel, by the scheduler's ordinary RPCs (queries), so a
+ * Started when the first client comes, or at the first request, and kept; requests are answered in any
+ * order, none blocks the loop. It asks back over the same channel, by the scheduler's ordinary RPCs (queries), so a
  * handler may ask it while it asks us. If it dies, what was under way fails with the reason (the
  * signal, its last words) and the next request starts another; plugins that lived in it are
  * lost, and logged. Messages: docs/planner.md. */
@@ -18,6 +18,9 @@ struct request;
 
 /* Starts nothing yet, unless preload modules are configured. */
 struct planner *planner_create(struct node *node);
+/* A client has come: have a planner ready before it sends a graph, if there is none and the setting
+ * cask.planner.prewarm is not off. */
+void planner_prewarm(struct planner *planner);
 /* The scheduler closes: plugins get their close hooks, what is under way fails, nothing new
  * starts. */
 void planner_stop(struct planner *planner);

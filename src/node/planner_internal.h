@@ -44,6 +44,8 @@ struct kept_plugin {
 struct planner_life {
     double started; /* of the process that runs, or ran last */
     bool has_run;
+    bool was_asked;    /* the process that runs, or ran last, got a request */
+    bool ahead_failed; /* one that was started ahead of need ended; no other until one works */
     uint32_t failures; /* ends in a row, with no request finished in between */
     double not_before; /* no start sooner */
     struct text last_end;

@@ -225,6 +225,7 @@ bool planner_ensure(struct planner *planner, struct text *why)
         return false;
     }
     life->started = io_monotonic();
+    life->was_asked = false;
     if (life->has_run) {
         send_preloads(planner, PENDING_RESTORE);
         send_policies(planner, PENDING_RESTORE);
@@ -239,6 +240,51 @@ bool planner_ensure(struct planner *planner, struct text *why)
 void planner_finished_request(struct planner *planner)
 {
     planner->life.failures = 0;
+    planner->life.ahead_failed = false;
+}
+
+/* ---- ahead of need ----------------------------------------------------------------------------- */
+
+/* The setting cask.planner.prewarm: off if it is false or an empty list. What else it says is for the
+ * planner to read. */
+static bool may_prewarm(const struct config *config)
+{
+    struct text value = {0};
+    config_write(config, "cask.planner.prewarm", &value);
+    struct msgpack_reader reader = msgpack_reader(text_span(&value));
+    bool is_on = true;
+    uint32_t count;
+    if (msgpack_peek(&reader) == MSGPACK_BOOL) {
+        is_on = msgpack_read_bool(&reader, &is_on) == OK && is_on;
+    } else if (msgpack_read_array(&reader, &count) == OK) {
+        is_on = count > 0;
+    }
+    text_fini(&value);
+    return is_on;
+}
+
+void planner_prewarm(struct planner *planner)
+{
+    struct planner_life *life = &planner->life;
+    if (planner->process != NULL || life->ahead_failed || life->failures > 0 ||
+        planner->node->is_closing || !may_prewarm(planner->node->config)) {
+        return;
+    }
+    struct text why = {0};
+    if (planner_ensure(planner, &why)) {
+        struct outgoing out;
+        outgoing_init(&out);
+        msgpack_write_map(&out.head, 2);
+        msgpack_write_cstr(&out.head, "op");
+        msgpack_write_cstr(&out.head, "prewarm");
+        msgpack_write_cstr(&out.head, "id");
+        msgpack_write_nil(&out.head);
+        planner_process_send(planner->process, &out);
+        outgoing_fini(&out);
+    } else {
+        life->ahead_failed = true;
+    }
+    text_fini(&why);
 }
 
 /* ---- the end ----------------------------------------------------------------------------------- */
@@ -295,7 +341,12 @@ static void on_ended(void *user, const char *why)
 {
     struct planner *planner = user;
     planner->process = NULL;
-    if (!planner->is_stopping) {
+    if (!planner->is_stopping && !planner->life.was_asked) {
+        log_warning(LOGGER,
+                    "%s\nNothing had been asked of it; the next one is started when it is needed",
+                    why);
+        planner->life.ahead_failed = true;
+    } else if (!planner->is_stopping) {
         log_error(LOGGER, "%s", why);
         log_lost_plugins(planner);
         count_failure(&planner->life, why);

@@ -5,6 +5,7 @@
 #include "node/connection.h"
 #include "node/lifecycle.h"
 #include "node/node.h"
+#include "node/planner.h"
 #include "node/topics.h"
 #include "node/values.h"
 #include "node/versions.h"
@@ -58,6 +59,7 @@ void rpc_register_client(struct node *node, struct request *request, const struc
     }
     message_encode(stream_batch(stream_of_client(node, client)), MESSAGE_STREAM_START, &start);
     text_fini(&warning);
+    planner_prewarm(node->planner);
 }
 
 void client_stream_ended(struct node *node, client_id client)

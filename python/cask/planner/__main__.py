@@ -4,25 +4,30 @@ Three kinds of thread: the main one runs the event loop and all that users run o
 reads the channel; a few materialise graphs. So an answer is read while user code waits for it, and
 no request waits for a long graph.
 
-What graphs need is imported at the start; distributed and the event loop, which take twice as long,
-when something else is asked for.
+What plain graphs need is imported at the start; distributed and the event loop, which take twice as long,
+when something else is asked for; all that collections name ahead of need, if the scheduler says so.
 """
 
 from __future__ import annotations
 
 import gc
-import os
-import queue
-import signal
-import socket
-import sys
-import threading
 
-import msgpack
+gc.disable()  # imports make nothing that it would find
 
-from cask.planner import cull, spec_pickle
-from cask.planner.channel import Channel, ChannelClosed
-from cask.planner.graph_jobs import GraphJobs
+import os  # noqa: E402
+import queue  # noqa: E402
+import signal  # noqa: E402
+import socket  # noqa: E402
+import sys  # noqa: E402
+import threading  # noqa: E402
+
+import msgpack  # noqa: E402
+
+from cask.planner import cull, spec_pickle  # noqa: E402
+from cask.planner.channel import Channel, ChannelClosed  # noqa: E402
+from cask.planner.graph_jobs import GraphJobs  # noqa: E402
+from cask.planner.materialise import collector_pause  # noqa: E402
+from cask.planner.prewarm import Prewarm  # noqa: E402
 
 CHANNEL_FD = 3
 
@@ -59,10 +64,11 @@ class Inbox:
 class Reader(threading.Thread):
     """Gives each message to who handles it, until the channel ends."""
 
-    def __init__(self, channel: Channel, graphs: GraphJobs):
+    def __init__(self, channel: Channel, graphs: GraphJobs, prewarm: Prewarm):
         super().__init__(name="channel", daemon=True)
         self._channel = channel
         self._graphs = graphs
+        self._prewarm = prewarm
         self.inbox = Inbox()
         self.queries = None  # of the user side, once there is one: only it asks
 
@@ -73,6 +79,7 @@ class Reader(threading.Thread):
         except ChannelClosed:
             pass
         finally:
+            self._prewarm.end()
             if self.queries is not None:
                 self.queries.close()
             self.inbox.put(None)
@@ -85,13 +92,19 @@ class Reader(threading.Thread):
         elif op == "materialise":
             self._graphs.submit(number, frames)
         else:
+            if op != "prewarm":
+                self._prewarm.end()
             self.inbox.put((op, number, frames))
 
 
-def _freeze() -> None:
-    """What was imported stays; no need to look at it again."""
-    gc.collect()
-    gc.freeze()
+def _first_request(inbox: Inbox, prewarm: Prewarm):
+    """What must run on the main thread; until it comes, modules are imported ahead of need."""
+    first = inbox.wait()
+    if first is not None and first[0] == "prewarm":
+        with collector_pause.held():
+            prewarm.run()
+        first = inbox.wait()
+    return first
 
 
 def main() -> None:
@@ -101,14 +114,15 @@ def main() -> None:
     cull.install()
     spec_pickle.install()
     channel = Channel(peer)
-    reader = Reader(channel, GraphJobs(channel))
-    _freeze()
+    prewarm = Prewarm()
+    reader = Reader(channel, GraphJobs(channel, prewarm), prewarm)
+    gc.freeze()  # what was imported stays: no need to look at it
+    gc.enable()
     reader.start()
-    first = reader.inbox.wait()
+    first = _first_request(reader.inbox, prewarm)
     if first is not None:
-        from cask.planner.user_side import serve
-
-        _freeze()
+        with collector_pause.held():
+            from cask.planner.user_side import serve
         serve(channel, reader, first)
     sys.stdout.flush()
     sys.stderr.flush()

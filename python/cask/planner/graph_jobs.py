@@ -10,6 +10,7 @@ from cask.planner import plain
 from cask.planner.channel import Channel, ChannelClosed
 from cask.planner.flatten import AnnotationSets, FlatGraph
 from cask.planner.materialise import collector_pause, materialise
+from cask.planner.prewarm import Prewarm
 
 logger = logging.getLogger("distributed.scheduler")
 
@@ -54,16 +55,19 @@ def _with_arrays(message: dict, arrays: list) -> list:
 class GraphJobs:
     """Materialises graphs and streams them to the scheduler."""
 
-    def __init__(self, channel: Channel):
+    def __init__(self, channel: Channel, prewarm: Prewarm):
         self._channel = channel
+        self._prewarm = prewarm
         self._threads = ThreadPoolExecutor(GRAPHS_AT_ONCE, thread_name_prefix="graph")
 
     def submit(self, number: int, frames: list) -> None:
         """Begin request `number`; everything about it happens on another thread."""
+        self._prewarm.end()
         self._threads.submit(self._run, number, frames)
 
     def _run(self, number: int, frames: list) -> None:
         try:
+            self._prewarm.wait()
             with collector_pause.held():
                 try:
                     self._stream(number, frames)
