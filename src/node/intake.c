@@ -131,6 +131,10 @@ static int cut(struct intake *intake)
 void intake_cut(struct intake *intake)
 {
     intake->error = cut(intake);
+    if (intake->error == OK && intake->graph.is_delayed &&
+        config_bool(intake->node->config, "optimization.fuse.delayed", false)) {
+        intake->error = ERR_UNSUPPORTED; /* fusing is the planner's */
+    }
 }
 
 /* ---- preparing -------------------------------------------------------------------------------- */

@@ -1,6 +1,6 @@
 /* update_graph.c: graphs that clients send, on their way to the core.
  *
- * submit, map, get and actors are cut in C (wire/pickle_graph.h) and applied at once, or, if they name
+ * submit, map, get, actors and delayed are cut in C (wire/pickle_graph.h) and applied at once, or, if they name
  * functions that were not seen before, as soon as a worker has shown to have them. All other graphs go
  * to the planner. What takes long is done by threads (intake.h), and the core takes large graphs piece by
  * piece (graph_queue.h); until that is done the client's stream is held, so that its later messages find the

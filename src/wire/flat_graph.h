@@ -49,7 +49,8 @@ struct flat_graph {
     struct flat_shuffle *shuffles;
     int64_t *priorities; /* task_count: internal priorities, or NULL: order them */
     struct span foreign; /* names that must be proven before it is used; see pickle_trust.h */
-    bool cull;           /* keep only what the wanted keys reach (the graph was an LLGExpr) */
+    bool cull;           /* keep only what the wanted keys reach (an LLGExpr, or delayed's) */
+    bool is_delayed;     /* optimization.fuse.delayed is about it, and has not been looked at */
 };
 
 void flat_graph_init(struct flat_graph *graph);

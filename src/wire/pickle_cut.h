@@ -1,5 +1,5 @@
-/* pickle_cut.h: what the two kinds of graphs have in common while they are cut (pickle_graph.c:
- * LLGExpr, pickle_map.c: _MapExpr). Not for others. */
+/* pickle_cut.h: what the kinds of graphs have in common while they are cut (pickle_graph.c: LLGExpr,
+ * pickle_map.c: _MapExpr, pickle_layers.c: HLGExpr). Not for others. */
 #ifndef CASK_WIRE_PICKLE_CUT_H
 #define CASK_WIRE_PICKLE_CUT_H
 
@@ -72,6 +72,22 @@ int pickle_cut_end_task(struct pickle_cut *cut, uint32_t task, uint8_t flags) MU
 
 /* Forget the tasks that were finished, to write them again another way. */
 void pickle_cut_rewind(struct pickle_cut *cut);
+
+/* Cut the nodes of dicts from key to node, in order, as tasks of one graph. */
+int pickle_cut_nodes(struct pickle_cut *cut, const pickle_id *dicts, uint32_t dict_count) MUST_USE;
+
+/* The reconstruction of an Expr: its class, and the tuple of its operands behind that. */
+struct pickle_expr {
+    pickle_id class_;
+    pickle_id arguments; /* class, operands, token, cache */
+    uint32_t operand_count;
+};
+/* False: the object at `id` is no Expr, or one of another shape than dask 2026.8's. */
+bool pickle_cut_expr(const struct pickle_tree *tree, pickle_id id, struct pickle_expr *out_expr);
+
+/* pickle_layers.c: an Expr of high-level graphs, or a sequence of one. */
+bool pickle_cut_is_layered(const struct pickle_tree *tree, const struct pickle_expr *expr);
+int pickle_cut_layers(struct pickle_cut *cut, const struct pickle_expr *expr) MUST_USE;
 
 /* pickle_map.c: the arguments of a _MapExpr's reconstruction are the tuple at `arguments`. */
 int pickle_cut_map(struct pickle_cut *cut, pickle_id arguments) MUST_USE;

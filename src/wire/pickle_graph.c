@@ -135,7 +135,12 @@ struct item {
     uint8_t flags;
 };
 
-struct cut_items VEC(struct item);
+struct cut_items {
+    struct item *items;
+    uint32_t count, capacity;
+    uint32_t raw_count;
+    bool dropped;
+};
 
 /* A Task or a container: its state, if that has the known shape. */
 static int read_task(struct pickle_cut *cut, struct item *item, uint32_t slot_count)
@@ -294,13 +299,11 @@ static bool is_self_alias(struct pickle_cut *cut, const struct item *item)
     return alias && same_key(cut, item->detail, item->key);
 }
 
-/* Read the dict and number its keys. */
-static int read_items(struct pickle_cut *cut, pickle_id dict, struct cut_items *items)
+/* Read a dict and number its keys. */
+static int read_dict(struct pickle_cut *cut, pickle_id dict, struct cut_items *items)
 {
     struct pickle_items pairs;
     struct item item = {0};
-    uint32_t raw_count = 0;
-    bool dropped = false;
     if (!pickle_items_begin(&cut->tree, dict, &pairs)) {
         return pickle_cut_fail(cut, ERR_UNSUPPORTED, "the graph is no dict");
     }
@@ -311,24 +314,22 @@ static int read_items(struct pickle_cut *cut, pickle_id dict, struct cut_items *
             return error;
         }
         if (is_self_alias(cut, &item)) {
-            dropped = true;
+            items->dropped = true;
             continue;
         }
         uint32_t number;
         if (pickle_keys_put(&cut->keys, item.key, &number) != 0) {
             return pickle_cut_fail(cut, ERR_UNSUPPORTED, "a key of the graph is no key");
         }
+        if (number < items->count && items->items[number].value == item.value) {
+            continue; /* layers may share a node */
+        }
         if (number != items->count) {
             return pickle_cut_fail(cut, ERR_UNSUPPORTED, "a key occurs twice in the graph");
         }
         cut->other_keys |= pickle_kind(&cut->tree, item.key) != PICKLE_TEXT;
-        raw_count += item.shape == SHAPE_RAW_DATA;
+        items->raw_count += item.shape == SHAPE_RAW_DATA;
         vec_push(items, item);
-    }
-    /* What a constant equals is asked of all keys, and those that are dropped have no number. */
-    if (raw_count > 0 && dropped) {
-        return pickle_cut_fail(cut, ERR_UNSUPPORTED,
-                               "constants beside futures under their own key");
     }
     return 0;
 }
@@ -336,6 +337,11 @@ static int read_items(struct pickle_cut *cut, pickle_id dict, struct cut_items *
 /* Read the values of no class. */
 static int read_raw_items(struct pickle_cut *cut, struct cut_items *items)
 {
+    /* What a constant equals is asked of all keys, and those that are dropped have no number. */
+    if (items->raw_count > 0 && items->dropped) {
+        return pickle_cut_fail(cut, ERR_UNSUPPORTED,
+                               "constants beside futures under their own key");
+    }
     for (uint32_t i = 0; i < items->count; i++) {
         struct item *item = &items->items[i];
         if (item->shape != SHAPE_RAW_DATA) {
@@ -468,12 +474,9 @@ static int cut_item(struct pickle_cut *cut, uint32_t task, const struct item *it
     return error != 0 ? error : pickle_cut_end_task(cut, task, item->flags);
 }
 
-static int cut_items(struct pickle_cut *cut, pickle_id dict, struct cut_items *items)
+static int cut_items(struct pickle_cut *cut, struct cut_items *items)
 {
-    int error = read_items(cut, dict, items);
-    if (error == 0) {
-        error = read_raw_items(cut, items);
-    }
+    int error = read_raw_items(cut, items);
     if (error != 0) {
         return error;
     }
@@ -484,13 +487,41 @@ static int cut_items(struct pickle_cut *cut, pickle_id dict, struct cut_items *i
     return error;
 }
 
-static int cut_llg(struct pickle_cut *cut, pickle_id dict)
+int pickle_cut_nodes(struct pickle_cut *cut, const pickle_id *dicts, uint32_t dict_count)
 {
     struct cut_items items = {0};
-    int error = cut_items(cut, dict, &items);
+    int error = 0;
+    for (uint32_t i = 0; error == 0 && i < dict_count; i++) {
+        error = read_dict(cut, dicts[i], &items);
+    }
+    if (error == 0) {
+        error = cut_items(cut, &items);
+    }
     vec_fini(&items);
-    cut->graph.cull = true;
     return error;
+}
+
+static int cut_llg(struct pickle_cut *cut, pickle_id dict)
+{
+    cut->graph.cull = true;
+    return pickle_cut_nodes(cut, &dict, 1);
+}
+
+bool pickle_cut_expr(const struct pickle_tree *tree, pickle_id id, struct pickle_expr *out_expr)
+{
+    const struct pickle_node *node = pickle_get(tree, id);
+    if (node->kind != PICKLE_REDUCE || node->post != 0 ||
+        !pickle_is_global(tree, pickle_child(tree, id, 0), "dask._expr", "Expr._reconstruct")) {
+        return false;
+    }
+    pickle_id arguments = pickle_child(tree, id, 1);
+    uint32_t count = pickle_get(tree, arguments)->count;
+    if (pickle_kind(tree, arguments) != PICKLE_TUPLE || count <= EXPR_FIXED) {
+        return false;
+    }
+    *out_expr =
+        (struct pickle_expr){pickle_child(tree, arguments, 0), arguments, count - EXPR_FIXED};
+    return true;
 }
 
 /* Find out what the root is, and cut it. */
@@ -503,23 +534,20 @@ static int cut_root(struct pickle_cut *cut)
         pickle_cut_book(cut, 0);
         return 0;
     }
-    if (node->kind != PICKLE_REDUCE || node->post != 0 ||
-        !pickle_is_global(tree, pickle_child(tree, root, 0), "dask._expr", "Expr._reconstruct")) {
-        return pickle_cut_fail(cut, ERR_UNSUPPORTED, "not an Expr");
+    struct pickle_expr expr;
+    if (!pickle_cut_expr(tree, root, &expr)) {
+        return pickle_cut_fail(cut, ERR_UNSUPPORTED, "not an Expr of dask 2026.8's shape");
     }
-    pickle_id arguments = pickle_child(tree, root, 1);
-    uint32_t count = pickle_get(tree, arguments)->count;
-    if (pickle_kind(tree, arguments) != PICKLE_TUPLE || count <= EXPR_FIXED) {
-        return pickle_cut_fail(cut, ERR_UNSUPPORTED, "an Expr of another shape than dask 2026.8's");
+    if (expr.operand_count == LLG_OPERANDS &&
+        pickle_is_global(tree, expr.class_, "dask._expr", "LLGExpr")) {
+        return cut_llg(cut, pickle_child(tree, expr.arguments, 1));
     }
-    pickle_id class_ = pickle_child(tree, arguments, 0);
-    if (count == EXPR_FIXED + LLG_OPERANDS &&
-        pickle_is_global(tree, class_, "dask._expr", "LLGExpr")) {
-        return cut_llg(cut, pickle_child(tree, arguments, 1));
+    if (expr.operand_count == MAP_OPERANDS &&
+        pickle_is_global(tree, expr.class_, "distributed.client", "_MapExpr")) {
+        return pickle_cut_map(cut, expr.arguments);
     }
-    if (count == EXPR_FIXED + MAP_OPERANDS &&
-        pickle_is_global(tree, class_, "distributed.client", "_MapExpr")) {
-        return pickle_cut_map(cut, arguments);
+    if (pickle_cut_is_layered(tree, &expr)) {
+        return pickle_cut_layers(cut, &expr);
     }
     return pickle_cut_fail(cut, ERR_UNSUPPORTED, "a collection: its graph is made in Python");
 }

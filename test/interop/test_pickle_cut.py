@@ -15,11 +15,13 @@ import subprocess
 import cloudpickle
 import dask
 import dask.array
+import dask.bag
 import msgpack
 import numpy as np
 import pandas as pd
 import pytest
-from dask._expr import LLGExpr
+from dask import delayed
+from dask._expr import FinalizeCompute, HLGExpr, LLGExpr
 from dask._task_spec import (
     Alias,
     DataNode,
@@ -31,6 +33,8 @@ from dask._task_spec import (
     Tuple,
     convert_legacy_graph,
 )
+from dask.base import collections_to_expr
+from dask.core import flatten
 from distributed.client import Future, SourceCode, _MapExpr
 from distributed.diagnostics import eventstream, progress, progress_stream, progressbar
 from distributed.protocol.pickle import dumps
@@ -351,7 +355,86 @@ def test_a_map_larger_than_pickles_batches(probe):
     assert len(nodes) == 5000
 
 
+# ---- delayed ----
+
+
+def sent(*collections, compute=True, **options):
+    """What a client's compute (or persist) sends"""
+    expr = collections_to_expr(collections, **options)
+    return (FinalizeCompute(expr) if compute else expr).optimize()
+
+
+def random_calls(seed):
+    """Calls of functions of all kinds on each other's results; some of them are wanted"""
+    rng = random.Random(seed)
+    functions = [delayed(f, pure=False) for f in (collect, lambda *args: args, tasks.inc)]
+    made = [functions[2](i) for i in range(rng.randrange(1, 9))]
+    for _ in range(rng.randrange(40)):
+        inputs = [rng.choice(made) for _ in range(rng.randrange(1, 4))]
+        made.append(rng.choice(functions[:2])(*inputs, [rng.choice(inputs), {"k": 1}]))
+    return rng.sample(made, min(len(made), rng.randrange(1, 5)))
+
+
+text = delayed("abc", pure=True)
+total = delayed(sum)([delayed(tasks.inc)(i) for i in range(200)])
+
+DELAYED = {
+    "one call": sent(delayed(tasks.inc)(1)),
+    "calls into one": sent(total),
+    "several wanted": sent(total, delayed(tasks.inc)(7)),
+    "persisted": sent(total, text, compute=False),
+    "not optimised": sent(total, optimize_graph=False),
+    "methods and containers": sent(
+        delayed(list)([text.upper(), text[1], {"a": text, "b": [text, 1]}, (text, 2), {3}])
+    ),
+    "several outputs": sent(*delayed(divmod, nout=2, pure=True)(7, 3)),
+    "lambdas": sent(delayed(list)([delayed(lambda x, y=2: x * y + FACTOR)(i) for i in range(9)])),
+    "arrays": sent(delayed(np.add)(delayed(array), array)),
+    "collection among calls": sent(delayed(tasks.inc)(dask.array.ones(9, chunks=3).sum())),
+    "future": sent(delayed(tasks.inc)(Future("f"))),
+    "without a sequence": HLGExpr.from_collection(total),
+} | {f"random {seed}": sent(*random_calls(seed)) for seed in range(40)}
+
+
+def check_layers(probe, expr, culls=True):
+    """The core keeps of the graph what the wanted keys reach, as delayed's optimizer does"""
+    answer = cut(probe, expr)
+    assert answer["cull"] == culls
+    found = {task[0]: task for task in answer["tasks"]}
+    expected = convert_legacy_graph(expr.__dask_graph__())
+    reached, new = set(), set(flatten(expr.__dask_keys__())) & set(found)
+    while new:
+        reached |= new
+        new = {k for key in new for k in found[key][1] if k in found} - reached
+    assert set(expected) - {"f"} == (reached if culls else set(found))
+    nodes = {}
+    for key, stock in expected.items():
+        if key in found:
+            _, dependencies, flags, task, buffers = found[key]
+            node = nodes[key] = pickle.loads(task, buffers=buffers)
+            assert type(node) is type(stock) and node.key == stock.key
+            assert set(dependencies) == stock.dependencies == node.dependencies
+            assert bool(flags & DATA_PRODUCER) == stock.data_producer
+            assert bool(flags & NOT_A_TASK) == isinstance(stock, DataNode)
+    left, right = {"f": 1}, {"f": 1}
+    for key in nodes:
+        assert same(compute(expected, key, left), compute(nodes, key, right)), key
+
+
+@pytest.mark.parametrize("name", DELAYED)
+def test_delayed_calls_are_cut_into_stocks_tasks(probe, name):
+    check_layers(probe, DELAYED[name], culls=name != "not optimised")
+
+
+def annotated():
+    with dask.annotate(priority=1):
+        return delayed(tasks.inc)(1)
+
+
 REFUSED = {
+    "annotated call": sent(annotated()),
+    "bag and call": sent(dask.bag.from_sequence([1]), delayed(tasks.inc)(1)),
+    "array": sent(dask.array.ones(3, chunks=1)),
     "call in a tuple": LLGExpr({"a": (tasks.inc, 1)}),
     "key in a list": LLGExpr({"a": 1, "b": ["a"]}),
     "number keys beside constants": LLGExpr({"a": 1, 1: 2}),

@@ -30,12 +30,16 @@ EXPRS = {
     for name in ("two", "range", "kwargs", "equal keys", "tuple keys", "arrays")
 } | {
     "map futures": cut.mapped(cut.collect, [FUTURES, FUTURES], cut.keys_of(2), k=FUTURES[0]),
+    "delayed": cut.DELAYED["methods and containers"],
     "inner": cut.LLGExpr({key: cut.Task(key, cut.collect, LARGE) for key in "abc"}),
 }  # fmt: skip
 
 probe = cut.Probe()
 for name, expr in EXPRS.items():
-    cut.load(probe, expr)
+    if isinstance(expr, (cut.LLGExpr, cut._MapExpr)):
+        cut.load(probe, expr)
+    else:
+        cut.check_layers(probe, expr)
     _, frames = serialize(to_serialize(expr))
     buffers = [bytes([i]) for i in range(len(frames) - 1)]
     lines = []
