@@ -41,5 +41,6 @@ chmod u+w "$results"/*.py "$results"/*.json
 # A shell on a desktop or in CI may have settings of its own; the tests set what they need.
 unset "${!DASK_@}"
 export CASK_PYTHON=$python
+export DASK_CASK__PLANNER__PREWARM=False # hundreds of schedulers, most of which plan nothing
 exec "$python" "$results/run_conformance.py" --tests "$clone" --python "$python" \
     "${scheduler[@]}" --out "$results/$name.jsonl" --verbose "$@"

@@ -99,6 +99,8 @@ def clean_environment(extra=None):
     path = [str(HERE), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
     environment["CASK_PYTHON"] = sys.executable
+    # Hundreds of schedulers, most of which plan nothing; test_planner.py turns it on.
+    environment["DASK_CASK__PLANNER__PREWARM"] = "False"
     environment.update(extra or {})
     return environment
 

@@ -3,9 +3,9 @@
 import asyncio
 import os
 import signal
-import sys
 import time
 
+import dask.bag
 import pytest
 from dask import delayed
 from distributed import SchedulerPlugin
@@ -100,8 +100,13 @@ def test_what_is_under_way_fails_with_the_reason(make_cluster, connect):
     with pytest.raises(RuntimeError, match="ended with status 9"):
         client.run_on_scheduler(os._exit, 9)
     with pytest.raises(RuntimeError, match="ended with status 8"):
-        delayed(inc)(Deadly()).compute(scheduler=client)
-    assert delayed(inc)(1).compute(scheduler=client) == 2
+        dask.bag.from_sequence([Deadly()]).compute(scheduler=client)
+    assert planned(client) == [2, 3]
+
+
+def planned(client):
+    """Of a graph that the planner makes"""
+    return dask.bag.from_sequence([1, 2]).map(inc).compute(scheduler=client)
 
 
 class Deadly:
@@ -109,6 +114,9 @@ class Deadly:
 
     def __reduce__(self):
         return os._exit, (8,)
+
+    def __dask_tokenize__(self):
+        return "Deadly"
 
 
 def test_a_feed_ends_with_the_reason(make_cluster, connect):
@@ -313,10 +321,97 @@ def test_programs_of_futures_start_no_python(make_cluster, connect):
     assert client.gather(client.map(inc, range(10))) == list(range(1, 11))
     assert client.submit(sum, client.map(inc, range(3))).result() == 6
 
-    def children():
-        with open(f"/proc/{cluster.scheduler.pid}/task/{cluster.scheduler.pid}/children") as file:
-            return file.read().split()
+    assert delayed(sum)([delayed(inc)(i) for i in range(3)]).compute(scheduler=client) == 6
+    assert children(cluster.scheduler) == []
+    assert planned(client) == [2, 3]
+    assert len(children(cluster.scheduler)) == 1
 
-    assert children() == []
-    assert delayed(inc)(1).compute(scheduler=client) == 2
-    assert len(children()) == 1 and sys.platform == "linux"
+
+# ---- ahead of need ----
+
+
+def children(scheduler):
+    with open(f"/proc/{scheduler.pid}/task/{scheduler.pid}/children") as file:
+        return file.read().split()
+
+
+def ahead(folder, source):
+    """Settings with which planners import a module of this source before anything is asked of them"""
+    (folder / "interop_ahead.py").write_text(f"import os, pathlib, time\nhere = pathlib.Path({str(folder)!r})\n{source}")
+    path = [os.path.dirname(os.path.abspath(__file__)), str(folder), os.environ.get("PYTHONPATH")]
+    return {
+        "DASK_CASK__PLANNER__PREWARM": "['interop_ahead', 'no_such_module', 'bisect']",
+        "PYTHONPATH": os.pathsep.join(filter(None, path)),
+    }
+
+
+UNTIL_TOLD = """
+(here / "began").touch()
+while not (here / "go").exists():
+    time.sleep(0.01)
+"""
+
+
+def test_a_planner_is_ready_before_the_first_graph(make_cluster, connect, tmp_path):
+    cluster = make_cluster("a", env=ahead(tmp_path, "(here / str(os.getpid())).touch()"))
+    assert children(cluster.scheduler) == []  # nobody is there who could send a graph
+    client = connect(cluster)
+    (planner,) = children(cluster.scheduler)
+    eventually((tmp_path / planner).exists)
+    connect(cluster)
+    assert planned(client) == [2, 3]
+    assert children(cluster.scheduler) == [planner]
+
+
+def test_the_client_leaves_before_the_planner_is_ready(make_cluster, connect, tmp_path):
+    cluster = make_cluster("a", env=ahead(tmp_path, UNTIL_TOLD))
+    first = connect(cluster)
+    eventually((tmp_path / "began").exists)
+    first.close()
+    second = connect(cluster)
+    (planner,) = children(cluster.scheduler)
+    (tmp_path / "go").touch()
+    assert planned(second) == [2, 3]
+    assert children(cluster.scheduler) == [planner]
+
+
+def test_the_scheduler_ends_before_the_planner_is_ready(connect, tmp_path):
+    scheduler = Scheduler(env=ahead(tmp_path, UNTIL_TOLD))
+    try:
+        connect(scheduler)
+        eventually((tmp_path / "began").exists)
+        (planner,) = children(scheduler)
+    finally:
+        scheduler.close()
+    eventually(lambda: not os.path.exists(f"/proc/{planner}"))
+
+
+def test_a_planner_that_ends_before_it_is_asked(make_cluster, connect, tmp_path):
+    """It is no failure of anyone's request; clients that come later start no other"""
+    cluster = make_cluster("a", env=ahead(tmp_path, "(here / str(os.getpid())).touch(); os._exit(7)"))
+    client = connect(cluster)
+    eventually(lambda: "Nothing had been asked of it" in cluster.scheduler.log(), 20)
+    assert "ended with status 7" in cluster.scheduler.log()
+    connect(cluster)
+    assert children(cluster.scheduler) == []
+    assert planned(client) == [2, 3]  # the next one is asked at once
+    assert len(children(cluster.scheduler)) == 1
+    assert len([name for name in os.listdir(tmp_path) if name.isdigit()]) == 1
+
+
+def test_without_a_python_that_has_dask(tmp_path, connect):
+    """Said once; then each request is told, as if nothing had been tried ahead"""
+    broken = tmp_path / "python3"
+    broken.write_text("#!/bin/sh\necho \"ModuleNotFoundError: No module named 'dask'\" >&2\nexit 1\n")
+    broken.chmod(0o755)
+    scheduler = Scheduler(env={"CASK_PYTHON": str(broken), "DASK_CASK__PLANNER__PREWARM": "True"})
+    try:
+        client = connect(scheduler)
+        eventually(lambda: "Nothing had been asked of it" in scheduler.log(), 20)
+        connect(scheduler)
+        for _ in range(3):
+            with pytest.raises(RuntimeError, match="ended with status 1(.|\n)*No module named 'dask'"):
+                client.run_on_scheduler(abs, -1)
+        assert scheduler.log().count("Nothing had been asked of it") == 1
+    finally:
+        scheduler.close()

@@ -26,6 +26,7 @@ from distributed.scheduler import _materialize_graph
 from planner_peer import PYTHON_ROOT, Planner, numbers
 
 sys.path.insert(0, PYTHON_ROOT)
+from cask.planner import prewarm  # noqa: E402
 from cask.planner.cull import cull  # noqa: E402
 
 
@@ -492,6 +493,58 @@ def test_distributed_is_imported_when_it_is_needed():
         assert planner.run(abs, -1) == 1
         (node,) = planner.materialise(low_level({"a": Task("a", bool, WhatIsLoaded())})).tasks().values()
         assert node({}) is True
+
+
+# ---- ahead of need ----
+
+
+def test_a_graph_ends_what_is_imported_ahead():
+    with closing(Planner()) as planner:
+        planner.send({"op": "prewarm", "id": None})
+        check_same(planner, low_level({"a": Task("a", operator.neg, 1)}))
+        assert planner.run(abs, -1) == 1
+
+
+@pytest.mark.parametrize("setting", [None, True, ["os", "sys"], (), "numpy"])
+def test_which_modules_are_imported_ahead(setting):
+    expected = {None: prewarm.MODULES, True: prewarm.MODULES, "numpy": ("numpy",)}
+    with dask.config.set({"cask.planner.prewarm": setting}):
+        names = prewarm.wanted_modules()
+    assert names == list(setting if isinstance(setting, (list, tuple)) else expected[setting])
+
+
+class Import:
+    """Takes the place of importlib.import_module; the import of "slow" takes until `finish` is set"""
+
+    def __init__(self):
+        self.events = []
+        self.began, self.finish = threading.Event(), threading.Event()
+
+    def import_module(self, name):
+        if name == "broken":
+            raise OSError(name)
+        self.began.set()
+        assert self.finish.wait(30)
+        self.events.append(name)
+
+
+def test_the_import_under_way_is_waited_for_and_is_the_last(monkeypatch):
+    """A graph that comes in the middle waits for one import, not for all"""
+    imports = Import()
+    monkeypatch.setattr(prewarm, "importlib", imports)
+    ahead = prewarm.Prewarm()
+    with dask.config.set({"cask.planner.prewarm": ["broken", "slow", "never"]}):
+        importing = threading.Thread(target=ahead.run)
+        importing.start()
+        assert imports.began.wait(30)
+        ahead.end()
+        graph = threading.Thread(target=lambda: (ahead.wait(), imports.events.append("graph")))
+        graph.start()
+        imports.finish.set()
+        graph.join(30)
+        importing.join(30)
+        ahead.run()  # too late
+    assert imports.events == ["slow", "graph"]
 
 
 def test_many_parts(planner):
