@@ -45,9 +45,9 @@ def cpu_seconds(processes: list[psutil.Process]) -> float:
 
 
 class Scheduler:
-    """One scheduler process; `with` ends it."""
+    """One scheduler process; `with` ends it. Without `prewarm` cask starts no planner before it needs one."""
 
-    def __init__(self, kind: str, *, dashboard: bool = False) -> None:
+    def __init__(self, kind: str, *, dashboard: bool = False, prewarm: bool = True) -> None:
         self.kind = kind
         self.port = free_port()
         self.address = f"tcp://127.0.0.1:{self.port}"
@@ -58,7 +58,7 @@ class Scheduler:
             [*command(kind), "--host", "127.0.0.1", "--port", str(self.port), *options],
             stdout=self._log,
             stderr=subprocess.STDOUT,
-            env=ENVIRONMENT,
+            env=ENVIRONMENT | {"DASK_CASK__PLANNER__PREWARM": str(prewarm)},
         )
         self.pid = self.process.pid
         while not self._listens():

@@ -3,17 +3,20 @@
     intake.py KIND FILE [REPEAT]        KIND: stock, cask; FILE: of graphs.py
 
 Nothing but the graph's message goes in, as a client pickled it; no worker is there. So the CPU counted is
-the scheduler's own (and its planner's): from the message's arrival until it knows the tasks. Then the
-client lets go of them and sends the same again. One JSON object is printed.
+the scheduler's own (and its planner's): from the message's arrival until it knows the tasks. The message is
+sent some time after the client has come, when what the scheduler does ahead of need is done; then the client lets go
+of the tasks and sends the same again. To another scheduler it is sent at once. One JSON object is printed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import statistics
 import struct
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgpack
@@ -25,6 +28,8 @@ from distributed.core import rpc
 CLIENT = "Client-bench"
 # Between looks; each is an RPC that stock's scheduler spends a fraction of a millisecond on.
 PAUSE_SECONDS = 0.1
+# Seconds with hardly any CPU (a share) after which a scheduler is at rest.
+REST_SECONDS, REST_SHARE = 1.0, 0.05
 
 
 def read_parts(path: Path) -> list[bytes]:
@@ -74,20 +79,46 @@ async def send_once(cluster: Scheduler, comm: Comm, scheduler: rpc, parts: list[
     return spent, count
 
 
+async def rest(cluster: Scheduler) -> None:
+    while True:
+        before = cluster.cpu_seconds()
+        await asyncio.sleep(REST_SECONDS)
+        if cluster.cpu_seconds() - before < REST_SECONDS * REST_SHARE:
+            return
+
+
+@contextlib.asynccontextmanager
+async def registered(cluster: Scheduler) -> AsyncIterator[tuple[Comm, rpc]]:
+    """A client that has come, and RPCs beside it."""
+    comm = await connect(cluster.address)
+    await comm.write({"op": "register-client", "client": CLIENT, "reply": False, "versions": {}})
+    await comm.read()
+    async with rpc(cluster.address) as scheduler:
+        yield comm, scheduler
+    await comm.close()
+
+
 async def measure(kind: str, path: Path, repeat: int) -> dict:
     parts = read_parts(path)
     with Scheduler(kind) as cluster:
-        comm = await connect(cluster.address)
-        await comm.write({"op": "register-client", "client": CLIENT, "reply": False, "versions": {}})
-        await comm.read()
-        async with rpc(cluster.address) as scheduler:
-            first, count = await send_once(cluster, comm, scheduler, parts)
+        async with registered(cluster) as (comm, scheduler):
+            at_once, count = await send_once(cluster, comm, scheduler, parts)
+    with Scheduler(kind) as cluster:
+        await rest(cluster)
+        before = cluster.cpu_seconds()
+        async with registered(cluster) as (comm, scheduler):
+            await rest(cluster)
+            ahead = cluster.cpu_seconds() - before
+            resident = cluster.resident_bytes()
+            first, _ = await send_once(cluster, comm, scheduler, parts)
             again = [(await send_once(cluster, comm, scheduler, parts))[0] for _ in range(repeat)]
-        await comm.close()
     return {
         "kind": kind,
         "graph": path.stem,
         "tasks": count,
+        "at_once_us": at_once / count * 1e6,
+        "ahead_seconds": ahead,
+        "resident_bytes": resident,
         "first_us": first / count * 1e6,
         "again_us": statistics.median(again) / count * 1e6,
     }
