@@ -49,7 +49,8 @@ static int read_scheduler_file(const char *path, struct text *out_address, struc
     return code;
 }
 
-static int find_address(struct asker *asker, const struct ask_options *options, struct text *why)
+int ask_find_address(const struct config *config, const struct ask_options *options,
+                     struct text *out_address, struct text *why)
 {
     struct text given = {0};
     int code = OK;
@@ -58,7 +59,7 @@ static int find_address(struct asker *asker, const struct ask_options *options, 
     } else if (options->scheduler_file != NULL) {
         code = read_scheduler_file(options->scheduler_file, &given, why);
     } else {
-        text_add_cstr(&given, config_text(asker->config, "scheduler-address", ADDRESS_DEFAULT));
+        text_add_cstr(&given, config_text(config, "scheduler-address", ADDRESS_DEFAULT));
     }
     struct address address;
     if (code == OK && address_parse(text_span(&given), ADDRESS_TCP, 8786, &address) != OK) {
@@ -68,7 +69,7 @@ static int find_address(struct asker *asker, const struct ask_options *options, 
         if (address.host[0] == '\0') {
             strcpy(address.host, "127.0.0.1"); /* ":8786" */
         }
-        address_print(&asker->address, &address);
+        address_print(out_address, &address);
     }
     text_fini(&given);
     return code;
@@ -110,7 +111,7 @@ int asker_create(const struct ask_options *options, struct asker **out_asker, st
         code = read_timeout(asker, options->timeout, why);
     }
     if (code == OK) {
-        code = find_address(asker, options, why);
+        code = ask_find_address(asker->config, options, &asker->address, why);
     }
     if (code == OK) {
         code = create_tls(asker, why);

@@ -9,6 +9,7 @@
 #include "wire/message.h"
 
 struct asker;
+struct config;
 
 /* Where the scheduler is, as the options say; NULL: not given. */
 struct ask_options {
@@ -16,6 +17,10 @@ struct ask_options {
     const char *scheduler_file; /* --scheduler-file */
     const char *timeout;        /* --timeout */
 };
+
+/* The scheduler's address as it is compared: tcp://host:port. ERR_ADDRESS, ERR_CONFIG, or the file's error. */
+int ask_find_address(const struct config *config, const struct ask_options *options,
+                     struct text *out_address, struct text *why) MUST_USE;
 
 /* Settings are read; nothing is connected yet. An error code and why. */
 int asker_create(const struct ask_options *options, struct asker **out_asker,

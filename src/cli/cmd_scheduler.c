@@ -1,5 +1,4 @@
 /* cmd_scheduler.c: `cask scheduler`: options to settings, then the node runs until it is closed. */
-#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,41 +8,13 @@
 #include "base/log.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/setup.h"
 #include "io/io.h"
 #include "node/config.h"
 #include "node/idle.h"
 #include "node/scheduler_node.h"
 
 #define LOGGER "distributed.scheduler"
-
-/* distributed.logging or logging: {name: level}; Dask's own defaults below. */
-static void set_log_levels(const struct config *config)
-{
-    const char *setting = "distributed.logging";
-    const char *name, *text;
-    setting = config_child(config, setting, 0, &name, &text) ? setting : "logging";
-    log_set_level("distributed", LOG_INFO);
-    log_set_level("distributed.client", LOG_WARNING);
-    log_set_level("bokeh", LOG_ERROR);
-    log_set_ring((uint32_t)config_int(config, "distributed.admin.log-length", 10000));
-    for (uint32_t i = 0; config_child(config, setting, i, &name, &text); i++) {
-        if (strcmp(name, "version") == 0) {
-            log_warning("distributed.config",
-                        "%s: a logging.config dictionary is for Python; here only "
-                        "'name: level' pairs are understood",
-                        setting);
-            return;
-        }
-    }
-    for (uint32_t i = 0; config_child(config, setting, i, &name, &text); i++) {
-        enum log_level level;
-        if (text != NULL && log_parse_level(span_of_text(text), &level)) {
-            log_set_level(name, level);
-        } else {
-            log_warning("distributed.config", "%s: %s has no level such as 'info'", setting, name);
-        }
-    }
-}
 
 /* Options that are settings by another name. */
 static void apply_settings(const struct options *options, struct config *config)
@@ -72,13 +43,6 @@ static void apply_preload(const struct options *options, struct config *config)
         config_set_list(config, "distributed.scheduler.preload", options->many);
         config_set_list(config, "distributed.scheduler.preload-argv", options->arguments);
     }
-}
-
-static int write_pid_file(const char *path, struct text *why)
-{
-    char line[32];
-    int size = snprintf(line, sizeof line, "%ld", (long)getpid());
-    return io_file_write(path, span_of(line, (size_t)size), false, why);
 }
 
 /* Certificates without a host mean a secure listener, as in stock. */
@@ -117,21 +81,14 @@ static int serve(const struct options *options, struct config *config, struct te
     return exit_code;
 }
 
-/* Large arrays get pages of their own, so that they grow without being copied, and go back to the system. */
-static void set_memory(void)
-{
-    mallopt(M_MMAP_THRESHOLD, 2 << 20);
-    mallopt(M_TRIM_THRESHOLD, 32 << 20);
-}
-
 static int run(const struct options *options, struct config *config, struct text *why)
 {
     const char *pid_file = options->text[OPTION_SCHEDULER_PID_FILE];
     bool has_pid_file = pid_file != NULL && *pid_file != '\0';
-    if (has_pid_file && write_pid_file(pid_file, why) != OK) {
+    if (has_pid_file && setup_pid_file(pid_file, why) != OK) {
         return EXIT_FAILURE;
     }
-    set_memory();
+    setup_memory();
     int exit_code = serve(options, config, why);
     if (has_pid_file) {
         unlink(pid_file); /* it may be gone already */
@@ -173,7 +130,7 @@ int cmd_scheduler(int argc, char **argv)
     }
     exit_code = EXIT_FAILURE;
     if (config_create(&config, &why) == OK) {
-        set_log_levels(config);
+        setup_log_levels(config);
         apply_settings(&options, config);
         apply_preload(&options, config);
         exit_code = run(&options, config, &why);

@@ -76,7 +76,7 @@ void rpc_memory_sampler_start(struct node *node, struct request *request,
     struct sampler *sampler = mem_zalloc(1, sizeof *sampler);
     sampler->node = node;
     sampler->measure = measure;
-    node_write_uuid(&sampler->key);
+    server_write_uuid(&sampler->key);
     text_add(&sampler->client, m->client);
     sampler->timer = io_timer_create(node->loop, sample, sampler);
     io_timer_start(sampler->timer, m->interval, m->interval);

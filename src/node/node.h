@@ -113,8 +113,6 @@ struct span node_stimulus(struct node *node, const char *what);
 /* Begin an orderly close: workers and clients are told, then the loop stops. */
 void node_close(struct node *node, const char *reason);
 
-/* A random uuid (version 4) as text, appended. */
-void node_write_uuid(struct text *out);
 /* distributed.scheduler.utils heartbeat_interval: seconds between heartbeats for `n` peers. */
 double node_heartbeat_interval(uint32_t n);
 

@@ -115,17 +115,6 @@ struct span node_worker_name(struct node *node, worker_id worker)
 
 /* ---- beginning -------------------------------------------------------------------------------- */
 
-void node_write_uuid(struct text *out)
-{
-    uint8_t bytes[16];
-    io_entropy(bytes, sizeof bytes);
-    bytes[6] = (bytes[6] & 0x0f) | 0x40;
-    bytes[8] = (bytes[8] & 0x3f) | 0x80;
-    for (int i = 0; i < 16; i++) {
-        text_printf(out, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", bytes[i]);
-    }
-}
-
 static void on_signal(void *user, int number)
 {
     struct node *node = user;
@@ -248,7 +237,7 @@ int node_create(const struct config *config, const struct node_options *options,
     create_server(node);
     message_decoder_init(&node->stream_decoder, PORT_SCHEDULER_STREAM, &node->scratch);
     text_add_cstr(&node->id, "Scheduler-");
-    node_write_uuid(&node->id);
+    server_write_uuid(&node->id);
     create_core(node);
     int code = comm_settings_read(config, "scheduler", node->loop, &node->comm_settings, why);
     uint64_t files = io_open_files_max();

@@ -42,5 +42,7 @@ struct server {
 void server_init(struct server *server, enum message_port port);
 /* Every connection is gone; requests that are still open end unanswered. */
 void server_fini(struct server *server);
+/* A random uuid (version 4) as text, appended: for the ids of servers. */
+void server_write_uuid(struct text *out);
 
 #endif

@@ -426,6 +426,18 @@ struct blob *payload_serialized_pickle(struct span pickle)
     return blob;
 }
 
+struct blob *payload_serialized_error(struct span text)
+{
+    static const char family[] = "\x85\xaaserializer\xa5"
+                                 "error";
+    struct text header = {0};
+    text_add(&header, span_of(family, sizeof family - 1));
+    text_add(&header, span_of(one_frame_tail, sizeof one_frame_tail - 1));
+    struct blob *blob = blob_of_parts(one_serialized, text_span(&header), text);
+    text_fini(&header);
+    return blob;
+}
+
 struct blob *payload_pickled(struct span pickle)
 {
     struct text header = {0};

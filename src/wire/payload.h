@@ -30,6 +30,8 @@ struct blob *payload_nil(void);
 struct blob *payload_serialized_bytes(struct span bytes);
 /* Serialized pickle (family "pickle"), as results and user data travel. Copies. */
 struct blob *payload_serialized_pickle(struct span pickle);
+/* What stands in for a value that cannot be serialised: reading it raises TypeError(text). Copies. */
+struct blob *payload_serialized_error(struct span text);
 /* ToPickle: a pickle without out-of-band buffers. Copies. */
 struct blob *payload_pickled(struct span pickle);
 

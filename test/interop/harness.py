@@ -38,6 +38,10 @@ SCHEDULER_CMD = from_anywhere(os.environ.get("CASK_SCHEDULER_CMD", f"{ROOT}/buil
 # Where stock is known to be wrong, a test may ask which scheduler it is talking to.
 KIND = "cask" if "cask" in os.path.basename(shlex.split(SCHEDULER_CMD)[0]) else "stock"
 
+# What starts a worker; its first argument is the scheduler's address.
+WORKER_CMD = os.environ.get("CASK_WORKER_CMD", f"{sys.executable} -m dask worker")
+CASK_WORKER = f"{ROOT}/build/cask worker"
+
 live: list[Process] = []  # newest last; what a failed test shows the logs of
 
 
@@ -156,13 +160,14 @@ class Process:
 class Scheduler(Process):
     """The scheduler under test"""
 
-    def __init__(self, *options, host="127.0.0.1", ports=(), env=None):
+    def __init__(self, *options, host="127.0.0.1", ports=(), env=None, command=None):
         scheme, _, name = host.rpartition("://")
         name = name.strip("[]")
         self.protocol = scheme or "tcp"
         ports = ports or [free_port(name)]
         self.port = ports[0]
-        command = [*shlex.split(SCHEDULER_CMD), "--host", host, "--port", ",".join(map(str, ports))]
+        command = shlex.split(command or SCHEDULER_CMD)
+        command += ["--host", host, "--port", ",".join(map(str, ports))]
         options = ("--dashboard-address", "127.0.0.1:0", *options)
         super().__init__("scheduler", [*command, *options], env)
         netloc = f"[{name}]" if ":" in name else name
@@ -177,11 +182,13 @@ class Scheduler(Process):
 
 
 class Worker(Process):
-    """`dask worker`; with a nanny only if asked"""
+    """`dask worker`, or another command that is one; with a nanny only if asked"""
 
-    def __init__(self, address, name, *options, nthreads=1, nanny=False, memory="1GiB", env=None):
+    def __init__(
+        self, address, name, *options, nthreads=1, nanny=False, memory="1GiB", env=None, command=None
+    ):
         self.name = name
-        command = [sys.executable, "-m", "dask", "worker", address, "--name", name]
+        command = [*shlex.split(command or WORKER_CMD), address, "--name", name]
         command += ["--nthreads", str(nthreads), "--memory-limit", memory]
         command += ["--nanny" if nanny else "--no-nanny", "--no-dashboard"]
         super().__init__(name, [*command, *options], env)
@@ -190,10 +197,14 @@ class Worker(Process):
 class Cluster:
     """A scheduler and its workers, by name"""
 
-    def __init__(self, *scheduler_options, host="127.0.0.1", ports=(), env=None, security=None):
+    def __init__(
+        self, *scheduler_options, host="127.0.0.1", ports=(), env=None, security=None, command=None
+    ):
         self.security = security
         self.env = env or {}
-        self.scheduler = Scheduler(*scheduler_options, host=host, ports=ports, env=self.env)
+        self.scheduler = Scheduler(
+            *scheduler_options, host=host, ports=ports, env=self.env, command=command
+        )
         self.address = self.scheduler.address
         self.workers: dict[str, Worker] = {}
 

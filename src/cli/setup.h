@@ -1,0 +1,15 @@
+/* setup.h: what commands that stay (scheduler, worker) do first. */
+#ifndef CASK_CLI_SETUP_H
+#define CASK_CLI_SETUP_H
+
+#include "base/assert.h"
+#include "node/config.h"
+
+/* distributed.logging or logging: {name: level}, above Dask's own defaults. */
+void setup_log_levels(const struct config *config);
+/* --pid-file. ERR_IO and why. */
+int setup_pid_file(const char *path, struct text *why) MUST_USE;
+/* Large arrays get pages of their own, so that they grow without being copied, and go back to the system. */
+void setup_memory(void);
+
+#endif

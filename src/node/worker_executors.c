@@ -1,0 +1,429 @@
+/* worker_executors.c: the executors of a worker: how they begin, what they say, how they end.
+ *
+ * An executor is usable once it has answered HELLO and has every plugin; until then tasks wait. A new one, after
+ * a death, goes the same way, so plugins are where user code expects them. */
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "node/planner_process.h"
+#include "node/worker_internal.h"
+#include "wire/payload.h"
+
+#define LOGGER "distributed.worker"
+#define SLOTS_PER_THREAD 32 /* of the board: tasks that have seceded keep theirs */
+
+/* ---- becoming usable --------------------------------------------------------------------------- */
+
+static void put_cstr(struct text *map, const char *name, const char *value)
+{
+    msgpack_write_cstr(map, name);
+    msgpack_write_cstr(map, value);
+}
+
+static void put_list(struct text *map, const char *name, const char *const *items)
+{
+    uint32_t count = 0;
+    while (items != NULL && items[count] != NULL) {
+        count++;
+    }
+    msgpack_write_cstr(map, name);
+    msgpack_write_array(map, count);
+    for (uint32_t i = 0; i < count; i++) {
+        msgpack_write_cstr(map, items[i]);
+    }
+}
+
+static void put_resources(struct worker_node *worker, struct text *map)
+{
+    msgpack_write_cstr(map, "resources");
+    msgpack_write_map(map, worker->resources.count);
+    for (uint32_t i = 0; i < worker->resources.count; i++) {
+        msgpack_write_str(map, worker->resources.items[i].name);
+        msgpack_write_number(map, worker->resources.items[i].amount);
+    }
+}
+
+/* Certificates that clients inside tasks connect with; nothing without TLS. */
+static void put_tls(const struct worker_node *worker, struct text *map)
+{
+    static const char *const files[][2] = {{"ca_file", "distributed.comm.tls.ca-file"},
+                                           {"cert", "distributed.comm.tls.worker.cert"},
+                                           {"key", "distributed.comm.tls.worker.key"}};
+    msgpack_write_cstr(map, "tls");
+    msgpack_write_map(map, worker->comm_settings.tls == NULL ? 0 : 3);
+    for (uint32_t i = 0; worker->comm_settings.tls != NULL && i < 3; i++) {
+        const char *value = config_text(worker->config, files[i][1], NULL);
+        msgpack_write_cstr(map, files[i][0]);
+        if (value == NULL) {
+            msgpack_write_nil(map);
+        } else {
+            msgpack_write_cstr(map, value);
+        }
+    }
+}
+
+static void say_hello(struct worker_node *worker, const struct seat *seat)
+{
+    struct text map = {0};
+    msgpack_write_map(&map, 15);
+    put_cstr(&map, "address", text_cstr(&worker->server.address));
+    msgpack_write_cstr(&map, "name");
+    msgpack_write_raw(&map, slice_span(worker->name));
+    msgpack_write_cstr(&map, "nanny");
+    if (worker->nanny.address.size > 0) {
+        msgpack_write_str(&map, text_span(&worker->nanny.address));
+    } else {
+        msgpack_write_nil(&map);
+    }
+    msgpack_write_cstr(&map, "nthreads");
+    msgpack_write_uint(&map, seat->nthreads);
+    msgpack_write_cstr(&map, "memory_limit");
+    msgpack_write_uint(&map, worker->options.memory_limit);
+    put_cstr(&map, "local_directory", text_cstr(&worker->directory));
+    put_cstr(&map, "scheduler", text_cstr(&worker->scheduler));
+    msgpack_write_cstr(&map, "scheduler_delay");
+    msgpack_write_float(&map, worker->link.delay);
+    put_cstr(&map, "status", worker_phase_text(worker->status));
+    put_cstr(&map, "id", text_cstr(&worker->id));
+    put_resources(worker, &map);
+    put_list(&map, "preload", worker->options.preload);
+    put_list(&map, "preload_argv", worker->options.preload_argv);
+    put_tls(worker, &map);
+    msgpack_write_cstr(&map, "data_keys");
+    msgpack_write_bool(&map, true);
+    channel_add_settings(executor_out(seat->executor), EXECUTOR_HELLO, text_span(&map));
+    text_fini(&map);
+}
+
+static void assigned(void *user, uint32_t index, struct executor *executor)
+{
+    struct worker_node *worker = user;
+    struct seat *seat = &worker->seats.items[index];
+    seat->executor = executor;
+    seat->state = SEAT_GREETED;
+    say_hello(worker, seat);
+}
+
+/* One of the calls that make a seat usable was answered; its number is the user. */
+static void prepared(void *user, struct worker_node *worker, const struct frames *reply)
+{
+    struct seat *seat = &worker->seats.items[(uintptr_t)user];
+    struct span status;
+    if (seat->state != SEAT_PREPARING) {
+        return; /* it has died meanwhile */
+    }
+    if (reply != NULL && msgpack_find(frames_head(reply), "status", &status) == OK &&
+        !span_equal(status, SPAN("\xa2OK"))) {
+        struct span text;
+        log_error(LOGGER, "a plugin could not be added in an executor");
+        if (msgpack_find(frames_head(reply), "exception_text", &text) == OK) {
+            log_error(LOGGER, "%.*s", (int)text.size, (const char *)text.data);
+        }
+    }
+    if (--seat->preparing == 0) {
+        seat->state = SEAT_USABLE;
+    }
+}
+
+static void add_plugin(struct worker_node *worker, uint32_t index, struct span name,
+                       const struct blob *plugin)
+{
+    struct text map = {0};
+    msgpack_write_map(&map, 2);
+    msgpack_write_cstr(&map, "name");
+    msgpack_write_raw(&map, name);
+    msgpack_write_cstr(&map, "plugin");
+    msgpack_write_raw(&map, slice_span(plugin->value));
+    struct executor_payload arguments = worker_payload_of(&worker->scratch, plugin);
+    arguments.value = text_span(&map);
+    struct call_wish wish = {.seat = index,
+                             .op = SPAN("plugin-add"),
+                             .arguments = &arguments,
+                             .replied = prepared,
+                             .user = (void *)(uintptr_t)index};
+    worker->seats.items[index].preparing++;
+    worker_call(worker, &wish);
+    text_fini(&map);
+}
+
+static void prepare(struct worker_node *worker, uint32_t index)
+{
+    struct seat *seat = &worker->seats.items[index];
+    seat->state = SEAT_PREPARING;
+    seat->preparing = 1; /* this function */
+    uint32_t cursor = 0;
+    for (struct map_entry *entry; (entry = map_next(&worker->plugins, &cursor)) != NULL;) {
+        add_plugin(worker, index, entry->name, entry->value.pointer);
+    }
+    prepared((void *)(uintptr_t)index, worker, NULL);
+}
+
+void worker_executors_prepare(struct worker_node *worker)
+{
+    for (uint32_t i = 0; i < worker->seats.count; i++) {
+        if (worker->seats.items[i].state == SEAT_WELCOME) {
+            prepare(worker, i);
+        }
+    }
+}
+
+/* What packages it has: the scheduler compares them when we register. */
+static void versions_came(void *user, struct worker_node *worker, const struct frames *reply)
+{
+    (void)user;
+    if (reply == NULL || worker->is_closing) {
+        return; /* its successor will be asked */
+    }
+    if (worker->versions == NULL &&
+        payload_take(reply, frames_head(reply), &worker->versions) == OK) {
+        worker_link_open(worker);
+    }
+}
+
+static void welcome(struct worker_node *worker, uint32_t index,
+                    const struct executor_message *message)
+{
+    struct seat *seat = &worker->seats.items[index];
+    if (seat->state != SEAT_GREETED) {
+        return;
+    }
+    if (message->text.size > 0) {
+        log_error(LOGGER, "An executor cannot be used: %.*s", (int)message->text.size,
+                  (const char *)message->text.data);
+        worker_close(worker, "worker-executor-failed", 1);
+        return;
+    }
+    seat->state = SEAT_WELCOME;
+    if (worker->link.is_registered) {
+        prepare(worker, index);
+    } else if (worker->versions != NULL) {
+        worker_link_open(worker);
+    } else {
+        struct call_wish wish = {.seat = index, .op = SPAN("versions"), .replied = versions_came};
+        worker_call(worker, &wish);
+    }
+}
+
+/* ---- what they say ----------------------------------------------------------------------------- */
+
+static void exported(struct worker_node *worker, struct object *object,
+                     struct executor_message *message)
+{
+    struct blob *blob = NULL;
+    int code = worker_blob_of(&message->payload, &blob);
+    if (code == OK) {
+        object_exported(worker, object, blob, NULL);
+        blob_unref(blob);
+        return;
+    }
+    log_error(LOGGER, "an exported value cannot be read: %s", error_meaning(code));
+    object_exported(worker, object, NULL, NULL);
+}
+
+/* Messages about an object; its handle is only believed from the seat that has it. */
+static void about_object(struct worker_node *worker, uint32_t index,
+                         struct executor_message *message)
+{
+    struct object *object = object_find(&worker->objects, message->handle);
+    if (object == NULL || (object->known >> index & 1) == 0) {
+        return; /* given up meanwhile */
+    }
+    bool runs_here = object->run != NULL && worker_run_seat(object) == index;
+    switch (message->op) {
+    case EXECUTOR_EXPORTED:
+        if (object->is_exporting && object->home == index) {
+            exported(worker, object, message);
+        }
+        break;
+    case EXECUTOR_EXPORT_FAILED:
+        if (object->is_exporting && object->home == index) {
+            object_exported(worker, object, NULL, &message->error);
+        }
+        break;
+    case EXECUTOR_DONE:
+        if (runs_here) {
+            worker_run_done(worker, object, message);
+        }
+        break;
+    case EXECUTOR_FAILED:
+        if (runs_here) {
+            worker_run_failed(worker, object, message);
+        }
+        break;
+    case EXECUTOR_RESCHEDULE:
+    case EXECUTOR_CANCELLED:
+        if (runs_here) {
+            worker_run_stopped(worker, object);
+        }
+        break;
+    case EXECUTOR_SECEDED:
+        if (runs_here) {
+            worker_run_seceded(worker, object, message->seconds);
+        }
+        break;
+    default:
+        break; /* OUTPUT: its own stream has shown it already */
+    }
+}
+
+static void message_came(void *user, uint32_t index, struct executor *executor,
+                         struct executor_message *message)
+{
+    (void)executor;
+    struct worker_node *worker = user;
+    if (worker->is_closing || worker->seats.items[index].state == SEAT_EMPTY) {
+        return;
+    }
+    arena_reset(&worker->scratch);
+    switch (message->op) {
+    case EXECUTOR_WELCOME:
+        welcome(worker, index, message);
+        break;
+    case EXECUTOR_REPLY:
+        worker_call_replied(worker, index, message);
+        break;
+    case EXECUTOR_ASK:
+        worker_asked(worker, index, message);
+        break;
+    case EXECUTOR_TELL:
+        worker_told(worker, index, message);
+        break;
+    default:
+        about_object(worker, index, message);
+        break;
+    }
+}
+
+/* ---- ends -------------------------------------------------------------------------------------- */
+
+static void died(void *user, uint32_t index, const struct executor_death *death)
+{
+    struct worker_node *worker = user;
+    struct seat *seat = &worker->seats.items[index];
+    struct text report = {0};
+    executor_death_print(death, &report);
+    log_error(LOGGER, "%s", text_cstr(&report));
+    text_fini(&report);
+    seat->executor = NULL;
+    seat->state = SEAT_EMPTY;
+    seat->preparing = 0;
+    seat->beats = false;
+    arena_reset(&worker->scratch);
+    worker_calls_died(worker, index);
+    worker_runs_died(worker, index, death);
+    seat->running = 0;
+}
+
+static void start_failed(void *user, uint32_t count, const struct executor_death *death)
+{
+    struct worker_node *worker = user;
+    struct text report = {0};
+    executor_death_print(death, &report);
+    log_error(LOGGER, "An executor did not start (%u in a row): %s", count, text_cstr(&report));
+    text_fini(&report);
+    if (!worker->link.is_registered && count >= 3) {
+        worker_close(worker, "worker-executor-failed", 1);
+    }
+}
+
+static const struct supervisor_events supervisor_events = {
+    .assigned = assigned,
+    .message = message_came,
+    .died = died,
+    .start_failed = start_failed,
+};
+
+void worker_executors_replace(struct worker_node *worker, const char *reason)
+{
+    for (uint32_t i = 0; i < worker->seats.count; i++) {
+        struct seat *seat = &worker->seats.items[i];
+        seat->state = SEAT_EMPTY; /* what it still says is of no interest */
+        if (seat->executor != NULL) {
+            executor_kill(seat->executor, EXECUTOR_END_ASKED, reason);
+        }
+    }
+}
+
+/* ---- the start --------------------------------------------------------------------------------- */
+
+/* Variables that the nanny of stock sets before it starts a worker, unless ours has them already. */
+static void add_environment(struct worker_node *worker, struct text *texts, uint32_t *out_count)
+{
+    static const char *const defaults[][2] = {{"MALLOC_TRIM_THRESHOLD_", "65536"},
+                                              {"OMP_NUM_THREADS", "1"},
+                                              {"MKL_NUM_THREADS", "1"},
+                                              {"OPENBLAS_NUM_THREADS", "1"}};
+    static const char *const settings[] = {"distributed.nanny.pre-spawn-environ",
+                                           "distributed.nanny.environ"};
+    const char *name, *value;
+    for (uint32_t i = 0; i < sizeof defaults / sizeof defaults[0]; i++) {
+        if (getenv(defaults[i][0]) == NULL) {
+            text_printf(texts, "%s=%s%c", defaults[i][0], defaults[i][1], '\0');
+            ++*out_count;
+        }
+    }
+    for (uint32_t s = 0; s < sizeof settings / sizeof settings[0]; s++) {
+        for (uint32_t i = 0; config_child(worker->config, settings[s], i, &name, &value); i++) {
+            if (value != NULL && getenv(name) == NULL) {
+                text_printf(texts, "%s=%s%c", name, value, '\0');
+                ++*out_count;
+            }
+        }
+    }
+    for (uint32_t i = 0; (value = config_variable(worker->config, i)) != NULL; i++) {
+        text_printf(texts, "%s%c", value, '\0');
+        ++*out_count;
+    }
+}
+
+static void add_python_path(const struct text *package_path, struct text *texts,
+                            uint32_t *out_count)
+{
+    const char *inherited = getenv("PYTHONPATH");
+    bool has_own = inherited != NULL && inherited[0] != '\0';
+    if (package_path->size > 0) {
+        text_printf(texts, "PYTHONPATH=%s%s%s%c", text_cstr(package_path), has_own ? ":" : "",
+                    has_own ? inherited : "", '\0');
+        ++*out_count;
+    }
+}
+
+static void make_seats(struct worker_node *worker)
+{
+    uint32_t count = worker->options.executors;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t nthreads = worker->options.nthreads / count;
+        nthreads += i < worker->options.nthreads % count;
+        vec_push(&worker->seats, ((struct seat){.nthreads = nthreads}));
+    }
+}
+
+int worker_executors_start(struct worker_node *worker, struct text *why)
+{
+    struct text python = {0}, package_path = {0}, texts = {0};
+    uint32_t count = 0;
+    planner_find_python(worker->config, &python, &package_path);
+    add_python_path(&package_path, &texts, &count);
+    add_environment(worker, &texts, &count);
+    const char **environment = mem_zalloc(count + 1, sizeof *environment);
+    const char *at = texts.data;
+    for (uint32_t i = 0; i < count; i++, at += strlen(at) + 1) {
+        environment[i] = at;
+    }
+    make_seats(worker);
+    struct supervisor_options options = {
+        .executor = {.python = text_cstr(&python),
+                     .environment = environment,
+                     .slot_count = worker->seats.items[0].nthreads * SLOTS_PER_THREAD},
+        .executor_count = worker->seats.count,
+        .spare_count = (uint32_t)config_int(worker->config, "cask.worker.spares", 1),
+        .events = &supervisor_events,
+        .user = worker,
+    };
+    int code = supervisor_create(worker->loop, &options, &worker->supervisor, why);
+    mem_free(environment);
+    text_fini(&python);
+    text_fini(&package_path);
+    text_fini(&texts);
+    return code;
+}

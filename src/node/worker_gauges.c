@@ -1,0 +1,270 @@
+/* worker_gauges.c: what a worker measures of itself. */
+#include "node/worker_gauges.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "node/worker_internal.h"
+
+/* As stock: a guess to begin with, then a moving mean over transfers that are large enough to tell. */
+#define BANDWIDTH_FIRST 100e6
+#define BANDWIDTH_BYTES_MIN 1000000u
+#define BANDWIDTH_WEIGHT 0.05
+
+struct peer_bandwidth {
+    double mean;
+    uint64_t count;
+};
+
+struct worker_gauges {
+    double bandwidth;
+    struct map bandwidth_peers; /* address → struct peer_bandwidth *, since the last heartbeat */
+    struct map digests;         /* name (msgpack) → double *, since the last heartbeat */
+    double cpu_before;          /* seconds of CPU used by then */
+    double time_before;         /* monotonic */
+};
+
+struct worker_gauges *worker_gauges_create(void)
+{
+    struct worker_gauges *gauges = mem_zalloc(1, sizeof *gauges);
+    gauges->bandwidth = BANDWIDTH_FIRST;
+    gauges->time_before = io_monotonic();
+    return gauges;
+}
+
+static void clear(struct map *map)
+{
+    uint32_t cursor = 0;
+    for (struct map_entry *entry; (entry = map_next(map, &cursor)) != NULL;) {
+        mem_free(entry->value.pointer);
+    }
+    map_fini(map);
+}
+
+void worker_gauges_destroy(struct worker_gauges *gauges)
+{
+    clear(&gauges->bandwidth_peers);
+    clear(&gauges->digests);
+    mem_free(gauges);
+}
+
+void worker_gauges_received(struct worker_node *worker, struct span peer, uint64_t bytes,
+                            double seconds)
+{
+    struct worker_gauges *gauges = worker->gauges;
+    if (bytes < BANDWIDTH_BYTES_MIN || seconds <= 0) {
+        return;
+    }
+    double rate = (double)bytes / seconds;
+    gauges->bandwidth = gauges->bandwidth * (1 - BANDWIDTH_WEIGHT) + rate * BANDWIDTH_WEIGHT;
+    struct map_entry *entry = map_put(&gauges->bandwidth_peers, peer, NULL);
+    if (entry->value.pointer == NULL) {
+        entry->value.pointer = mem_zalloc(1, sizeof(struct peer_bandwidth));
+    }
+    struct peer_bandwidth *mean = entry->value.pointer;
+    mean->mean = (mean->mean * (double)mean->count + rate) / (double)(mean->count + 1);
+    mean->count++;
+}
+
+void worker_gauges_digest(struct worker_node *worker, struct span told)
+{
+    struct msgpack_reader reader = msgpack_reader(told);
+    uint32_t count;
+    struct span name;
+    double number;
+    if (msgpack_read_array(&reader, &count) != OK || count != 2 ||
+        msgpack_read_value(&reader, &name) != OK || msgpack_read_float(&reader, &number) != OK) {
+        return; /* an executor is not believed */
+    }
+    struct map_entry *entry = map_put(&worker->gauges->digests, name, NULL);
+    if (entry->value.pointer == NULL) {
+        entry->value.pointer = mem_zalloc(1, sizeof(double));
+    }
+    *(double *)entry->value.pointer += number;
+}
+
+/* ---- the process ------------------------------------------------------------------------------- */
+
+static uint64_t own_memory(void)
+{
+    unsigned long long total = 0, resident = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+    if (file != NULL) {
+        if (fscanf(file, "%llu %llu", &total, &resident) != 2) {
+            resident = 0;
+        }
+        fclose(file);
+    }
+    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+uint64_t worker_memory(struct worker_node *worker)
+{
+    uint64_t bytes = own_memory();
+    for (uint32_t i = 0; i < worker->seats.count; i++) {
+        if (worker->seats.items[i].executor != NULL) {
+            bytes += executor_rss(worker->seats.items[i].executor);
+        }
+    }
+    return bytes;
+}
+
+/* Seconds of CPU that a process has used so far. */
+static double cpu_of(int process)
+{
+    char path[64];
+    unsigned long long user = 0, system = 0;
+    snprintf(path, sizeof path, "/proc/%d/stat", process);
+    FILE *file = fopen(path, "re");
+    if (file == NULL) {
+        return 0;
+    }
+    /* the name of the program may hold anything, ")" too: fields begin after the last one */
+    char line[1024];
+    size_t size = fread(line, 1, sizeof line - 1, file);
+    fclose(file);
+    line[size] = '\0';
+    const char *fields = strrchr(line, ')');
+    if (fields == NULL ||
+        sscanf(fields + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user,
+               &system) != 2) {
+        return 0;
+    }
+    return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+}
+
+/* Per cent of one CPU since the last call, as psutil gives it. */
+static double cpu_percent(struct worker_node *worker)
+{
+    struct worker_gauges *gauges = worker->gauges;
+    double used = cpu_of(getpid()), now = io_monotonic();
+    for (uint32_t i = 0; i < worker->seats.count; i++) {
+        const struct executor *executor = worker->seats.items[i].executor;
+        used += executor == NULL ? 0 : cpu_of(executor_process_id(executor));
+    }
+    double passed = now - gauges->time_before;
+    double percent = passed > 0 ? 100 * (used - gauges->cpu_before) / passed : 0;
+    gauges->cpu_before = used;
+    gauges->time_before = now;
+    return percent > 0 ? percent : 0; /* an executor that died took its seconds with it */
+}
+
+static uint32_t open_file_count(void)
+{
+    uint32_t count = 0;
+    DIR *directory = opendir("/proc/self/fd");
+    if (directory == NULL) {
+        return 0;
+    }
+    while (readdir(directory) != NULL) {
+        count++;
+    }
+    closedir(directory);
+    return count - 3; /* . and .., and the one that reads */
+}
+
+/* ---- the map ----------------------------------------------------------------------------------- */
+
+static void put_counts(struct text *out, const struct worker_summary *summary)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < WTASK_STATE_COUNT; i++) {
+        count += summary->state_counts[i] > 0;
+    }
+    msgpack_write_cstr(out, "task_counts");
+    msgpack_write_map(out, count);
+    for (uint32_t i = 0; i < WTASK_STATE_COUNT; i++) {
+        if (summary->state_counts[i] > 0) {
+            msgpack_write_cstr(out, wtask_state_name(i));
+            msgpack_write_uint(out, summary->state_counts[i]);
+        }
+    }
+}
+
+static void put_bandwidth(struct text *out, struct worker_gauges *gauges)
+{
+    msgpack_write_cstr(out, "bandwidth");
+    msgpack_write_map(out, 3);
+    msgpack_write_cstr(out, "total");
+    msgpack_write_float(out, gauges->bandwidth);
+    msgpack_write_cstr(out, "workers");
+    msgpack_write_map(out, gauges->bandwidth_peers.count);
+    uint32_t cursor = 0;
+    for (struct map_entry *entry; (entry = map_next(&gauges->bandwidth_peers, &cursor)) != NULL;) {
+        const struct peer_bandwidth *mean = entry->value.pointer;
+        msgpack_write_str(out, entry->name);
+        msgpack_write_array(out, 2);
+        msgpack_write_float(out, mean->mean);
+        msgpack_write_uint(out, mean->count);
+    }
+    msgpack_write_cstr(out, "types");
+    msgpack_write_map(out, 0);
+    clear(&gauges->bandwidth_peers);
+}
+
+static void put_digests(struct text *out, struct worker_gauges *gauges)
+{
+    msgpack_write_cstr(out, "digests_total_since_heartbeat");
+    msgpack_write_map(out, gauges->digests.count);
+    uint32_t cursor = 0;
+    for (struct map_entry *entry; (entry = map_next(&gauges->digests, &cursor)) != NULL;) {
+        msgpack_write_raw(out, entry->name);
+        msgpack_write_number(out, *(const double *)entry->value.pointer);
+    }
+    clear(&gauges->digests);
+}
+
+static void put_transfer(struct text *out, const struct worker_node *worker,
+                         const struct worker_summary *summary)
+{
+    const struct {
+        const char *name;
+        int64_t number;
+    } rows[] = {
+        {"incoming_bytes", summary->incoming_bytes},
+        {"incoming_count", summary->incoming_count},
+        {"incoming_count_total", (int64_t)summary->incoming_count_total},
+        {"outgoing_bytes", worker->outgoing_bytes},
+        {"outgoing_count", worker->outgoing_count},
+        {"outgoing_count_total", (int64_t)worker->outgoing_count_total},
+    };
+    msgpack_write_cstr(out, "transfer");
+    msgpack_write_map(out, sizeof rows / sizeof rows[0]);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        msgpack_write_cstr(out, rows[i].name);
+        msgpack_write_int(out, rows[i].number);
+    }
+}
+
+void worker_gauges_write(struct worker_node *worker, struct text *out)
+{
+    struct worker_summary summary;
+    struct io_turns turns;
+    worker_summarise(worker->core, &summary);
+    io_loop_turns(worker->loop, true, &turns);
+    msgpack_write_map(out, 11);
+    put_counts(out, &summary);
+    put_bandwidth(out, worker->gauges);
+    put_digests(out, worker->gauges);
+    msgpack_write_cstr(out, "managed_bytes");
+    msgpack_write_int(out, summary.nbytes);
+    msgpack_write_cstr(out, "spilled_bytes");
+    msgpack_write_map(out, 2);
+    msgpack_write_cstr(out, "memory");
+    msgpack_write_int(out, 0);
+    msgpack_write_cstr(out, "disk");
+    msgpack_write_int(out, 0);
+    put_transfer(out, worker, &summary);
+    msgpack_write_cstr(out, "event_loop_interval");
+    msgpack_write_float(out, turns.longest_busy);
+    msgpack_write_cstr(out, "cpu");
+    msgpack_write_float(out, cpu_percent(worker));
+    msgpack_write_cstr(out, "memory");
+    msgpack_write_uint(out, worker_memory(worker));
+    msgpack_write_cstr(out, "time");
+    msgpack_write_float(out, io_now());
+    msgpack_write_cstr(out, "num_fds");
+    msgpack_write_uint(out, open_file_count());
+}

@@ -1,0 +1,25 @@
+/* worker_gauges.h: what a worker measures of itself and tells the scheduler with its heartbeats.
+ * Source: distributed worker.py, get_metrics; system_monitor.py. */
+#ifndef CASK_NODE_WORKER_GAUGES_H
+#define CASK_NODE_WORKER_GAUGES_H
+
+#include "base/span.h"
+#include "base/text.h"
+
+struct executor_message;
+struct worker_gauges;
+struct worker_node;
+
+struct worker_gauges *worker_gauges_create(void);
+void worker_gauges_destroy(struct worker_gauges *gauges);
+/* All metrics, as a msgpack map; what counts since the last heartbeat begins anew. */
+void worker_gauges_write(struct worker_node *worker, struct text *out);
+/* A transfer from a peer ended. */
+void worker_gauges_received(struct worker_node *worker, struct span peer, uint64_t bytes,
+                            double seconds);
+/* [name, number]: a digest that user code or an executor metered. */
+void worker_gauges_digest(struct worker_node *worker, struct span told);
+/* Resident bytes of the worker and its executors. */
+uint64_t worker_memory(struct worker_node *worker);
+
+#endif

@@ -1,0 +1,294 @@
+/* worker_internal.h: the worker process from the inside: what its files share. Only worker_*.c include it.
+ *
+ * One turn of the loop: messages arrive from the scheduler (worker_link.c), from peers and clients
+ * (worker_rpc_*.c) and from executors (worker_executors.c) and become events of the core; each is applied at
+ * once (worker_apply) and its actions are carried out (worker_outbound.c). At the end of the turn what was
+ * written for the scheduler and for executors goes out.
+ * Nothing here decides what runs or what is fetched from whom; that is the core's. */
+#ifndef CASK_NODE_WORKER_INTERNAL_H
+#define CASK_NODE_WORKER_INTERNAL_H
+
+#include "base/arena.h"
+#include "base/prng.h"
+#include "core/worker/view.h"
+#include "exec/executor.h"
+#include "node/connection.h"
+#include "node/rpc.h"
+#include "node/worker_node.h"
+#include "node/worker_objects.h"
+
+struct retry;
+struct worker_gauges;
+
+enum worker_phase {
+    WORKER_STATUS_INIT,
+    WORKER_STATUS_RUNNING,
+    WORKER_STATUS_PAUSED,
+    WORKER_STATUS_CLOSING_GRACEFULLY,
+    WORKER_STATUS_CLOSING,
+};
+
+/* The connection with the scheduler: registration first, then a stream (worker_link.c). */
+struct worker_link {
+    struct comm *comm; /* NULL: none */
+    struct outgoing batch;
+    struct message_decoder decoder;
+    bool is_registered;
+    double asked;             /* when the registration was sent, wall clock */
+    double delay;             /* the scheduler's clock minus ours, seconds */
+    double beat_interval;     /* seconds */
+    struct io_timer *beat;    /* heartbeats; before registration: the next try */
+    struct io_timer *alive;   /* keep-alive */
+    struct io_timer *missing; /* asks who has what is missing */
+    double waiting_since;     /* monotonic: no scheduler since then */
+    bool is_beating;          /* a heartbeat waits for its answer */
+};
+
+/* A value that an event offers. */
+struct offered {
+    struct span key; /* of the object, which owns it */
+    struct object *object;
+};
+
+enum seat_state {
+    SEAT_EMPTY,     /* no executor, or one that starts */
+    SEAT_GREETED,   /* HELLO was sent */
+    SEAT_WELCOME,   /* it was answered */
+    SEAT_PREPARING, /* plugins are being added */
+    SEAT_USABLE,
+};
+
+/* An executor's place (worker_executors.c). */
+struct seat {
+    enum seat_state state;
+    struct executor *executor;
+    uint32_t nthreads;
+    uint32_t running;   /* tasks sent there that count for a thread */
+    uint32_t preparing; /* calls whose replies make it usable */
+    bool beats;         /* user code adds to heartbeats */
+};
+
+struct worker_node {
+    struct io_loop *loop;
+    const struct config *config;
+    struct worker_options options; /* texts are the caller's */
+    struct comm_settings comm_settings;
+    struct server server; /* the worker's */
+    struct server nanny;  /* its nanny's; no listener with --no-nanny */
+    struct rpc_pool *rpc;
+    struct arena scratch; /* dies with the message being handled */
+
+    struct worker_state *core;
+    struct worker_step step;
+    bool is_stepping; /* inside worker_apply: no second step may begin */
+    double now;       /* time of the last event */
+    uint32_t life;    /* counts restarts: what was begun in an earlier life is not of this one */
+    enum worker_phase status;
+    double started;
+
+    struct text id, nanny_id; /* "Worker-<uuid>", "Nanny-<uuid>" */
+    struct text scheduler;    /* address */
+    struct text directory;    /* of this worker; made at start, removed at the end */
+    int directory_lock; /* as long as it is held, nobody takes the directory for a dead worker's */
+    struct text resource_names; /* what resources point to */
+    struct VEC(struct resource) resources;
+    struct slice name; /* msgpack */
+
+    struct worker_link link;
+    struct worker_objects objects;
+    struct map calls; /* CALLs under way: number (8 bytes) → struct call * (worker_calls.c) */
+    uint64_t call_last;
+    struct supervisor *supervisor;
+    struct VEC(struct seat) seats;
+    struct VEC(uint64_t) runs; /* handles of the runs under way */
+    struct VEC(
+        struct offered) offered; /* by the event being applied: KEEP and REFUSE settle them */
+    uint32_t offered_next;
+    struct map plugins;  /* name (msgpack) → struct blob * (bin of the pickle) */
+    struct map handlers; /* RPCs that plugins added: op → 0 */
+    struct map stream_handlers;
+    struct blob *versions; /* what an executor said: for the scheduler and for `versions` */
+    struct worker_gauges *gauges;
+    struct VEC(struct retry *) retries; /* peers that were busy (worker_gather.c) */
+    struct map deaths; /* key → executors that died while it ran, nobody knows by whom */
+
+    uint32_t outgoing_count; /* get_data answers under way */
+    uint64_t outgoing_count_total;
+    int64_t outgoing_bytes;
+
+    struct VEC(
+        uint64_t) restarts; /* requests of the nanny that wait until it has registered anew */
+    struct io_timer *lifetime, *closing;
+    bool is_closing;
+    bool is_leaving; /* retiring: its data goes elsewhere first */
+    int exit_code;
+};
+
+/* ---- worker_node.c ---- */
+
+/* A core without tasks. */
+void worker_create_core(struct worker_node *worker);
+/* Listen for peers and clients, set the address. */
+int worker_listen(struct worker_node *worker, struct text *why) MUST_USE;
+/* Apply an event: step, carry out the actions. `event` needs kind and fields only: time (now) and, if empty,
+ * the stimulus are filled in. */
+void worker_apply(struct worker_node *worker, struct worker_event *event);
+static inline struct worker_event worker_event_of(enum worker_event_kind kind)
+{
+    struct worker_event event;
+    memset(&event, 0, sizeof event);
+    event.kind = kind;
+    return event;
+}
+/* "<what>-<time>" in the scratch arena, as stock names stimuli. */
+struct span worker_stimulus(struct worker_node *worker, const char *what);
+const char *worker_phase_text(enum worker_phase status);
+/* Change it and tell the scheduler; pauses or unpauses the core. */
+void worker_change_status(struct worker_node *worker, enum worker_phase status,
+                          struct span stimulus);
+/* ---- worker_close.c: ends, and what begins anew ---- */
+
+/* Begin an orderly close; the loop stops when executors have ended. */
+void worker_close(struct worker_node *worker, const char *reason, int exit_code);
+/* As a stock worker's close(): with its nanny, or so that the nanny starts it anew. */
+void worker_end(struct worker_node *worker, const char *reason, bool with_nanny);
+/* Have the scheduler move what is here elsewhere, then worker_end. */
+void worker_close_gracefully(struct worker_node *worker, const char *reason, bool restart);
+/* Kill the executors, forget all tasks, register anew at another address: what a stock nanny does when it
+ * restarts its worker. */
+void worker_restart(struct worker_node *worker, const char *reason);
+/* Forget tasks, values, calls and plugins; who waits for any of them is answered. */
+void worker_forget(struct worker_node *worker);
+/* It has registered (or never will): requests that wait for that are answered. */
+void worker_restarted(struct worker_node *worker, bool is_fine);
+
+/* ---- worker_directory.c: where user code's files go ---- */
+
+/* Make a directory of its own and lock it; remove those of workers that are dead. */
+int worker_directory_make(struct worker_node *worker, struct text *why) MUST_USE;
+void worker_directory_remove(struct worker_node *worker);
+
+/* ---- worker_link.c ---- */
+
+void worker_link_init(struct worker_node *worker);
+void worker_link_fini(struct worker_node *worker);
+/* Register, as often as it takes. */
+void worker_link_open(struct worker_node *worker);
+/* Leave; what was written goes out. */
+void worker_link_close(struct worker_node *worker);
+/* Where to write the next map for the scheduler; it goes out at the end of the turn. */
+struct outgoing *worker_to_scheduler(struct worker_node *worker);
+void worker_link_flush(struct worker_node *worker);
+
+/* ---- worker_inbound.c ---- */
+
+/* A message (a batch) of the scheduler's stream. False: it is refused, `why` says the reason. */
+bool worker_inbound(struct worker_node *worker, const struct frames *frames, struct text *why);
+
+/* ---- worker_outbound.c ---- */
+
+/* Carry out the actions of the last step. */
+void worker_outbound(struct worker_node *worker);
+/* Offer `object`'s value with the event that is applied next. */
+void worker_offer_object(struct worker_node *worker, struct object *object);
+/* After that event: what was neither kept nor refused is given up. */
+void worker_settle_offers(struct worker_node *worker);
+/* What the scheduler is told of a run that ended, as `about` of events; `type` and `typename` may be empty. */
+struct blob *worker_about(const struct worker_node *worker, const struct executor_message *ended);
+
+/* ---- worker_payload.c: values of executors as blobs, and back ---- */
+
+/* The value and its frames as a message (frame 0 first). ERR_IO: its segment cannot be read. */
+int worker_frames_of(const struct executor_payload *payload, struct frames *out_frames) MUST_USE;
+/* The same as a blob. ERR_IO, ERR_MALFORMED. */
+int worker_blob_of(const struct executor_payload *payload, struct blob **out_blob) MUST_USE;
+/* The blob for an executor; frames are in the scratch arena. */
+struct executor_payload worker_payload_of(struct arena *scratch, const struct blob *blob);
+
+/* ---- worker_calls.c: CALL and REPLY ---- */
+
+/* The reply, borrowed; NULL: the executor died before it answered. */
+typedef void call_replied(void *user, struct worker_node *worker, const struct frames *reply);
+
+struct call_wish {
+    uint32_t seat;
+    struct span op;
+    const struct executor_payload *arguments; /* NULL: none */
+    call_replied *replied;                    /* NULL: no reply is wanted */
+    void *user;
+};
+void worker_call(struct worker_node *worker, const struct call_wish *wish);
+void worker_call_replied(struct worker_node *worker, uint32_t seat,
+                         const struct executor_message *reply);
+void worker_calls_died(struct worker_node *worker, uint32_t seat);
+
+/* ---- worker_executors.c ---- */
+
+int worker_executors_start(struct worker_node *worker, struct text *why) MUST_USE;
+/* End those that there are; others take their places. */
+void worker_executors_replace(struct worker_node *worker, const char *reason);
+/* The plugins of the registration are known: add them everywhere, then run tasks. */
+void worker_executors_prepare(struct worker_node *worker);
+
+/* ---- worker_questions.c: what executors ask and tell ---- */
+
+void worker_asked(struct worker_node *worker, uint32_t seat, struct executor_message *ask);
+void worker_told(struct worker_node *worker, uint32_t seat, struct executor_message *tell);
+
+/* ---- worker_run.c ---- */
+
+void worker_run(struct worker_node *worker, const struct worker_action_execute *action);
+void worker_interrupt(struct worker_node *worker, task_id task);
+/* Send runs that wait and can go now; end those that cannot. At the end of a turn. */
+void worker_send_runs(struct worker_node *worker);
+/* The seat whose executor has this object's run; SEAT_NONE: none has it yet. */
+uint32_t worker_run_seat(const struct object *object);
+/* Forget them all, without an event. */
+void worker_runs_clear(struct worker_node *worker);
+void worker_run_done(struct worker_node *worker, struct object *object,
+                     struct executor_message *done);
+void worker_run_failed(struct worker_node *worker, struct object *object,
+                       const struct executor_message *failed);
+void worker_run_stopped(struct worker_node *worker, struct object *object);
+void worker_run_seceded(struct worker_node *worker, struct object *object, double seconds);
+/* The executor in this seat has died: its runs end, what lived only there is lost. */
+void worker_runs_died(struct worker_node *worker, uint32_t seat,
+                      const struct executor_death *death);
+
+/* ---- worker_gather.c: values of peers ---- */
+
+void worker_gather(struct worker_node *worker, const struct worker_action_gather *action);
+void worker_retry_busy_later(struct worker_node *worker, struct span peer);
+
+/* The call get_data for these keys. */
+void worker_write_get_data(const struct worker_node *worker, struct span_list keys,
+                           struct outgoing *out);
+/* The values of an answer to it, offered (in the arena) if `sizes` (key → bytes) has their keys, which are taken
+ * out of it. False: malformed; worker_settle_offers is due either way. */
+bool worker_offer_data(struct worker_node *worker, const struct frames *frames, struct map *sizes,
+                       struct worker_offer_list *out);
+/* Forget the peers that were busy. */
+void worker_gather_clear(struct worker_node *worker);
+
+/* ---- worker_rpc_python.c: what only Python can answer ---- */
+
+/* Give the call to an executor; its reply is the answer. */
+void worker_rpc_to_python(struct worker_node *worker, struct request *request,
+                          const struct message *message);
+/* An operation in the scheduler's stream that is not the worker's own; false: nobody knows it. */
+bool worker_pass_stream_message(struct worker_node *worker, const struct frames *frames,
+                                const struct message *message);
+
+/* ---- worker_rpc.c and worker_rpc_*.c ---- */
+
+/* The keys of all values that are here, as a list. */
+void worker_write_keys(const struct worker_node *worker, struct text *out);
+
+typedef void worker_rpc_handler(struct worker_node *worker, struct request *request,
+                                const struct message *message);
+#define WORKER_RPC(ID, function) worker_rpc_handler function;
+#define NANNY_RPC(ID, function) worker_rpc_handler function;
+#include "node/worker_rpc.def"
+extern const struct server_events worker_server_events, worker_nanny_events;
+
+#endif

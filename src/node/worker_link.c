@@ -1,0 +1,388 @@
+/* worker_link.c: a worker and its scheduler: registration, the stream, heartbeats.
+ *
+ * A worker registers over the connection that then is its stream. It does not register twice: once the stream
+ * ends, so does the worker, as with stock. Source: distributed worker.py, _register_with_scheduler, heartbeat. */
+#include <math.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "node/worker_gauges.h"
+#include "node/worker_internal.h"
+
+#define LOGGER "distributed.worker"
+#define TRY_AGAIN_SECONDS 0.1
+#define KEEP_ALIVE_SECONDS 60.0
+#define MISSING_SECONDS 1.0
+
+static void connect_now(struct worker_node *worker);
+
+/* ---- registration ------------------------------------------------------------------------------ */
+
+static void write_resources(const struct worker_node *worker, struct text *out)
+{
+    msgpack_write_map(out, worker->resources.count);
+    for (uint32_t i = 0; i < worker->resources.count; i++) {
+        msgpack_write_str(out, worker->resources.items[i].name);
+        msgpack_write_number(out, worker->resources.items[i].amount);
+    }
+}
+
+static void register_now(void *user, struct comm *comm)
+{
+    struct worker_node *worker = user;
+    struct text resources = {0}, metrics = {0};
+    struct outgoing out;
+    outgoing_init(&out);
+    arena_reset(&worker->scratch);
+    write_resources(worker, &resources);
+    worker_gauges_write(worker, &metrics);
+    worker->link.asked = io_now();
+    struct msg_register_worker message = {
+        .address = text_span(&worker->server.address),
+        .status = SPAN("init"),
+        .nthreads = worker->options.nthreads,
+        .name = slice_span(worker->name),
+        .now = worker->link.asked,
+        .resources = text_span(&resources),
+        .memory_limit = (int64_t)worker->options.memory_limit,
+        .local_directory = text_span(&worker->directory),
+        .services = SPAN("\x80"),
+        .pid = getpid(),
+        .versions = slice_span(worker->versions->value),
+        .metrics = text_span(&metrics),
+        .extra = {.raw = SPAN("\x80")},
+        .stimulus_id = worker_stimulus(worker, "worker-connect"),
+        .server_id = text_span(&worker->id),
+        .resolve_address = true,
+    };
+    if (worker->nanny.address.size > 0) {
+        message.nanny = text_span(&worker->nanny.address);
+    }
+    message_encode_request(&out, MESSAGE_REGISTER_WORKER, &message, false, false);
+    comm_send(comm, &out);
+    outgoing_fini(&out);
+    text_fini(&resources);
+    text_fini(&metrics);
+}
+
+/* {name: plugin} of the registration. False: malformed. */
+static bool take_plugins(struct worker_node *worker, const struct frames *frames, struct span raw)
+{
+    struct msgpack_reader reader = msgpack_reader(raw);
+    uint32_t count;
+    if (msgpack_read_map(&reader, &count) != OK) {
+        return false;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        struct span name, value;
+        struct blob *plugin;
+        if (msgpack_read_value(&reader, &name) != OK || msgpack_read_value(&reader, &value) != OK ||
+            payload_take(frames, value, &plugin) != OK) {
+            return false;
+        }
+        struct map_entry *entry = map_put(&worker->plugins, name, NULL);
+        blob_unref(entry->value.pointer);
+        entry->value.pointer = plugin;
+    }
+    return true;
+}
+
+/* How the registration was refused, in words. */
+static void say_refused(const struct frames *frames)
+{
+    struct span text, head = frames_head(frames);
+    if (msgpack_find(head, "message", &text) != OK &&
+        msgpack_find(head, "exception_text", &text) != OK) {
+        text = head;
+    }
+    struct text shown = {0};
+    msgpack_print(&shown, text, 1000);
+    log_error(LOGGER, "Unable to connect to scheduler: %s", text_cstr(&shown));
+    text_fini(&shown);
+}
+
+static bool take_answer(struct worker_node *worker, const struct frames *frames)
+{
+    struct worker_link *link = &worker->link;
+    struct message message;
+    if (message_decode_as(&link->decoder, MESSAGE_REPLY_REGISTER_WORKER, frames_head(frames),
+                          &message) != OK) {
+        return false;
+    }
+    const struct msg_reply_register_worker *m = &message.body.reply_register_worker;
+    if (!span_equal(m->status, SPAN("OK")) ||
+        !take_plugins(worker, frames, m->worker_plugins.raw)) {
+        return false;
+    }
+    if (m->warning.size > 0) {
+        log_warning(LOGGER, "%.*s", (int)m->warning.size, (const char *)m->warning.data);
+    }
+    link->delay = m->time - (link->asked + io_now()) / 2;
+    link->beat_interval = m->heartbeat_interval;
+    return true;
+}
+
+/* The scheduler's clock is known now. */
+static void tell_executors(struct worker_node *worker)
+{
+    struct text map = {0};
+    msgpack_write_map(&map, 2);
+    msgpack_write_cstr(&map, "scheduler_delay");
+    msgpack_write_float(&map, worker->link.delay);
+    msgpack_write_cstr(&map, "status");
+    msgpack_write_cstr(&map, worker_phase_text(worker->status));
+    for (uint32_t i = 0; i < worker->seats.count; i++) {
+        if (worker->seats.items[i].state >= SEAT_WELCOME) {
+            channel_add_settings(executor_out(worker->seats.items[i].executor), EXECUTOR_UPDATE,
+                                 text_span(&map));
+        }
+    }
+    text_fini(&map);
+}
+
+static void registered(struct worker_node *worker)
+{
+    struct worker_link *link = &worker->link;
+    link->is_registered = true;
+    worker_change_status(worker, WORKER_STATUS_RUNNING, worker_stimulus(worker, "worker-status"));
+    worker_executors_prepare(worker);
+    tell_executors(worker);
+    worker_restarted(worker, true);
+    io_timer_start(link->beat, link->beat_interval, 0);
+    io_timer_start(link->alive, KEEP_ALIVE_SECONDS, KEEP_ALIVE_SECONDS);
+    io_timer_start(link->missing, MISSING_SECONDS, MISSING_SECONDS);
+    log_info(LOGGER, "        Registered to: %26s", text_cstr(&worker->scheduler));
+    log_info(LOGGER, "-------------------------------------------------");
+}
+
+/* ---- the connection ---------------------------------------------------------------------------- */
+
+static void on_message(void *user, struct comm *comm, const struct frames *frames)
+{
+    struct worker_node *worker = user;
+    struct text why = {0};
+    arena_reset(&worker->scratch);
+    if (worker->link.is_registered) {
+        if (!worker_inbound(worker, frames, &why)) {
+            log_error(LOGGER, "Closing the stream from the scheduler: %s", text_cstr(&why));
+            comm_close(comm);
+        }
+    } else if (take_answer(worker, frames)) {
+        registered(worker);
+    } else {
+        say_refused(frames);
+        worker_close(worker, "worker-registration-refused", 1);
+    }
+    text_fini(&why);
+}
+
+static void try_again(struct worker_node *worker)
+{
+    double waited = io_monotonic() - worker->link.waiting_since;
+    double patience = worker->options.death_timeout;
+    if (patience > 0 && waited > patience) {
+        log_error(LOGGER, "No scheduler at %s within %g seconds", text_cstr(&worker->scheduler),
+                  patience);
+        worker_close(worker, "worker-death-timeout", 1);
+        return;
+    }
+    io_timer_start(worker->link.beat, TRY_AGAIN_SECONDS, 0);
+}
+
+static void on_closed(void *user, struct comm *comm, int code, const char *text)
+{
+    struct worker_node *worker = user;
+    struct worker_link *link = &worker->link;
+    (void)code;
+    if (link->comm != comm) {
+        return; /* an earlier life's */
+    }
+    link->comm = NULL;
+    io_timer_stop(link->beat);
+    io_timer_stop(link->alive);
+    io_timer_stop(link->missing);
+    if (worker->is_closing) {
+        return;
+    }
+    if (link->is_registered) {
+        log_info(LOGGER, "Connection to the scheduler has been closed: %s", text);
+        worker_close(worker, "worker-handle-scheduler-connection-broken", 0);
+    } else {
+        log_info(LOGGER, "Waiting to connect to: %26s", text_cstr(&worker->scheduler));
+        try_again(worker);
+    }
+}
+
+static const struct comm_events link_events = {
+    .ready = register_now, .message = on_message, .closed = on_closed};
+
+static void connect_now(struct worker_node *worker)
+{
+    worker->link.comm =
+        comm_connect(&worker->comm_settings, text_span(&worker->scheduler), &link_events, worker);
+    comm_trust(worker->link.comm);
+}
+
+/* ---- heartbeats -------------------------------------------------------------------------------- */
+
+static void beaten(void *user, int code, const char *text, const struct frames *reply)
+{
+    struct worker_node *worker = user;
+    struct worker_link *link = &worker->link;
+    struct span status;
+    struct message message;
+    link->is_beating = false;
+    if (!link->is_registered || worker->is_closing) {
+        return;
+    }
+    io_timer_start(link->beat, link->beat_interval, 0);
+    if (code != OK) {
+        log_warning(LOGGER, "Failed to communicate with scheduler during heartbeat: %s", text);
+        return;
+    }
+    if (msgpack_find(frames_head(reply), "status", &status) == OK &&
+        span_equal(status, SPAN("\xa7missing"))) {
+        log_warning(LOGGER, "Scheduler was unaware of this worker; shutting down.");
+        worker_close(worker, "worker-heartbeat-missing", 0);
+        return;
+    }
+    arena_reset(&worker->scratch);
+    if (message_decode_as(&link->decoder, MESSAGE_REPLY_HEARTBEAT, frames_head(reply), &message) !=
+        OK) {
+        log_warning(LOGGER, "Malformed answer to a heartbeat: %s", text_cstr(&link->decoder.error));
+        return;
+    }
+    const struct msg_reply_heartbeat *m = &message.body.reply_heartbeat;
+    link->delay = m->time - (link->asked + io_now()) / 2;
+    if (m->heartbeat_interval > 0) {
+        link->beat_interval = m->heartbeat_interval;
+    }
+}
+
+/* {key: seconds that it has run} */
+static void write_executing(struct worker_node *worker, struct text *out)
+{
+    struct worker_summary summary;
+    worker_summarise(worker->core, &summary);
+    uint32_t count = summary.executing_count + summary.long_running_count;
+    double now = io_now();
+    msgpack_write_map(out, count);
+    for (uint32_t i = 0; i < count; i++) {
+        struct wtask_view view;
+        worker_task(worker->core, worker_task_running(worker->core, i), &view);
+        msgpack_write_raw(out, view.key);
+        msgpack_write_float(out, now > view.started ? now - view.started : 0);
+    }
+}
+
+static void send_beat(struct worker_node *worker)
+{
+    struct text metrics = {0}, executing = {0};
+    struct outgoing out;
+    outgoing_init(&out);
+    arena_reset(&worker->scratch);
+    worker_gauges_write(worker, &metrics);
+    write_executing(worker, &executing);
+    worker->link.asked = io_now();
+    struct msg_heartbeat_worker message = {
+        .address = text_span(&worker->server.address),
+        .now = worker->link.asked,
+        .metrics = text_span(&metrics),
+        .executing = text_span(&executing),
+        .extensions = {.raw = SPAN("\x80")},
+        .resolve_address = true,
+    };
+    message_encode(&out, MESSAGE_HEARTBEAT_WORKER, &message);
+    worker->link.is_beating = true;
+    const struct rpc_options options = {.done = beaten, .user = worker};
+    rpc_call(worker->rpc, text_span(&worker->scheduler), &out, &options);
+    outgoing_fini(&out);
+    text_fini(&metrics);
+    text_fini(&executing);
+}
+
+static void beat(void *user)
+{
+    struct worker_node *worker = user;
+    if (!worker->link.is_registered) {
+        connect_now(worker);
+    } else if (!worker->link.is_beating && !worker->is_closing) {
+        send_beat(worker);
+    }
+}
+
+static void keep_alive(void *user)
+{
+    struct msg_keep_alive message = {0};
+    message_encode(worker_to_scheduler(user), MESSAGE_KEEP_ALIVE, &message);
+}
+
+static void find_missing(void *user)
+{
+    struct worker_node *worker = user;
+    struct worker_event event = worker_event_of(WORKER_EVENT_FIND_MISSING);
+    arena_reset(&worker->scratch);
+    event.stimulus = worker_stimulus(worker, "find-missing");
+    worker_apply(worker, &event);
+}
+
+/* ---- for the others ---------------------------------------------------------------------------- */
+
+void worker_link_init(struct worker_node *worker)
+{
+    struct worker_link *link = &worker->link;
+    outgoing_init(&link->batch);
+    outgoing_start_batch(&link->batch);
+    message_decoder_init(&link->decoder, PORT_WORKER_STREAM, &worker->scratch);
+    link->beat = io_timer_create(worker->loop, beat, worker);
+    link->alive = io_timer_create(worker->loop, keep_alive, worker);
+    link->missing = io_timer_create(worker->loop, find_missing, worker);
+    link->waiting_since = io_monotonic();
+}
+
+void worker_link_fini(struct worker_node *worker)
+{
+    struct worker_link *link = &worker->link;
+    outgoing_fini(&link->batch);
+    message_decoder_fini(&link->decoder);
+    io_timer_destroy(link->beat);
+    io_timer_destroy(link->alive);
+    io_timer_destroy(link->missing);
+}
+
+void worker_link_open(struct worker_node *worker)
+{
+    if (worker->link.comm == NULL && !worker->is_closing) {
+        worker->link.waiting_since = io_monotonic();
+        connect_now(worker);
+    }
+}
+
+void worker_link_close(struct worker_node *worker)
+{
+    struct worker_link *link = &worker->link;
+    io_timer_stop(link->beat);
+    io_timer_stop(link->alive);
+    io_timer_stop(link->missing);
+    if (link->comm != NULL) {
+        struct comm *comm = link->comm;
+        worker_link_flush(worker);
+        link->comm = NULL;
+        comm_close(comm);
+    }
+    link->is_registered = false;
+    outgoing_clear(&link->batch);
+}
+
+struct outgoing *worker_to_scheduler(struct worker_node *worker)
+{
+    return &worker->link.batch;
+}
+
+void worker_link_flush(struct worker_node *worker)
+{
+    struct worker_link *link = &worker->link;
+    if (link->batch.item_count > 0 && link->comm != NULL && link->is_registered) {
+        comm_send(link->comm, &link->batch);
+    }
+}

@@ -1,0 +1,466 @@
+/* worker_run.c: tasks on executors: from EXECUTE to one of its ends.
+ *
+ * A run waits until an executor has a thread for it, then until its inputs are there: those that live in another
+ * executor are serialised first. What the core asks for is only noted inside its step; worker_send_runs, at the
+ * end of the turn, does the rest, so ends that are known at once are events like any other. */
+#include "base/log.h"
+#include "node/worker_internal.h"
+#include "wire/payload.h"
+#include "wire/pickle_make.h"
+
+#define LOGGER "distributed.worker"
+
+enum run_state {
+    RUN_WAITS,    /* for a seat */
+    RUN_FETCHES,  /* it has a seat; inputs are being serialised */
+    RUN_SENT,     /* the executor has it */
+    RUN_STOPPED,  /* it will not run: an input is lost, or nobody wants it */
+    RUN_UNUSABLE, /* an input of it cannot be serialised: `why` */
+};
+
+struct worker_run {
+    task_id task;
+    int64_t run_id;
+    enum run_state state;
+    uint32_t seat;   /* SEAT_NONE while it waits */
+    bool is_seceded; /* it counts for no thread */
+    bool is_actor;
+    struct VEC(uint64_t) inputs; /* handles */
+    uint32_t missing;            /* inputs that are being serialised … */
+    uint32_t attempt;            /* … for this attempt to find a seat */
+    struct blob *run_spec, *annotations;
+    struct text why; /* pickle of the exception, and its text */
+    struct text why_text;
+};
+
+static void run_free(struct worker_run *run)
+{
+    vec_fini(&run->inputs);
+    blob_unref(run->run_spec);
+    blob_unref(run->annotations);
+    text_fini(&run->why);
+    text_fini(&run->why_text);
+    mem_free(run);
+}
+
+uint32_t worker_run_seat(const struct object *object)
+{
+    return object->run->state == RUN_SENT ? object->run->seat : SEAT_NONE;
+}
+
+void worker_run(struct worker_node *worker, const struct worker_action_execute *action)
+{
+    struct object *object = object_create(&worker->objects, action->key);
+    struct worker_run *run = mem_zalloc(1, sizeof *run);
+    run->task = action->task;
+    run->run_id = action->run_id;
+    run->seat = SEAT_NONE;
+    run->is_actor = action->actor;
+    run->run_spec = blob_ref(action->run_spec);
+    run->annotations = action->annotations == NULL ? NULL : blob_ref(action->annotations);
+    for (uint32_t i = 0; i < action->inputs.count; i++) {
+        struct object *input = object_of_task(&worker->objects, action->inputs.items[i].task);
+        vec_push(&run->inputs, input == NULL ? 0 : input->handle);
+    }
+    object->run = run;
+    object->is_actor = action->actor;
+    vec_push(&worker->runs, object->handle);
+}
+
+/* ---- ends -------------------------------------------------------------------------------------- */
+
+/* The run is over, one way or another; its object is nobody's yet. */
+static struct worker_run *take_run(struct worker_node *worker, struct object *object)
+{
+    struct worker_run *run = object->run;
+    object->run = NULL;
+    for (uint32_t i = 0; i < worker->runs.count; i++) {
+        if (worker->runs.items[i] == object->handle) {
+            memmove(worker->runs.items + i, worker->runs.items + i + 1,
+                    (--worker->runs.count - i) * sizeof *worker->runs.items);
+            break;
+        }
+    }
+    if (run->seat != SEAT_NONE && !run->is_seceded) {
+        worker->seats.items[run->seat].running--;
+    }
+    return run;
+}
+
+void worker_run_done(struct worker_node *worker, struct object *object,
+                     struct executor_message *done)
+{
+    struct worker_run *run = take_run(worker, object);
+    object->home = run->seat;
+    if (done->payload.value.size > 0 && worker_blob_of(&done->payload, &object->stored) != OK) {
+        object->stored = NULL; /* it will be asked for when it is needed */
+    }
+    struct worker_event event = worker_event_of(WORKER_EVENT_EXECUTE_SUCCESS);
+    struct blob *about = worker_about(worker, done);
+    event.of.execute_success.task = run->task;
+    event.of.execute_success.run_id = run->run_id;
+    event.of.execute_success.nbytes = done->nbytes > INT64_MAX ? INT64_MAX : (int64_t)done->nbytes;
+    event.of.execute_success.about = about;
+    event.stimulus = worker_stimulus(worker, "task-finished");
+    worker_offer_object(worker, object);
+    worker_apply(worker, &event);
+    worker_settle_offers(worker);
+    blob_unref(about);
+    run_free(run);
+}
+
+/* The exception of an executor as the scheduler gets it. */
+static void fail(struct worker_node *worker, const struct worker_run *run,
+                 const struct executor_error *error, struct blob *about)
+{
+    struct worker_failure failure = {
+        .exception = payload_serialized_bytes(error->exception),
+        .traceback = error->traceback.size == 0 ? NULL : payload_serialized_bytes(error->traceback),
+        .exception_text = error->exception_text,
+        .traceback_text = error->traceback_text,
+    };
+    struct worker_event event = worker_event_of(WORKER_EVENT_EXECUTE_FAILURE);
+    event.of.execute_failure.task = run->task;
+    event.of.execute_failure.run_id = run->run_id;
+    event.of.execute_failure.failure = &failure;
+    event.of.execute_failure.about = about;
+    event.stimulus = worker_stimulus(worker, "task-erred");
+    worker_apply(worker, &event);
+    blob_unref(failure.exception);
+    blob_unref(failure.traceback);
+}
+
+void worker_run_failed(struct worker_node *worker, struct object *object,
+                       const struct executor_message *failed)
+{
+    struct worker_run *run = take_run(worker, object);
+    struct blob *about = worker_about(worker, failed);
+    fail(worker, run, &failed->error, about);
+    blob_unref(about);
+    object_give_up(worker, object);
+    run_free(run);
+}
+
+void worker_run_stopped(struct worker_node *worker, struct object *object)
+{
+    struct worker_run *run = take_run(worker, object);
+    struct worker_event event = worker_event_of(WORKER_EVENT_EXECUTE_RESCHEDULE);
+    event.of.execute_reschedule.task = run->task;
+    event.stimulus = worker_stimulus(worker, "reschedule");
+    worker_apply(worker, &event);
+    object_give_up(worker, object);
+    run_free(run);
+}
+
+void worker_run_seceded(struct worker_node *worker, struct object *object, double seconds)
+{
+    struct worker_run *run = object->run;
+    if (run->is_seceded) {
+        return;
+    }
+    run->is_seceded = true;
+    worker->seats.items[run->seat].running--;
+    struct worker_event event = worker_event_of(WORKER_EVENT_SECEDE);
+    event.of.secede.task = run->task;
+    event.of.secede.compute_duration = seconds;
+    event.stimulus = worker_stimulus(worker, "secede");
+    worker_apply(worker, &event);
+}
+
+void worker_interrupt(struct worker_node *worker, task_id task)
+{
+    for (uint32_t i = 0; i < worker->runs.count; i++) {
+        struct object *object = object_find(&worker->objects, worker->runs.items[i]);
+        struct worker_run *run = object->run;
+        if (run->task != task) {
+            continue;
+        }
+        if (run->state == RUN_SENT) {
+            channel_add_cancel(executor_out(worker->seats.items[run->seat].executor),
+                               object->handle, false, SPAN("nobody wants its result any more"));
+        } else {
+            run->state = RUN_STOPPED;
+        }
+    }
+}
+
+/* ---- death of an executor ---------------------------------------------------------------------- */
+
+static const struct executor_victim *victim_of(const struct executor_death *death, uint64_t handle)
+{
+    for (uint32_t i = 0; i < death->victims.count; i++) {
+        if (death->victims.items[i].handle == handle) {
+            return &death->victims.items[i];
+        }
+    }
+    return NULL;
+}
+
+static bool has_culprit(const struct executor_death *death)
+{
+    for (uint32_t i = 0; i < death->victims.count; i++) {
+        if (death->victims.items[i].is_culprit) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether this task is to be blamed. Where several ran and nobody knows which it was, each is tried again, as
+ * often as stock tries a task that was there when workers died. */
+static bool is_guilty(struct worker_node *worker, const struct object *object,
+                      const struct executor_death *death)
+{
+    const struct executor_victim *victim = victim_of(death, object->handle);
+    if (victim == NULL || death->end == EXECUTOR_END_ASKED || death->end == EXECUTOR_END_CANCEL) {
+        return false; /* it had not begun, or we ended it for another's sake */
+    }
+    if (has_culprit(death) || death->victims.count == 1) {
+        return victim->is_culprit || death->victims.count == 1;
+    }
+    int64_t allowed = config_int(worker->config, "distributed.scheduler.allowed-failures", 3);
+    return (int64_t)++map_put(&worker->deaths, object->key, NULL)->value.number > allowed;
+}
+
+/* RuntimeError with the certificate. */
+static void fail_with_death(struct worker_node *worker, const struct worker_run *run,
+                            const struct executor_death *death,
+                            const struct executor_victim *victim)
+{
+    struct text report = {0}, pickle = {0}, repr = {0};
+    executor_death_print(death, &report);
+    pickle_make_exception(&pickle, "builtins", "RuntimeError", text_span(&report));
+    text_add_cstr(&repr, "RuntimeError(");
+    key_repr_text(&repr, text_span(&report));
+    text_add_char(&repr, ')');
+    struct executor_error error = {.exception = text_span(&pickle),
+                                   .exception_text = text_span(&repr),
+                                   .traceback_text = SPAN("")};
+    struct executor_message ended = {0};
+    ended.ledger.start = victim->start;
+    ended.ledger.stop = io_now();
+    ended.ledger.thread = victim->thread;
+    struct blob *about = worker_about(worker, &ended);
+    fail(worker, run, &error, about);
+    blob_unref(about);
+    text_fini(&report);
+    text_fini(&pickle);
+    text_fini(&repr);
+}
+
+/* Those that had not been sent find another seat; the others end. */
+static void end_runs(struct worker_node *worker, uint32_t seat, const struct executor_death *death)
+{
+    struct VEC(uint64_t) ended = {0};
+    for (uint32_t i = 0; i < worker->runs.count; i++) {
+        struct worker_run *run = object_find(&worker->objects, worker->runs.items[i])->run;
+        if (run->seat == seat && run->state == RUN_FETCHES) {
+            run->state = RUN_WAITS;
+            run->seat = SEAT_NONE;
+        } else if (run->seat == seat) {
+            vec_push(&ended, worker->runs.items[i]);
+        }
+    }
+    for (uint32_t i = 0; i < ended.count; i++) {
+        struct object *object = object_find(&worker->objects, ended.items[i]);
+        object->known = 0;
+        if (is_guilty(worker, object, death)) {
+            struct worker_run *run = take_run(worker, object);
+            fail_with_death(worker, run, death, victim_of(death, ended.items[i]));
+            object_give_up(worker, object);
+            run_free(run);
+        } else {
+            worker_run_stopped(worker, object);
+        }
+    }
+    vec_fini(&ended);
+}
+
+void worker_runs_died(struct worker_node *worker, uint32_t seat, const struct executor_death *death)
+{
+    struct worker_event event = worker_event_of(WORKER_EVENT_DATA_LOST);
+    event.of.data_lost.keys = objects_seat_died(worker, seat);
+    event.stimulus = worker_stimulus(worker, "executor-died");
+    if (event.of.data_lost.keys.count > 0) {
+        log_warning(LOGGER, "%u values were lost with an executor", event.of.data_lost.keys.count);
+        worker_apply(worker, &event);
+    }
+    end_runs(worker, seat, death);
+}
+
+/* ---- sending ----------------------------------------------------------------------------------- */
+
+/* The seat with a free thread that has most of the inputs; of equals the one with least to do. */
+static uint32_t choose_seat(const struct worker_node *worker, const struct worker_run *run)
+{
+    uint32_t best = SEAT_NONE, best_inputs = 0;
+    for (uint32_t i = 0; i < worker->seats.count; i++) {
+        const struct seat *seat = &worker->seats.items[i];
+        if (seat->state != SEAT_USABLE || seat->running >= seat->nthreads ||
+            executor_is_dying(seat->executor)) {
+            continue;
+        }
+        uint32_t inputs = 0;
+        for (uint32_t j = 0; j < run->inputs.count; j++) {
+            const struct object *input = object_find(&worker->objects, run->inputs.items[j]);
+            inputs += input != NULL && (input->known >> i & 1) != 0;
+        }
+        if (best == SEAT_NONE || inputs > best_inputs ||
+            (inputs == best_inputs && seat->running < worker->seats.items[best].running)) {
+            best = i;
+            best_inputs = inputs;
+        }
+    }
+    return best;
+}
+
+/* An input that had to be serialised for a run. */
+struct fetch {
+    struct worker_node *worker;
+    uint64_t run;
+    uint32_t attempt;
+};
+
+static bool put(struct worker_node *worker, uint32_t seat, struct object *input,
+                const struct blob *blob)
+{
+    struct executor_payload payload = worker_payload_of(&worker->scratch, blob);
+    struct executor *executor = worker->seats.items[seat].executor;
+    int code = channel_add_put(executor_out(executor), input->handle, input->key, &payload);
+    if (code != OK) {
+        log_error(LOGGER, "an input could not be given to an executor: %s", error_meaning(code));
+        return false;
+    }
+    input->known |= (uint64_t)1 << seat;
+    if (input->home == SEAT_NONE) {
+        input->home = seat;
+    }
+    return true;
+}
+
+static void fetched(void *user, struct object *input, struct blob *blob,
+                    const struct executor_error *error)
+{
+    struct fetch *fetch = user;
+    struct worker_node *worker = fetch->worker;
+    struct object *object = object_find(&worker->objects, fetch->run);
+    struct worker_run *run = object == NULL ? NULL : object->run;
+    if (run != NULL && run->state == RUN_FETCHES && run->attempt == fetch->attempt) {
+        bool is_known = (input->known >> run->seat & 1) != 0;
+        run->missing--;
+        if (blob != NULL && (is_known || put(worker, run->seat, input, blob))) {
+            mem_free(fetch);
+            return;
+        }
+        run->state = RUN_STOPPED;
+        if (error != NULL) {
+            run->state = RUN_UNUSABLE;
+            text_add(&run->why, error->exception);
+            text_add(&run->why_text, error->exception_text);
+        }
+    }
+    mem_free(fetch);
+}
+
+/* Begin to bring all inputs to its seat; false: one of them is gone. */
+static bool bring_inputs(struct worker_node *worker, struct object *object)
+{
+    struct worker_run *run = object->run;
+    run->state = RUN_FETCHES;
+    run->missing = 0;
+    run->attempt++;
+    for (uint32_t i = 0; i < run->inputs.count && run->state == RUN_FETCHES; i++) {
+        struct object *input = object_find(&worker->objects, run->inputs.items[i]);
+        if (input == NULL) {
+            return false;
+        }
+        if ((input->known >> run->seat & 1) == 0) {
+            struct fetch *fetch = mem_zalloc(1, sizeof *fetch);
+            *fetch = (struct fetch){worker, object->handle, run->attempt};
+            run->missing++;
+            object_want(worker, input, fetched, fetch);
+        }
+    }
+    return true;
+}
+
+static void send(struct worker_node *worker, struct object *object)
+{
+    struct worker_run *run = object->run;
+    struct executor *executor = worker->seats.items[run->seat].executor;
+    bool is_plain = run->annotations != NULL && run->annotations->frame_count == 0 &&
+                    run->annotations->value.size > 1;
+    struct executor_run message = {
+        .handle = object->handle,
+        .is_actor = run->is_actor,
+        .wants_small = true,
+        .inputs = run->inputs.items,
+        .input_count = run->inputs.count,
+        .key = object->key,
+        .annotations = is_plain ? slice_span(run->annotations->value) : (struct span){0},
+        .run_spec = worker_payload_of(&worker->scratch, run->run_spec),
+    };
+    int code = channel_add_run(executor_out(executor), &message);
+    if (code != OK) {
+        log_error(LOGGER, "a task could not be given to an executor: %s", error_meaning(code));
+        run->state = RUN_STOPPED;
+        return;
+    }
+    run->state = RUN_SENT;
+    object->known |= (uint64_t)1 << run->seat;
+}
+
+/* One step further, if it can be made; true: it was one. The object may be gone afterwards. */
+static bool advance(struct worker_node *worker, struct object *object)
+{
+    struct worker_run *run = object->run;
+    if (run->state == RUN_WAITS) {
+        run->seat = choose_seat(worker, run);
+        if (run->seat == SEAT_NONE) {
+            return false;
+        }
+        worker->seats.items[run->seat].running++;
+        if (!bring_inputs(worker, object)) {
+            run->state = RUN_STOPPED;
+        }
+        return true;
+    }
+    if (run->state == RUN_FETCHES && run->missing == 0) {
+        send(worker, object);
+        return true;
+    }
+    if (run->state == RUN_STOPPED) {
+        worker_run_stopped(worker, object);
+        return true;
+    }
+    if (run->state == RUN_UNUSABLE) {
+        take_run(worker, object);
+        struct executor_error error = {.exception = text_span(&run->why),
+                                       .exception_text = text_span(&run->why_text)};
+        fail(worker, run, &error, NULL);
+        object_give_up(worker, object);
+        run_free(run);
+        return true;
+    }
+    return false;
+}
+
+void worker_send_runs(struct worker_node *worker)
+{
+    arena_reset(&worker->scratch);
+    for (uint32_t i = 0; i < worker->runs.count;) {
+        uint64_t handle = worker->runs.items[i];
+        bool moved = advance(worker, object_find(&worker->objects, handle));
+        i = moved ? 0 : i + 1; /* an end may have changed the list */
+    }
+}
+
+void worker_runs_clear(struct worker_node *worker)
+{
+    while (worker->runs.count > 0) {
+        struct object *object = object_find(&worker->objects, worker->runs.items[0]);
+        run_free(take_run(worker, object));
+        object->known = 0;
+        object_give_up(worker, object);
+    }
+}
