@@ -277,8 +277,12 @@ static worker_id choose_holder(struct gather *gather, uint32_t index, bool *out_
     if (task != NULL && !gather->node->is_closing) {
         view_task(gather->node->core, task, &view);
     }
+    if (view.state == TASK_MEMORY && view.holder_count == 0) {
+        *out_busy = true; /* its holder is gone: in a moment the core will have noticed */
+    }
     for (uint32_t i = 0; i < view.holder_count; i++) {
-        worker_id holder = view_task_holder(task, (i + index) % view.holder_count);
+        worker_id holder =
+            view_task_holder(gather->node->core, task, (i + index) % view.holder_count);
         if (has_worker(&gather->missing, holder) || has_worker(&wanted->refused, holder)) {
             continue;
         }

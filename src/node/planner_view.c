@@ -126,7 +126,7 @@ static void put_task(const struct view_writer *w, const struct task *task)
     msgpack_write_uint(head, view.retries);
     msgpack_write_array(head, view.holder_count);
     for (uint32_t i = 0; i < view.holder_count; i++) {
-        view_put_worker(w, view_task_holder(task, i));
+        view_put_worker(w, view_task_holder(w->node->core, task, i));
     }
     view_put_worker_or_nil(w, view.processing_on);
     put_edges(w, task, &view);
@@ -262,11 +262,12 @@ static void put_executing(const struct view_writer *w, const struct worker_view 
     }
 }
 
-static bool is_held_by(const struct task *task, const struct task_view *view, worker_id worker)
+static bool is_held_by(const struct view_writer *w, const struct task *task,
+                       const struct task_view *view, worker_id worker)
 {
     bool is_held = false;
     for (uint32_t i = 0; !is_held && i < view->holder_count; i++) {
-        is_held = view_task_holder(task, i) == worker;
+        is_held = view_task_holder(w->node->core, task, i) == worker;
     }
     return is_held;
 }
@@ -283,7 +284,7 @@ static void put_needs(const struct view_writer *w, const struct worker_view *vie
         for (uint32_t j = 0; j < seen.dependency_count; j++) {
             const struct task *dependency = view_task_dependency(core, task, j);
             view_task(core, dependency, &input);
-            if (!is_held_by(dependency, &input, view->id)) {
+            if (!is_held_by(w, dependency, &input, view->id)) {
                 map_put(&needs, input.key, NULL)->value.number++;
             }
         }

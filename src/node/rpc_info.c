@@ -169,7 +169,8 @@ static void write_holders(struct node *node, struct text *head, const struct tas
     }
     msgpack_write_array(head, view.holder_count);
     for (uint32_t i = 0; i < view.holder_count; i++) {
-        msgpack_write_str(head, view_worker_address(node->core, view_task_holder(task, i)));
+        msgpack_write_str(head,
+                          view_worker_address(node->core, view_task_holder(node->core, task, i)));
     }
 }
 

@@ -90,20 +90,38 @@ static void worker_added(struct topics *topics, const struct notice *notice)
     text_fini(&draft.pairs);
 }
 
-static void worker_removed(struct topics *topics, const struct notice *notice)
+/* What the worker processed, and what was lost with it. */
+static struct draft draft_of_losses(const struct notice *notice, const char *action)
 {
-    struct draft draft = draft_of("remove-worker");
-    struct span address = address_of(topics, notice->worker);
+    struct draft draft = draft_of(action);
     put_key_set(pair(&draft, "processing-tasks"), notice->busy);
     put_key_set(pair(&draft, "lost-computed-tasks"), notice->keys);
     put_key_set(pair(&draft, "lost-scattered-tasks"), notice->more_keys);
     msgpack_write_str(pair(&draft, "stimulus_id"), notice->stimulus);
     msgpack_write_bool(pair(&draft, "expected"), notice->flag);
+    return draft;
+}
+
+static void worker_removed(struct topics *topics, const struct notice *notice)
+{
+    struct draft draft = draft_of_losses(notice, "remove-worker");
+    struct span address = address_of(topics, notice->worker);
     file(topics, &draft, address);
     msgpack_write_str(pair(&draft, "worker"), address);
     file(topics, &draft, SPAN("all"));
     text_fini(&draft.pairs);
     topics_leaves(topics, address);
+}
+
+/* Of one that had much, piece by piece; stock has it all in "remove-worker". */
+static void worker_losses(struct topics *topics, const struct notice *notice)
+{
+    struct draft draft = draft_of_losses(notice, "remove-worker-tasks");
+    struct span address = address_of(topics, notice->worker);
+    file(topics, &draft, address);
+    msgpack_write_str(pair(&draft, "worker"), address);
+    file(topics, &draft, SPAN("all"));
+    text_fini(&draft.pairs);
 }
 
 static void worker_status(struct topics *topics, const struct notice *notice)
@@ -263,6 +281,9 @@ void topics_notice(struct topics *topics, const struct notice *notice)
         break;
     case NOTICE_WORKER_REMOVED:
         worker_removed(topics, notice);
+        break;
+    case NOTICE_WORKER_LOSSES:
+        worker_losses(topics, notice);
         break;
     case NOTICE_WORKER_STATUS:
         worker_status(topics, notice);

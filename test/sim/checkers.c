@@ -182,7 +182,7 @@ static bool holds(const struct sim *sim, const struct task *task, worker_id work
     struct task_view view;
     view_task(sim->s, task, &view);
     for (uint32_t i = 0; i < view.holder_count; i++) {
-        if (view_task_holder(task, i) == worker) {
+        if (view_task_holder(sim->s, task, i) == worker) {
             return true;
         }
     }
@@ -243,7 +243,8 @@ static void check_tasks(struct sim *sim)
             fail(sim, "at rest, key %u is %s", key, task_state_name(view.state));
         }
         for (uint32_t j = 0; j < view.holder_count; j++) {
-            const struct incarnation *who = &sim->incarnations.items[view_task_holder(tasks[i], j)];
+            const struct incarnation *who =
+                &sim->incarnations.items[view_task_holder(sim->s, tasks[i], j)];
             if (machine_state(sim, &sim->workers[who->slot], key) != WTASK_MEMORY) {
                 fail(sim, "at rest, worker %u should hold key %u, and does not", who->slot, key);
             }
@@ -264,7 +265,8 @@ static void check_actors(struct sim *sim)
         }
         uint32_t key = key_number(sim, view.key), made = 0;
         for (uint32_t j = 0; j < view.holder_count; j++) {
-            const struct incarnation *who = &sim->incarnations.items[view_task_holder(tasks[i], j)];
+            const struct incarnation *who =
+                &sim->incarnations.items[view_task_holder(sim->s, tasks[i], j)];
             made += worker_result(&sim->workers[who->slot], key)->was_made;
         }
         if (made != 1) {

@@ -109,7 +109,7 @@ static bool has_copy(const struct sim *sim, const struct task *task, worker_id w
     struct task_view view;
     view_task(sim->s, task, &view);
     for (uint32_t i = 0; i < view.holder_count; i++) {
-        if (view_task_holder(task, i) == worker) {
+        if (view_task_holder(sim->s, task, i) == worker) {
             return true;
         }
     }

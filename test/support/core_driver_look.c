@@ -96,8 +96,8 @@ static json_t *show_holders(const struct scheduler *s, const struct task_view *v
     json_t *holders = json_array();
     json_t *clients = json_array();
     for (uint32_t i = 0; i < view->holder_count; i++) {
-        json_array_append_new(holders,
-                              driver_show_text(view_worker_address(s, view_task_holder(task, i))));
+        json_array_append_new(
+            holders, driver_show_text(view_worker_address(s, view_task_holder(s, task, i))));
     }
     for (uint32_t i = 0; i < view->wanter_count; i++) {
         struct client_view client;

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 
 #include "base/text.h"
+#include "core/scheduler/departure.h"
 #include "core/scheduler/failure.h"
 #include "core/scheduler/pool.h"
 #include "core/scheduler/runs.h"
@@ -62,13 +63,16 @@ struct span stimulus_make(struct step *step, const char *name)
 }
 
 /* Key, size and holders of one task as they are now. */
-static struct input input_of(const struct task *task, struct arena *arena)
+static struct input input_of(const struct scheduler *s, const struct task *task,
+                             struct arena *arena)
 {
     const struct link *links = links_items(&task->who_has);
-    uint32_t count = task->who_has.count;
-    worker_id *holders = arena_array(arena, worker_id, count);
-    for (uint32_t i = 0; i < count; i++) {
-        holders[i] = links[i].other;
+    worker_id *holders = arena_array(arena, worker_id, task->who_has.count);
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < task->who_has.count; i++) {
+        if (!departures_pending(s) || worker_at(s, links[i].other)->known) {
+            holders[count++] = links[i].other;
+        }
     }
     return (struct input){
         .key = task->key, .nbytes = task->nbytes, .holders = holders, .holder_count = count};
@@ -86,7 +90,7 @@ void action_compute(struct scheduler *s, struct task *task, struct step *step)
     struct input *inputs = arena_array(&step->arena, struct input, count);
     const struct link *links = links_items(&task->dependencies);
     for (uint32_t i = 0; i < count; i++) {
-        inputs[i] = input_of(task_at(s, links[i].other), &step->arena);
+        inputs[i] = input_of(s, task_at(s, links[i].other), &step->arena);
         ASSERT(inputs[i].holder_count > 0);
     }
     action_add(step, ACTION_COMPUTE)->of.compute =
@@ -121,7 +125,7 @@ struct input_list inputs_of(struct scheduler *s, const task_id *tasks, uint32_t 
 {
     struct input *inputs = arena_array(&step->arena, struct input, count);
     for (uint32_t i = 0; i < count; i++) {
-        inputs[i] = input_of(task_at(s, tasks[i]), &step->arena);
+        inputs[i] = input_of(s, task_at(s, tasks[i]), &step->arena);
     }
     return (struct input_list){inputs, count};
 }

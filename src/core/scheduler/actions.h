@@ -78,6 +78,7 @@ struct notice {
     enum notice_kind {
         NOTICE_WORKER_ADDED,
         NOTICE_WORKER_REMOVED, /* keys: lost computed; more_keys: lost scattered; busy: processing */
+        NOTICE_WORKER_LOSSES,  /* the same of a worker that was removed before, piece by piece */
         NOTICE_WORKER_STATUS,  /* text: previous, text2: new */
         NOTICE_CLIENT_ADDED,
         NOTICE_CLIENT_REMOVED,

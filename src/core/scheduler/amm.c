@@ -11,6 +11,7 @@
 
 #include "core/scheduler/action.h"
 #include "core/scheduler/amm_internal.h"
+#include "core/scheduler/departure.h"
 #include "core/scheduler/pool.h"
 #include "core/scheduler/step_events.h"
 
@@ -204,6 +205,7 @@ void amm_command(struct scheduler *s, const struct event *event, struct step *st
 {
     struct amm *amm = s->amm;
     struct span method = event->of.amm.method;
+    departures_finish(s, step);
     if (span_equal_text(method, "start") && !amm->is_running) {
         amm->is_running = true;
         amm->due = s->now + s->config.amm_interval;
@@ -222,6 +224,7 @@ void amm_command(struct scheduler *s, const struct event *event, struct step *st
 void amm_suggest(struct scheduler *s, const struct event *event, struct step *step)
 {
     const struct event_amm_suggest *suggested = &event->of.amm_suggest;
+    departures_finish(s, step);
     const struct worker *worker = worker_find(s, suggested->worker);
     if (worker == NULL || !worker->known) {
         return;
@@ -344,6 +347,7 @@ static void begin(struct scheduler *s, struct worker *worker,
 void amm_retire_begin(struct scheduler *s, const struct event *event, struct step *step)
 {
     const struct event_retire_begin *retire = &event->of.retire_begin;
+    departures_finish(s, step);
     for (uint32_t i = 0; i < retire->workers.count; i++) {
         struct worker *worker = worker_find(s, retire->workers.items[i]);
         if (worker != NULL && worker->known) {
@@ -381,6 +385,9 @@ void amm_worker_removed(struct scheduler *s, struct worker *worker, struct step 
 void amm_tick(struct scheduler *s, struct step *step)
 {
     struct amm *amm = s->amm;
+    if (departures_pending(s)) {
+        return; /* what looks like a second replica may be gone */
+    }
     if (amm->is_running && s->now >= amm->due) {
         amm->due = s->now + s->config.amm_interval;
         run_once(s, false, step);
@@ -396,6 +403,9 @@ double amm_next_tick(const struct scheduler *s)
 {
     const struct amm *amm = s->amm;
     double next = INFINITY;
+    if (departures_pending(s)) {
+        return next; /* the last piece will ask again */
+    }
     if (amm->is_running && (s->task_count > 0 || amm->retirements.count > 0)) {
         next = amm->due;
     }

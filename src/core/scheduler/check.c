@@ -2,6 +2,7 @@
  * Must agree with: scheduler.py validate_state, validate_key, validate_task_state, where our own steps are
  * concerned; what stock asserts but lets happen (an unneeded result in memory) is not asserted here. */
 #include "core/scheduler/action.h"
+#include "core/scheduler/departure.h"
 #include "core/scheduler/failure.h"
 #include "core/scheduler/groups.h"
 #include "core/scheduler/occupancy.h"
@@ -68,11 +69,17 @@ static void check_ready(const struct task *task)
     ASSERT((task->flags & TASK_LOST_DEPENDENCIES) == 0);
 }
 
+/* Known, or gone, and this is what is left of it. */
+static void check_is_there(const struct scheduler *s, const struct worker *worker)
+{
+    ASSERT(worker->known || departure_has(s, worker->id));
+}
+
 static void check_processing(const struct scheduler *s, const struct task *task)
 {
     check_ready(task);
     const struct worker *worker = worker_at(s, task->processing_on);
-    ASSERT(worker->known);
+    check_is_there(s, worker);
     ASSERT(worker->processing.items[task->processing_slot] == task->id);
     ASSERT(task->run_id > 0);
 }
@@ -121,7 +128,7 @@ static void check_relations(const struct scheduler *s, const struct task *task)
     for (uint32_t i = 0; i < task->who_has.count; i++) {
         const struct link *link = &links_items(&task->who_has)[i];
         const struct worker *worker = worker_at(s, link->other);
-        ASSERT(worker->known);
+        check_is_there(s, worker);
         ASSERT(links_items(&worker->has_what)[link->slot].other == task->id);
         ASSERT(links_items(&worker->has_what)[link->slot].slot == i);
     }
@@ -165,8 +172,22 @@ static void check_worker(const struct scheduler *s, const struct worker *worker)
     }
     ASSERT(worker->network_occupancy >= 0);
     ASSERT(worker->network_occupancy == 0 || worker->needs_what.count > 0);
-    const struct map_entry *entry = map_find(&s->worker_by_address, worker->address);
-    ASSERT(entry != NULL && entry->value.number == worker->id);
+}
+
+static void check_workers(const struct scheduler *s)
+{
+    for (uint32_t i = 0; i < s->workers_sorted.count; i++) {
+        const struct worker *worker = worker_at(s, s->workers_sorted.items[i]);
+        const struct map_entry *entry = map_find(&s->worker_by_address, worker->address);
+        ASSERT(entry != NULL && entry->value.number == worker->id);
+        ASSERT(!departure_has(s, worker->id));
+        check_worker(s, worker);
+    }
+    for (uint32_t i = 0; i < s->departures.count; i++) {
+        const struct worker *worker = worker_at(s, departure_worker(s, i));
+        ASSERT(!worker->known && worker->status == WORKER_CLOSED);
+        check_worker(s, worker);
+    }
 }
 
 /* ---- groups ---- */
@@ -222,9 +243,7 @@ void scheduler_check(const struct scheduler *s)
     ASSERT(counts[TASK_QUEUED] == queue_count(s));
     ASSERT(counts[TASK_NO_WORKER] == s->unrunnable_live);
     ASSERT(counts[TASK_PROCESSING] == s->processing_now);
-    for (uint32_t i = 0; i < s->workers_sorted.count; i++) {
-        check_worker(s, worker_at(s, s->workers_sorted.items[i]));
-    }
+    check_workers(s);
     check_groups(s);
     queue_check(s);
     place_check(s);

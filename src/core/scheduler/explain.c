@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "core/scheduler/departure.h"
 #include "core/scheduler/explain_internal.h"
 #include "core/scheduler/failure.h"
 #include "core/scheduler/pool.h"
@@ -221,12 +222,17 @@ static void explain_processing(struct explaining *e, const struct task *task)
 
 static void explain_memory(struct explaining *e, const struct task *task)
 {
+    uint32_t count = holder_count(e->s, task);
+    if (count == 0) {
+        say(e, "It was done, but the worker with its result is gone; this is about to be noticed.");
+        return;
+    }
     say(e, "It is done: its result (");
     text_add_bytes_size(&e->summary, (double)task_nbytes(e->s, task));
     say(e, ") is on ");
-    say_address(e, links_items(&task->who_has)[0].other);
-    if (task->who_has.count > 1) {
-        text_printf(&e->summary, " and %u more", task->who_has.count - 1);
+    say_address(e, holder_at(e->s, task, 0));
+    if (count > 1) {
+        text_printf(&e->summary, " and %u more", count - 1);
     }
     say(e, ".");
 }

@@ -377,7 +377,8 @@ struct scheduler {
     /* let go in later steps: backlog.h */
     struct VEC(task_id) unneeded; /* from unneeded_head on */
     uint32_t unneeded_head;
-    struct VEC(client_id) leaving; /* not known any more, but still wanting */
+    struct VEC(client_id) leaving;             /* not known any more, but still wanting */
+    struct VEC(struct departure *) departures; /* gone workers of which much is left: departure.h */
     uint64_t moves_max; /* transition_counter from which on this step leaves it to others */
 
     struct graph_work *building;           /* the graph that is coming in; NULL none */

@@ -11,6 +11,7 @@
 
 #include "base/text.h"
 #include "core/scheduler/action.h"
+#include "core/scheduler/departure.h"
 #include "core/scheduler/occupancy.h"
 #include "core/scheduler/place.h"
 #include "core/scheduler/pool.h"
@@ -327,7 +328,8 @@ static void answer_applied(struct scheduler *s, struct task *task, struct worker
     struct span state = notice->text2;
     bool confirmed = is_confirmed(state);
     bool undefined = state.size == 0 || span_equal_text(state, "released");
-    bool thief_may = thief != NULL && worker_is_allowed(s, task, thief);
+    bool thief_may = thief != NULL && worker_is_allowed(s, task, thief) &&
+                     !(confirmed && departure_takes_inputs(s, task, step));
     if (undefined || (confirmed && !thief_may)) {
         notice->text = SPAN("reschedule");
         notice->flag = thief == NULL;

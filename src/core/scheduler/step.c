@@ -5,6 +5,7 @@
 #include "core/scheduler/amm.h"
 #include "core/scheduler/backlog.h"
 #include "core/scheduler/computations.h"
+#include "core/scheduler/departure.h"
 #include "core/scheduler/exchange.h"
 #include "core/scheduler/failure.h"
 #include "core/scheduler/graph.h"
@@ -117,6 +118,7 @@ void scheduler_destroy(struct scheduler *s)
     vec_fini(&s->built);
     vec_fini(&s->unneeded);
     vec_fini(&s->leaving);
+    departures_fini(s);
     groups_fini(s);
     pool_fini(s);
     prefixes_fini(s);
@@ -155,9 +157,13 @@ static void step_tick(struct scheduler *s, const struct event *event, struct ste
 static void step_go_on(struct scheduler *s, const struct event *event, struct step *step)
 {
     (void)event;
-    backlog_run(s, step);
-    graph_continue(s, step);
-    queue_slots_maybe_opened(s, step);
+    if (departures_pending(s)) {
+        departures_run(s, step); /* first of all: what is lost must be made again */
+    } else {
+        backlog_run(s, step);
+        graph_continue(s, step);
+        queue_slots_maybe_opened(s, step);
+    }
 }
 
 static void step_steal_response(struct scheduler *s, const struct event *event, struct step *step)
@@ -299,8 +305,8 @@ static void step_begin(struct scheduler *s, const struct event *event, struct st
 /* Idle since when: since the last move after which nothing was in the works. */
 static void note_idle(struct scheduler *s, uint64_t moves_before)
 {
-    bool busy = s->building != NULL || queue_count(s) > 0 || s->unrunnable_live > 0 ||
-                s->processing_now > 0;
+    bool busy = s->building != NULL || departures_pending(s) || queue_count(s) > 0 ||
+                s->unrunnable_live > 0 || s->processing_now > 0;
     if (busy) {
         s->idle_since = 0;
     } else if (s->idle_since == 0 || s->transition_counter != moves_before) {
@@ -317,7 +323,8 @@ void scheduler_step(struct scheduler *s, const struct event *event, struct step 
     uint64_t moves_before = s->transition_counter;
     answers[event->kind](s, event, step);
     step->graph_pending = s->building != NULL;
-    step->pending = step->graph_pending || backlog_pending(s) || pool_has_much_to_sweep(s);
+    step->pending = step->graph_pending || backlog_pending(s) || departures_pending(s) ||
+                    pool_has_much_to_sweep(s);
     ASSERT(s->wants.count == 0);
     failure_refresh_no_workers(s);
     note_idle(s, moves_before);

@@ -3,6 +3,7 @@
  * Must agree with: scheduler.py add_client, remove_client, stimulus_cancel, stimulus_retry, update_data. */
 #include "core/scheduler/action.h"
 #include "core/scheduler/backlog.h"
+#include "core/scheduler/departure.h"
 #include "core/scheduler/exchange.h"
 #include "core/scheduler/failure.h"
 #include "core/scheduler/graph.h"
@@ -387,6 +388,7 @@ void step_restart(struct scheduler *s, const struct event *event, struct step *s
         }
     }
     backlog_finish(s, step);
+    departures_finish(s, step); /* of which nothing is left */
     ASSERT(s->task_count == 0 && s->occupancy_ns == 0);
     steal_restart(s);
     prefixes_retire(s);

@@ -14,8 +14,10 @@ step_function step_cancel, step_retry, step_data_placed, step_restart;
 /* step_graph.c */
 step_function step_graph;
 /* step_worker.c */
-step_function step_worker_add, step_worker_remove, step_worker_heartbeat;
+step_function step_worker_add, step_worker_heartbeat;
 step_function step_worker_status, step_worker_resources;
+/* departure.c */
+step_function step_worker_remove;
 /* step_task.c */
 step_function step_task_finished, step_task_erred, step_release_worker_data, step_add_keys;
 step_function step_long_running, step_reschedule, step_refresh_who_has;
@@ -24,9 +26,6 @@ step_function step_replica_missing, step_replica_deleted, step_set_restrictions;
 /* Tell the client, and all that want the key already, that its graph failed. Tasks stay as they are. */
 void graph_key_failed(struct scheduler *s, client_id client, struct span key,
                       const struct failure_info *info, struct step *step);
-/* Take a worker out of everything; its tasks are released, its lost results made again. */
-void worker_remove(struct scheduler *s, struct worker *worker,
-                   const struct event_worker_remove *removal, struct step *step);
 /* handle_worker_status_change: what follows from a new status. */
 void worker_set_status(struct scheduler *s, struct worker *worker, enum worker_status status,
                        struct step *step);

@@ -3,26 +3,18 @@
  * add_resources, check_worker_ttl. */
 #include <math.h>
 
-#include "base/text.h"
-
 #include "core/scheduler/action.h"
-#include "core/scheduler/amm.h"
-#include "core/scheduler/failure.h"
+#include "core/scheduler/departure.h"
 #include "core/scheduler/groups.h"
 #include "core/scheduler/place.h"
 #include "core/scheduler/pool.h"
 #include "core/scheduler/processing.h"
 #include "core/scheduler/queue.h"
-#include "core/scheduler/replicas.h"
-#include "core/scheduler/shuffle.h"
-#include "core/scheduler/steal.h"
 #include "core/scheduler/step_events.h"
 #include "core/scheduler/transition.h"
 
 #define LEVEL_INFO 20u
 #define LEVEL_WARNING 30u
-#define LEVEL_ERROR 40u
-#define KEYS_LOGGED_MAX 20u
 #define SAMPLES_MAX 1000u
 
 /* ---- what a worker tells about itself ---- */
@@ -299,199 +291,6 @@ void step_worker_status(struct scheduler *s, const struct event *event, struct s
     enum worker_status status = worker_status_parse(event->of.worker_status.status);
     if (worker != NULL && status != WORKER_STATUS_COUNT) {
         worker_set_status(s, worker, status, step);
-    }
-}
-
-/* ---- going ---- */
-
-static void worker_delist(struct scheduler *s, struct worker *worker)
-{
-    struct map_entry *entry = map_find(&s->hosts, worker->host);
-    ASSERT(entry != NULL);
-    struct host *host = entry->value.pointer;
-    uint32_t at = 0;
-    while (host->workers.items[at] != worker->id) {
-        at++;
-        ASSERT(at < host->workers.count);
-    }
-    vec_swap_remove(&host->workers, at);
-    host->nthreads -= worker->nthreads;
-    if (host->workers.count == 0) {
-        map_remove(&s->hosts, worker->host);
-        vec_fini(&host->workers);
-        mem_free(host);
-    }
-    s->total_memory -= worker->memory_limit;
-    s->total_nthreads -= worker->nthreads;
-    map_remove(&s->aliases, worker->name);
-    map_remove(&s->worker_by_address, worker->address);
-    place_set_running(s, worker, false);
-    worker->status = WORKER_CLOSED;
-    place_worker_stopped(s, worker);
-    place_remove_worker(s, worker);
-    worker->known = false;
-    vec_push(&s->worker_graveyard, worker);
-}
-
-/* What it was processing is released; a task that was there when too many workers died errs. */
-static struct span_list release_processing(struct scheduler *s, struct worker *worker,
-                                           const struct event_worker_remove *removal,
-                                           struct step *step)
-{
-    uint32_t count = worker->processing.count;
-    task_id *tasks = arena_array(&step->arena, task_id, count);
-    for (uint32_t i = 0; i < count; i++) {
-        tasks[i] = worker->processing.items[i]; /* a copy: tasks leave while we walk */
-    }
-    struct span *keys = arena_array(&step->arena, struct span, count);
-    for (uint32_t i = 0; i < count; i++) {
-        struct task *task = task_at(s, tasks[i]);
-        keys[i] = task->key;
-        want(s, task, TASK_RELEASED);
-        if (removal->expected || !failure_count_death(s, task, worker, removal->cause)) {
-            continue;
-        }
-        want_not(s, task);
-        struct failure *failure = failure_killed_worker(s, task, worker);
-        struct move move = {.failure = failure, .worker = worker->address};
-        transition(s, task, TASK_ERRED, &move, step);
-        failure_drop(s, failure);
-        struct span text = key_as_text(task->key, &step->arena);
-        action_log(step, LEVEL_ERROR,
-                   "Task %.*s marked as failed because %u workers died while trying to run it",
-                   (int)text.size, (const char *)text.data, task_suspicious(task));
-    }
-    return (struct span_list){keys, count};
-}
-
-static bool is_actor_of(const struct worker *worker, const struct task *task)
-{
-    for (uint32_t i = 0; i < worker->actors.count; i++) {
-        if (worker->actors.items[i] == task->id) {
-            return true;
-        }
-    }
-    return false;
-}
-
-struct lost_keys {
-    struct span *computed, *scattered;
-    uint32_t computed_count, scattered_count;
-};
-
-/* What only it held is computed again, or lost for good if it was scattered. */
-static struct lost_keys release_replicas(struct scheduler *s, struct worker *worker,
-                                         struct step *step)
-{
-    uint32_t count = worker->has_what.count;
-    struct lost_keys lost = {.computed = arena_array(&step->arena, struct span, count),
-                             .scattered = arena_array(&step->arena, struct span, count)};
-    task_id *tasks = arena_array(&step->arena, task_id, count);
-    for (uint32_t i = 0; i < count; i++) {
-        tasks[i] = links_items(&worker->has_what)[i].other;
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        struct task *task = task_at(s, tasks[i]);
-        bool was_actor = is_actor_of(worker, task);
-        replica_remove(s, task, worker);
-        if (was_actor) {
-            want(s, task, TASK_ERRED);
-        } else if (task->who_has.count > 0) {
-            continue;
-        } else if ((task->flags & TASK_HAS_RUN_SPEC) != 0) {
-            lost.computed[lost.computed_count++] = task->key;
-            want(s, task, TASK_RELEASED);
-        } else {
-            lost.scattered[lost.scattered_count++] = task->key;
-            want(s, task, TASK_FORGOTTEN);
-        }
-    }
-    return lost;
-}
-
-/* "'x-1', 'x-2' and 18 more", in the arena. */
-static struct span keys_shown(struct step *step, const struct span *keys, uint32_t count)
-{
-    struct text text = {0};
-    for (uint32_t i = 0; i < count && i < KEYS_LOGGED_MAX; i++) {
-        text_add_cstr(&text, i == 0 ? "" : ", ");
-        text_add(&text, key_as_repr(keys[i], &step->arena));
-    }
-    if (count > KEYS_LOGGED_MAX) {
-        text_printf(&text, " and %u more", count - KEYS_LOGGED_MAX);
-    }
-    struct span shown = arena_copy(&step->arena, text_span(&text));
-    text_fini(&text);
-    return shown;
-}
-
-static void report_lost(const struct worker *worker, const struct lost_keys *lost,
-                        struct step *step)
-{
-    if (lost->computed_count > 0) {
-        struct span keys = keys_shown(step, lost->computed, lost->computed_count);
-        action_log(step, LEVEL_WARNING,
-                   "Removing worker '%.*s' caused the cluster to lose already computed task(s), "
-                   "which will be "
-                   "recomputed elsewhere: {%.*s} (stimulus_id='%.*s')",
-                   (int)worker->address.size, (const char *)worker->address.data, (int)keys.size,
-                   (const char *)keys.data, (int)step->stimulus.size,
-                   (const char *)step->stimulus.data);
-    }
-    if (lost->scattered_count > 0) {
-        struct span keys = keys_shown(step, lost->scattered, lost->scattered_count);
-        action_log(
-            step, LEVEL_ERROR,
-            "Removing worker '%.*s' caused the cluster to lose scattered data, which can't be "
-            "recovered: {%.*s} (stimulus_id='%.*s')",
-            (int)worker->address.size, (const char *)worker->address.data, (int)keys.size,
-            (const char *)keys.data, (int)step->stimulus.size, (const char *)step->stimulus.data);
-    }
-}
-
-void worker_remove(struct scheduler *s, struct worker *worker,
-                   const struct event_worker_remove *removal, struct step *step)
-{
-    ASSERT(worker->known);
-    struct span name = key_as_text(worker->name, &step->arena);
-    action_log(step, LEVEL_INFO, "Remove worker addr: %.*s name: %.*s (stimulus_id='%.*s')",
-               (int)worker->address.size, (const char *)worker->address.data, (int)name.size,
-               (const char *)name.data, (int)step->stimulus.size,
-               (const char *)step->stimulus.data);
-    if (removal->close) {
-        action_add(step, ACTION_CLOSE_WORKER)->of.close_worker =
-            (struct action_close_worker){worker->id, SPAN("scheduler-remove-worker")};
-    }
-    worker_delist(s, worker);
-    struct span_list busy = release_processing(s, worker, removal, step);
-    struct lost_keys lost = release_replicas(s, worker, step);
-    report_lost(worker, &lost, step);
-    struct notice *notice = action_notice(step, NOTICE_WORKER_REMOVED);
-    notice->worker = worker->id;
-    notice->busy = busy;
-    notice->keys = (struct span_list){lost.computed, lost.computed_count};
-    notice->more_keys = (struct span_list){lost.scattered, lost.scattered_count};
-    notice->flag = removal->expected;
-    notice->text = removal->cause;
-    transitions_run(s, step);
-    steal_worker_removed(s, worker);
-    shuffles_worker_removed(s, worker, step);
-    amm_worker_removed(s, worker, step);
-    queue_slots_maybe_opened(
-        s, step); /* a task that failed with it may have been all that ran elsewhere */
-    if (s->workers_sorted.count == 0) {
-        action_log(step, LEVEL_INFO, "Lost all workers");
-    }
-    action_add(step, ACTION_FORGET_WORKER)->of.forget_worker =
-        (struct action_forget_worker){WORKER_NONE, worker->id, step->stimulus};
-}
-
-void step_worker_remove(struct scheduler *s, const struct event *event, struct step *step)
-{
-    const struct event_worker_remove *removal = &event->of.worker_remove;
-    struct worker *worker = worker_find(s, removal->worker);
-    if (worker != NULL) {
-        worker_remove(s, worker, removal, step);
     }
 }
 

@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "core/scheduler/action.h"
+#include "core/scheduler/departure.h"
 #include "core/scheduler/failure.h"
 #include "core/scheduler/place.h"
 #include "core/scheduler/pool.h"
@@ -118,6 +119,9 @@ void move_waiting_processing(struct scheduler *s, struct task *task, const struc
                              struct step *step)
 {
     (void)move;
+    if (departure_takes_inputs(s, task, step)) {
+        return;
+    }
     ASSERT(task->missing_count == 0);
     struct worker *worker;
     enum task_state otherwise = TASK_NO_WORKER;
@@ -183,6 +187,9 @@ void move_queued_processing(struct scheduler *s, struct task *task, const struct
                             struct step *step)
 {
     (void)move;
+    if (departure_takes_inputs(s, task, step)) {
+        return;
+    }
     struct worker *worker = decide_worker_rootish_queuing_enabled(s);
     if (worker != NULL) {
         queue_remove(s, task);
@@ -210,6 +217,9 @@ void move_no_worker_processing(struct scheduler *s, struct task *task, const str
                                struct step *step)
 {
     (void)move;
+    if (departure_takes_inputs(s, task, step)) {
+        return;
+    }
     struct worker *worker = decide_worker_non_rootish(s, task);
     if (worker != NULL) {
         unrunnable_remove(s, task);

@@ -66,7 +66,7 @@ const struct task *view_task_dependent(const struct scheduler *s, const struct t
 bool view_task_waits_on(const struct task *task, uint32_t index);
 /* Whether dependent `index` is in waiters (it still needs this task). */
 bool view_task_awaited_by(const struct scheduler *s, const struct task *task, uint32_t index);
-worker_id view_task_holder(const struct task *task, uint32_t index);
+worker_id view_task_holder(const struct scheduler *s, const struct task *task, uint32_t index);
 client_id view_task_wanter(const struct task *task, uint32_t index);
 /* Lines that say how each worker was lost with this task on it; empty: none. */
 struct span view_task_deaths(const struct task *task);
@@ -133,7 +133,8 @@ struct worker_view {
     int32_t slots_free; /* tasks it would still be sent from the queue */
 };
 
-/* WORKER_NONE: not known (gone workers are known until the step after their removal). */
+/* WORKER_NONE: not known (gone workers are shown until nothing is left of them: the step after their
+ * removal, mostly). */
 worker_id view_worker_by_address(const struct scheduler *s, struct span address);
 /* By name: canonical msgpack of a scalar. */
 worker_id view_worker_by_alias(const struct scheduler *s, struct span name);

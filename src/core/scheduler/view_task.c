@@ -1,4 +1,5 @@
 /* view_task.c: looks at tasks and failures. See view.h. */
+#include "core/scheduler/departure.h"
 #include "core/scheduler/failure.h"
 #include "core/scheduler/pool.h"
 #include "core/scheduler/runs.h"
@@ -79,7 +80,7 @@ void view_task(const struct scheduler *s, const struct task *task, struct task_v
         .dependent_count = task->dependents.count,
         .waiting_on_count = task->missing_count,
         .waiter_count = task->waiter_count,
-        .holder_count = task->who_has.count,
+        .holder_count = holder_count(s, task),
         .wanter_count = task->who_wants.count,
     };
     out->has_span = spans_annotation(task->group, &out->span_name, &out->span_ids);
@@ -129,10 +130,9 @@ bool view_task_awaited_by(const struct scheduler *s, const struct task *task, ui
     return (links_items(&user->dependencies)[link.slot & LINK_SLOT_MASK].slot & EDGE_WAITS) != 0;
 }
 
-worker_id view_task_holder(const struct task *task, uint32_t index)
+worker_id view_task_holder(const struct scheduler *s, const struct task *task, uint32_t index)
 {
-    ASSERT(index < task->who_has.count);
-    return links_items(&task->who_has)[index].other;
+    return holder_at(s, task, index);
 }
 
 client_id view_task_wanter(const struct task *task, uint32_t index)
