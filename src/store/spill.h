@@ -64,7 +64,5 @@ MUST_USE int spill_load(const struct spill_system *system, int fd, const struct 
                         uint64_t serial, struct spill_loaded *out_loaded, struct text *why);
 /* The value of what was read; takes it. The loop's thread. */
 struct store_value *spill_value(struct spill_loaded *loaded, struct store_segments *segments);
-/* What was read is not wanted. */
-void spill_unload(struct spill_loaded *loaded);
 
 #endif

@@ -4,7 +4,6 @@
  * in a segment, as executors would have to be given them in one, with frames at multiples of 64. */
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -88,19 +87,38 @@ static int next_block(struct load *load, uint32_t size, struct span *out_bytes,
     return OK;
 }
 
-/* Frame `index` to `at`. */
-static int read_frame(struct load *load, uint32_t index, uint8_t *at)
+/* Where a frame goes: memory, or a segment. */
+struct target {
+    uint8_t *bytes; /* NULL: into the segment, at `at` */
+    const struct store_segment_draft *segment;
+    uint64_t at;
+};
+
+static int put_block(const struct load *load, const struct target *target, uint64_t from,
+                     struct span bytes)
+{
+    if (target->bytes != NULL) {
+        memcpy(target->bytes + from, bytes.data, bytes.size);
+        return OK;
+    }
+    int code = store_segment_write(target->segment, target->at + from, bytes, load->why);
+    return code == OK ? OK : ERR_BUSY;
+}
+
+static int read_frame(struct load *load, uint32_t index, const struct target *target)
 {
     uint64_t size = spill_record_frame(&load->record, index);
     for (uint64_t done = 0; done < size; done += SPILL_BLOCK_MAX) {
         struct span bytes;
         struct slice unpacked;
         int code = next_block(load, spill_block_size(size, done), &bytes, &unpacked);
+        if (code == OK) {
+            code = put_block(load, target, done, bytes);
+            slice_fini(&unpacked);
+        }
         if (code != OK) {
             return code;
         }
-        memcpy(at + done, bytes.data, bytes.size);
-        slice_fini(&unpacked);
     }
     return OK;
 }
@@ -124,7 +142,7 @@ static int load_into_heap(struct load *load, struct spill_loaded *out_loaded)
     for (uint32_t i = 0; i < record->frame_count && code == OK; i++) {
         uint64_t size = spill_record_frame(record, i);
         uint8_t *at = buf->data + buf->size;
-        code = read_frame(load, i, at);
+        code = read_frame(load, i, &(struct target){.bytes = at});
         buf->size += size;
         blob->frames[i] = slice_create(buf, span_of(at, size));
     }
@@ -166,7 +184,7 @@ static int load_into_segment(struct load *load, struct spill_loaded *out_loaded)
     uint64_t at = 0;
     for (uint32_t i = 0; i < record->frame_count && code == OK; i++) {
         at = aligned(at);
-        code = read_frame(load, i, draft.bytes + at);
+        code = read_frame(load, i, &(struct target){.segment = &draft, .at = at});
         at += spill_record_frame(record, i);
     }
     if (code != OK) {
@@ -224,14 +242,4 @@ struct store_value *spill_value(struct spill_loaded *loaded, struct store_segmen
         buf_unref(segment);
     }
     return store_value_in_segment(blob, loaded->segment, loaded->mapping);
-}
-
-void spill_unload(struct spill_loaded *loaded)
-{
-    if (loaded->segment >= 0) {
-        struct store_segment_draft draft = {
-            loaded->segment, (uint8_t *)(uintptr_t)loaded->mapping.data, loaded->mapping.size};
-        store_segment_discard(&draft);
-    }
-    blob_unref(loaded->blob);
 }

@@ -82,16 +82,16 @@ static int refuse(const char *what, struct text *why)
     return ERR_IO;
 }
 
-static int map_segment(int fd, size_t size, int protection, void **out_bytes, struct text *why)
+static int map_segment(int fd, size_t size, struct span *out_mapping, struct text *why)
 {
     void *bytes = NULL;
     if (size > 0) {
-        bytes = mmap(NULL, size, protection, MAP_SHARED, fd, 0);
+        bytes = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
         if (bytes == MAP_FAILED) {
             return refuse("map", why);
         }
     }
-    *out_bytes = bytes;
+    *out_mapping = span_of(bytes, size);
     return OK;
 }
 
@@ -101,41 +101,51 @@ int store_segment_create(size_t size, struct store_segment_draft *out_draft, str
     if (fd < 0) {
         return refuse("make", why);
     }
-    void *bytes;
-    int code = ftruncate(fd, (off_t)size) == 0 ? OK : refuse("size", why);
-    if (code == OK) {
-        code = map_segment(fd, size, PROT_READ | PROT_WRITE, &bytes, why);
-    }
-    if (code != OK) {
+    if (ftruncate(fd, (off_t)size) != 0) {
+        int code = refuse("size", why);
         close(fd);
         return code;
     }
-    *out_draft = (struct store_segment_draft){fd, bytes, size};
+    *out_draft = (struct store_segment_draft){fd, size};
+    return OK;
+}
+
+int store_segment_write(const struct store_segment_draft *draft, uint64_t at, struct span bytes,
+                        struct text *why)
+{
+    ASSERT(bytes.size <= draft->size);
+    ASSERT(at <= draft->size - bytes.size);
+    while (bytes.size > 0) {
+        ssize_t put = pwrite(draft->fd, bytes.data, bytes.size, (off_t)at);
+        if (put < 0 && errno == EINTR) {
+            continue;
+        }
+        if (put <= 0) {
+            return refuse("fill", why);
+        }
+        bytes = span_of(bytes.data + put, bytes.size - (size_t)put);
+        at += (uint64_t)put;
+    }
     return OK;
 }
 
 void store_segment_discard(struct store_segment_draft *draft)
 {
-    unmap(span_of(draft->bytes, draft->size));
     close(draft->fd);
 }
 
 int store_segment_seal(struct store_segment_draft *draft, struct span *out_mapping, int *out_fd,
                        struct text *why)
 {
-    /* The kernel refuses the seal while a writable mapping is left. */
-    unmap(span_of(draft->bytes, draft->size));
-    void *bytes = NULL;
     int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
     int code = fcntl(draft->fd, F_ADD_SEALS, seals) == 0 ? OK : refuse("seal", why);
     if (code == OK) {
-        code = map_segment(draft->fd, draft->size, PROT_READ, &bytes, why);
+        code = map_segment(draft->fd, draft->size, out_mapping, why);
     }
     if (code != OK) {
         close(draft->fd);
         return code;
     }
-    *out_mapping = span_of(bytes, draft->size);
     *out_fd = draft->fd;
     return OK;
 }
@@ -237,12 +247,11 @@ int store_value_open(struct executor_payload *payload, struct store_segments *se
         *out_value = store_value_create(blob_of_payload(payload, NULL, (struct span){0}));
         return OK;
     }
-    void *bytes;
-    int code = map_segment(payload->segment, payload->segment_size, PROT_READ, &bytes, why);
+    struct span mapping;
+    int code = map_segment(payload->segment, payload->segment_size, &mapping, why);
     if (code != OK) {
         return code;
     }
-    struct span mapping = span_of(bytes, payload->segment_size);
     struct buf *segment = store_segment_buf(payload->segment, mapping, segments);
     struct blob *blob = blob_of_payload(payload, segment, mapping);
     *out_value = store_value_in_segment(blob, payload->segment, mapping);

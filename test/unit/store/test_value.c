@@ -11,7 +11,7 @@ static int make_segment(struct span bytes)
     struct store_segment_draft draft;
     struct text why = {0};
     assert_int_equal(store_segment_create(bytes.size, &draft, &why), OK);
-    memcpy(draft.bytes, bytes.data, bytes.size);
+    assert_int_equal(store_segment_write(&draft, 0, bytes, &why), OK);
     struct span mapping;
     int fd;
     assert_int_equal(store_segment_seal(&draft, &mapping, &fd, &why), OK);
