@@ -37,6 +37,25 @@ static void print_head(struct span identity)
            threads, threads == 1 ? "" : "s", memory);
 }
 
+static void print_planner(struct span planner)
+{
+    char memory[24];
+    double graphs = answer_number(planner, "graphs", 0);
+    double pid = answer_number(planner, "pid", 0);
+    if (pid == 0) {
+        puts("No planner runs");
+        return;
+    }
+    answer_bytes(answer_number(planner, "resident", 0), memory);
+    printf("Planner: process %.0f, %s, %.1f s of CPU", pid, memory,
+           answer_number(planner, "cpu", 0));
+    if (graphs > 0) {
+        printf("; %.0f graph%s in %.1f s", graphs, graphs == 1 ? "" : "s",
+               answer_number(planner, "seconds", 0));
+    }
+    putchar('\n');
+}
+
 static void print_worker(struct span address, struct span worker)
 {
     char used[24], limit[24], memory[52];
@@ -98,20 +117,22 @@ static void print_tasks(struct span prefixes)
 
 /* What is asked one after the other, each kept until all are there. */
 struct answers {
-    struct slice identity, prefixes, turns;
+    struct slice identity, prefixes, turns, planner;
 };
 
-/* {scheduler: identity, tasks: by prefix, turns: of its loop} */
+/* {scheduler: identity, tasks: by prefix, turns: of its loop, planner: its status} */
 static void print_json(const struct answers *answers)
 {
     struct text all = {0};
-    msgpack_write_map(&all, 3);
+    msgpack_write_map(&all, 4);
     msgpack_write_cstr(&all, "scheduler");
     msgpack_write_raw(&all, slice_span(answers->identity));
     msgpack_write_cstr(&all, "tasks");
     msgpack_write_raw(&all, slice_span(answers->prefixes));
     msgpack_write_cstr(&all, "turns");
     msgpack_write_raw(&all, slice_span(answers->turns));
+    msgpack_write_cstr(&all, "planner");
+    msgpack_write_raw(&all, slice_span(answers->planner));
     answer_print_json(text_span(&all));
     text_fini(&all);
 }
@@ -121,10 +142,12 @@ static int ask(struct asker *asker, struct answers *answers, struct text *why)
     struct msg_identity identity;
     struct msg_get_task_prefix_states prefixes;
     struct msg_loop_turns turns;
+    struct msg_planner_status planner;
     struct span answer;
     message_defaults(MESSAGE_IDENTITY, &identity);
     message_defaults(MESSAGE_GET_TASK_PREFIX_STATES, &prefixes);
     message_defaults(MESSAGE_LOOP_TURNS, &turns);
+    message_defaults(MESSAGE_PLANNER_STATUS, &planner);
     int code = asker_call(asker, MESSAGE_IDENTITY, &identity, &answer, why);
     if (code == OK) {
         answers->identity = slice_copy(answer);
@@ -136,6 +159,10 @@ static int ask(struct asker *asker, struct answers *answers, struct text *why)
     }
     if (code == OK) {
         answers->turns = slice_copy(answer);
+        code = asker_call(asker, MESSAGE_PLANNER_STATUS, &planner, &answer, why);
+    }
+    if (code == OK) {
+        answers->planner = slice_copy(answer);
     }
     return code;
 }
@@ -148,12 +175,14 @@ static int status(struct asker *asker, bool as_json, struct text *why)
         print_json(&answers);
     } else if (code == OK) {
         print_head(slice_span(answers.identity));
+        print_planner(slice_span(answers.planner));
         print_workers(slice_span(answers.identity));
         print_tasks(slice_span(answers.prefixes));
     }
     slice_fini(&answers.identity);
     slice_fini(&answers.prefixes);
     slice_fini(&answers.turns);
+    slice_fini(&answers.planner);
     return code;
 }
 

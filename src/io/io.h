@@ -255,6 +255,8 @@ struct io_usage {
     uint64_t rss_peak;           /* bytes */
 };
 void io_process_usage(const struct io_process *process, struct io_usage *out_usage);
+/* What a process that runs has used so far: its CPU, in seconds, and the bytes that are resident. False: no knowing. */
+bool io_process_look(int pid, double *out_cpu, uint64_t *out_resident);
 /* Send a signal; nothing happens when it has exited. */
 void io_process_kill(struct io_process *process, int signal_number);
 /* Kill it if it still runs, forget it, free; `exited` is not called any more. May be called inside

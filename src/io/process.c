@@ -8,11 +8,13 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -374,6 +376,27 @@ void io_process_usage(const struct io_process *process, struct io_usage *out_usa
     out_usage->cpu_user = (double)usage->ru_utime.tv_sec + (double)usage->ru_utime.tv_usec / 1e6;
     out_usage->cpu_system = (double)usage->ru_stime.tv_sec + (double)usage->ru_stime.tv_usec / 1e6;
     out_usage->rss_peak = (uint64_t)usage->ru_maxrss * 1024;
+}
+
+bool io_process_look(int pid, double *out_cpu, uint64_t *out_resident)
+{
+    char path[64];
+    clockid_t clock;
+    struct timespec used;
+    unsigned long long total, resident;
+    snprintf(path, sizeof path, "/proc/%d/statm", pid);
+    FILE *file = fopen(path, "re");
+    if (file == NULL) {
+        return false;
+    }
+    bool is_known = fscanf(file, "%llu %llu", &total, &resident) == 2 &&
+                    clock_getcpuclockid(pid, &clock) == 0 && clock_gettime(clock, &used) == 0;
+    fclose(file);
+    if (is_known) {
+        *out_cpu = (double)used.tv_sec + (double)used.tv_nsec / 1e9;
+        *out_resident = (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
+    }
+    return is_known;
 }
 
 void io_process_kill(struct io_process *process, int signal_number)

@@ -21,6 +21,8 @@ struct planner *planner_create(struct node *node);
 /* A client has come: have a planner ready before it sends a graph, if there is none and the setting
  * cask.planner.prewarm is not off. */
 void planner_prewarm(struct planner *planner);
+/* Append what `cask status` tells of it: a map; docs/planner.md. */
+void planner_write_status(const struct planner *planner, struct text *out);
 /* The scheduler closes: plugins get their close hooks, what is under way fails, nothing new
  * starts. */
 void planner_stop(struct planner *planner);

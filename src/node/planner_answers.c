@@ -162,6 +162,10 @@ static void give_graph(struct pending *pending, struct flat_graph *graph,
         .code = take_field(message, head, "code"),
         .span_metadata = take_field(message, head, "span_metadata"),
     };
+    struct planner_work *work = &pending->planner->work;
+    work->graphs++;
+    work->tasks += graph->task_count;
+    work->seconds += result.seconds;
     pending->graph_done(pending->user, &result);
     blob_unref(result.annotations);
     blob_unref(result.code);

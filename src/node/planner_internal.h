@@ -60,6 +60,12 @@ struct query {
     struct slice id; /* raw msgpack; nil: no answer is wanted */
 };
 
+/* What all planners together have done for graphs. */
+struct planner_work {
+    uint64_t graphs, tasks;
+    double seconds; /* that graphs were being made; several at a time count each */
+};
+
 struct planner {
     struct node *node;
     struct planner_process *process; /* NULL: none runs */
@@ -74,6 +80,7 @@ struct planner {
     struct map handlers, stream_handlers; /* names that user code added */
     struct map plugins;                   /* names of all plugins */
     struct planner_life life;
+    struct planner_work work;
     bool is_stopping;
 };
 

@@ -403,6 +403,11 @@ struct planner_process *planner_process_start(struct io_loop *loop, const struct
     return process;
 }
 
+int planner_process_id(const struct planner_process *process)
+{
+    return process->id;
+}
+
 void planner_process_close(struct planner_process *process)
 {
     if (process->channel != NULL) {

@@ -29,6 +29,8 @@ MUST_USE struct planner_process *planner_process_start(struct io_loop *loop,
                                                        void *user, struct text *why);
 /* Send a message: takes what is in `out` and leaves it empty. */
 void planner_process_send(struct planner_process *process, struct outgoing *out);
+/* Its process id. */
+int planner_process_id(const struct planner_process *process);
 /* No more is said: it finishes by itself once it has read that; `ended` follows. */
 void planner_process_close(struct planner_process *process);
 /* Kill it. No callback follows. */

@@ -50,6 +50,16 @@ void rpc_planner_replicas(struct node *node, struct request *request, const stru
     request_reply_nil(request);
 }
 
+void rpc_planner_status(struct node *node, struct request *request, const struct message *message)
+{
+    (void)message;
+    struct outgoing answer;
+    outgoing_init(&answer);
+    planner_write_status(node->planner, &answer.head);
+    request_reply(request, &answer);
+    outgoing_fini(&answer);
+}
+
 void rpc_performance_report(struct node *node, struct request *request,
                             const struct message *message)
 {

@@ -83,10 +83,12 @@ def test_status(cluster, client):
     text = cask("status", cluster.address)
     for part in (cluster.address, "3 workers, 3 threads", "running", "inc-status"):
         assert part in text
+    assert ("No planner runs" in text) != ("Planner: process " in text)
     assert max(map(len, text.splitlines())) <= 80
     state = json.loads(cask("status", "--scheduler", cluster.address, "--json"))
     assert state["scheduler"]["n_workers"] == 3
     assert state["tasks"]["inc-status"]["memory"] == 1
+    assert state["planner"]["open"] == 0
 
 
 def test_status_finds_the_scheduler(make_cluster, tmp_path):

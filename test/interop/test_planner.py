@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 import time
 
 import dask.bag
@@ -325,6 +326,23 @@ def test_programs_of_futures_start_no_python(make_cluster, connect):
     assert children(cluster.scheduler) == []
     assert planned(client) == [2, 3]
     assert len(children(cluster.scheduler)) == 1
+
+
+def test_status(make_cluster, connect):
+    cluster = make_cluster("a")
+    client = connect(cluster)
+
+    def status():
+        return client.sync(client.scheduler.planner_status)
+
+    first = status()
+    assert first == {"python": sys.executable, "graphs": 0, "tasks": 0, "seconds": 0, "open": 0}
+    assert planned(client) == [2, 3]
+    second = status()
+    assert second["graphs"] == 1 and second["tasks"] >= 2 and second["open"] == 0
+    assert 0 < second["seconds"] < second["up"]
+    assert children(cluster.scheduler) == [str(second["pid"])]
+    assert second["resident"] > 10 << 20 and second["cpu"] > 0
 
 
 # ---- ahead of need ----
