@@ -151,8 +151,11 @@ static void answered(void *user, int code, const char *text, const struct frames
     struct asker *asker = user;
     asker->code = code;
     if (code != OK) {
-        text_printf(asker->why, "%s: %s", text_cstr(&asker->address),
-                    *text == '\0' ? error_meaning(code) : text);
+        const char *address = text_cstr(&asker->address);
+        if (strstr(text, address) == NULL) { /* what comms say begins with it */
+            text_printf(asker->why, "%s: ", address);
+        }
+        text_add_cstr(asker->why, *text == '\0' ? error_meaning(code) : text);
     }
     for (uint32_t i = 0; code == OK && i < reply->count; i++) {
         frames_add(&asker->answer, slice_ref(reply->items[i]));

@@ -69,6 +69,7 @@ def test_nobody_there():
         address = f"tcp://127.0.0.1:{free_port()}"
         text = cask(*command, "--scheduler", address, "--timeout", "1s", code=1)
         assert address in text and text.count("\n") == 1
+    assert cask("status", "tls://127.0.0.1:1", code=1).count("tls://") == 1
     assert "not an address" in cask("status", "ftp://x", code=1)
     assert "duration" in cask("status", "--timeout", "soon", code=1)
     assert "nowhere" in cask("status", "--scheduler-file", "/nowhere/file", code=1)
