@@ -1,6 +1,5 @@
-/* alloc.h: memory that is always there. Out of memory ends the process with a report (the journal
- * brings a scheduler back), so no caller checks for NULL. Lengths that come from a peer are
- * checked against base/limits.h *before* they reach an allocator. */
+/* alloc.h: memory that is always there. Out of memory ends the process with a report, so no caller checks
+ * for NULL. Lengths that come from a peer are checked against base/limits.h *before* they reach an allocator. */
 #ifndef CASK_BASE_ALLOC_H
 #define CASK_BASE_ALLOC_H
 

@@ -1,7 +1,7 @@
 /* assert.h: checks that are always on. A failed one is a bug in cask, never a peer's doing.
  *
- * The report names the place and the condition, then the process aborts; the journal (or the
- * nanny) brings it back. No peer input may trip one: wire/ and node/ refuse bad input first. */
+ * The report names the place and the condition, then the process aborts. No peer input may trip
+ * one: wire/ and node/ refuse bad input first. */
 #ifndef CASK_BASE_ASSERT_H
 #define CASK_BASE_ASSERT_H
 
