@@ -7,6 +7,14 @@ static void more(struct stage *stage)
     stage_step(stage, &event);
 }
 
+/* At most `steps`. */
+static void some(struct stage *stage, uint32_t steps)
+{
+    for (uint32_t i = 0; i < steps && stage->step.graph_pending; i++) {
+        more(stage);
+    }
+}
+
 static void all(struct stage *stage)
 {
     while (stage->step.graph_pending) {
@@ -166,9 +174,7 @@ static void test_client_leaves(void **state)
         stage_worker(&stage, "a", 8);
         client_id me = stage_client(&stage, "me");
         stage_graph_with(&stage, me, "w x:w y:w z:x,y", "y z", sliced(1));
-        for (uint32_t i = 0; i < steps && stage.step.graph_pending; i++) {
-            more(&stage);
-        }
+        some(&stage, steps);
         struct event leave = {.kind = EVENT_CLIENT_REMOVE, .of.client_remove = {me}};
         stage_step(&stage, &leave);
         all(&stage);
@@ -237,9 +243,7 @@ static void test_overtaken(void **state)
         stage_graph(&stage, you, "old", "old");
         stage_finish(&stage, a, "old");
         stage_graph_with(&stage, me, "x y:x z:y", "z", sliced(1));
-        for (uint32_t i = 0; i < steps && stage.step.graph_pending; i++) {
-            more(&stage);
-        }
+        some(&stage, steps);
         bool was_pending = stage.step.graph_pending;
         stage_forget_transcript(&stage);
         stage_graph(&stage, you, "new:old", "new");
@@ -265,9 +269,7 @@ static void test_made_by_others(void **state)
         struct span key = stage_key(&stage, "y");
         int64_t size = 5;
         stage_graph_with(&stage, me, "x y:x z:y", "z", sliced(1));
-        for (uint32_t i = 0; i < steps && stage.step.graph_pending; i++) {
-            more(&stage);
-        }
+        some(&stage, steps);
         struct event event = {.kind = EVENT_DATA_PLACED,
                               .of.data_placed = {you, {&key, 1}, {&a, 1}, {&size, 1}}};
         stage_step(&stage, &event);
@@ -288,9 +290,7 @@ static void test_restart(void **state)
         stage_worker(&stage, "a", 8);
         client_id me = stage_client(&stage, "me");
         stage_graph_with(&stage, me, "w x:w y:w z:x,y", "y z", sliced(1));
-        for (uint32_t i = 0; i < steps && stage.step.graph_pending; i++) {
-            more(&stage);
-        }
+        some(&stage, steps);
         struct event restart = {.kind = EVENT_RESTART, .of.restart = {me}};
         stage_step(&stage, &restart);
         assert_false(stage.step.graph_pending);
@@ -315,9 +315,7 @@ static void test_worker_dies(void **state)
         stage_graph(&stage, me, "old", "old");
         stage_finish(&stage, a, "old");
         stage_graph_with(&stage, me, "old x:old y:x z:y", "z", sliced(1));
-        for (uint32_t i = 0; i < steps && stage.step.graph_pending; i++) {
-            more(&stage);
-        }
+        some(&stage, steps);
         stage_worker(&stage, "b", 8);
         stage_worker_lost(&stage, a, "");
         all(&stage);
@@ -479,9 +477,7 @@ static void test_client_registers_again(void **state)
         client_id me = stage_client(&stage, "me");
         stage_graph(&stage, me, "old", "old");
         stage_graph_with(&stage, me, "x y:x z:y", "z", sliced(1));
-        for (uint32_t i = 0; i < steps && stage.step.graph_pending; i++) {
-            more(&stage);
-        }
+        some(&stage, steps);
         client_id again = stage_client(&stage, "me");
         assert_true(again != me);
         while (stage.step.pending) {
@@ -526,9 +522,7 @@ static void test_restart_after_leaving(void **state)
         stage_worker(&stage, "a", 8);
         client_id me = stage_client(&stage, "me");
         stage_graph_with(&stage, me, "w x:w y:w z:x,y", "y z", sliced(1));
-        for (uint32_t i = 0; i < steps && stage.step.graph_pending; i++) {
-            more(&stage);
-        }
+        some(&stage, steps);
         struct event leave = {.kind = EVENT_CLIENT_REMOVE, .of.client_remove = {me}};
         stage_step(&stage, &leave);
         struct event restart = {.kind = EVENT_RESTART, .of.restart = {CLIENT_NONE}};

@@ -68,16 +68,23 @@ static void measure(struct stage *stage, client_id client, worker_id worker, con
     stage_forget_transcript(stage);
 }
 
+/* Worker "a" has ten tasks of a second each: "x-0" runs, the others wait for another worker. */
+static worker_id open_busy(struct stage *stage)
+{
+    open_stealing(stage);
+    worker_id a = stage_worker(stage, "a", 1);
+    client_id c = stage_client(stage, "c");
+    measure(stage, c, a, "x-100", 1);
+    stage_graph(stage, c, many(stage, "x", 10, ""), many(stage, "x", 10, ""));
+    return a;
+}
+
 /* One worker has ten tasks of a second each, then a second worker comes: it is given half of them. */
 static void test_new_worker(void **state)
 {
     (void)state;
     struct stage stage;
-    open_stealing(&stage);
-    worker_id a = stage_worker(&stage, "a", 1);
-    client_id c = stage_client(&stage, "c");
-    measure(&stage, c, a, "x-100", 1);
-    stage_graph(&stage, c, many(&stage, "x", 10, ""), many(&stage, "x", 10, ""));
+    worker_id a = open_busy(&stage);
     assert_true(isinf(steal_next_tick(stage.s)));
     stage_forget_transcript(&stage);
     worker_id b = stage_worker(&stage, "b", 1);
@@ -105,11 +112,7 @@ static void test_balanced_in_flight(void **state)
 {
     (void)state;
     struct stage stage;
-    open_stealing(&stage);
-    worker_id a = stage_worker(&stage, "a", 1);
-    client_id c = stage_client(&stage, "c");
-    measure(&stage, c, a, "x-100", 1);
-    stage_graph(&stage, c, many(&stage, "x", 10, ""), many(&stage, "x", 10, ""));
+    worker_id a = open_busy(&stage);
     stage_worker(&stage, "b", 1);
     stage_tick(&stage, 1);
     uint32_t requests = 0;
@@ -136,11 +139,7 @@ static void test_rejected(void **state)
                                          "resumed"};
     for (int i = 0; i < 5; i++) {
         struct stage stage;
-        open_stealing(&stage);
-        worker_id a = stage_worker(&stage, "a", 1);
-        client_id c = stage_client(&stage, "c");
-        measure(&stage, c, a, "x-100", 1);
-        stage_graph(&stage, c, many(&stage, "x", 10, ""), many(&stage, "x", 10, ""));
+        worker_id a = open_busy(&stage);
         stage_worker(&stage, "b", 1);
         stage_tick(&stage, 1);
         stage_forget_transcript(&stage);
@@ -161,11 +160,7 @@ static void test_undefined(void **state)
     static const char *const states[] = {"", "released"};
     for (int i = 0; i < 2; i++) {
         struct stage stage;
-        open_stealing(&stage);
-        worker_id a = stage_worker(&stage, "a", 1);
-        client_id c = stage_client(&stage, "c");
-        measure(&stage, c, a, "x-100", 1);
-        stage_graph(&stage, c, many(&stage, "x", 10, ""), many(&stage, "x", 10, ""));
+        worker_id a = open_busy(&stage);
         stage_worker(&stage, "b", 1);
         stage_tick(&stage, 1);
         stage_forget_transcript(&stage);
@@ -180,11 +175,7 @@ static void test_thief_gone(void **state)
 {
     (void)state;
     struct stage stage;
-    open_stealing(&stage);
-    worker_id a = stage_worker(&stage, "a", 1);
-    client_id c = stage_client(&stage, "c");
-    measure(&stage, c, a, "x-100", 1);
-    stage_graph(&stage, c, many(&stage, "x", 10, ""), many(&stage, "x", 10, ""));
+    worker_id a = open_busy(&stage);
     worker_id b = stage_worker(&stage, "b", 1);
     stage_tick(&stage, 1);
     stage_worker_lost(&stage, b, "test");
@@ -200,11 +191,7 @@ static void test_thief_excluded(void **state)
 {
     (void)state;
     struct stage stage;
-    open_stealing(&stage);
-    worker_id a = stage_worker(&stage, "a", 1);
-    client_id c = stage_client(&stage, "c");
-    measure(&stage, c, a, "x-100", 1);
-    stage_graph(&stage, c, many(&stage, "x", 10, ""), many(&stage, "x", 10, ""));
+    worker_id a = open_busy(&stage);
     stage_worker(&stage, "b", 1);
     stage_tick(&stage, 1);
     struct span where = SPAN("tcp://a:1");
@@ -223,11 +210,7 @@ static void test_late_answers(void **state)
 {
     (void)state;
     struct stage stage;
-    open_stealing(&stage);
-    worker_id a = stage_worker(&stage, "a", 1);
-    client_id c = stage_client(&stage, "c");
-    measure(&stage, c, a, "x-100", 1);
-    stage_graph(&stage, c, many(&stage, "x", 10, ""), many(&stage, "x", 10, ""));
+    worker_id a = open_busy(&stage);
     worker_id b = stage_worker(&stage, "b", 1);
     stage_tick(&stage, 1);
     stage_finish(&stage, a, "x-0");
@@ -251,11 +234,7 @@ static void test_unexpected_state(void **state)
 {
     (void)state;
     struct stage stage;
-    open_stealing(&stage);
-    worker_id a = stage_worker(&stage, "a", 1);
-    client_id c = stage_client(&stage, "c");
-    measure(&stage, c, a, "x-100", 1);
-    stage_graph(&stage, c, many(&stage, "x", 10, ""), many(&stage, "x", 10, ""));
+    worker_id a = open_busy(&stage);
     stage_worker(&stage, "b", 1);
     stage_tick(&stage, 1);
     stage_forget_transcript(&stage);

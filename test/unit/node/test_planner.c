@@ -355,6 +355,20 @@ static void assert_contains(const struct text *text, const char *part)
     }
 }
 
+/* With this script in the planner's place a graph fails, and the failure says so. */
+static void expect_failure(const char *script, const char *says)
+{
+    use_script(script);
+    struct node *node = node_begin();
+    struct outcome outcome = {0};
+    ask_graph(node, &outcome);
+    io_loop_run(node->loop);
+    assert_contains(&outcome.failure, says);
+    outcome_fini(&outcome);
+    node_end(node);
+    use_default();
+}
+
 /* ---- the planner dies, or never lives ---- */
 
 /* It prints something and exits: graph and call fail with both. */
@@ -432,15 +446,7 @@ static void test_settings_reach_it(void **state)
 {
     (void)state;
     set_variable = "DASK_A__B=from the command line";
-    use_script("echo \"a.b is $DASK_A__B\" >&2; exit 1");
-    struct node *node = node_begin();
-    struct outcome outcome = {0};
-    ask_graph(node, &outcome);
-    io_loop_run(node->loop);
-    assert_contains(&outcome.failure, "a.b is from the command line");
-    outcome_fini(&outcome);
-    node_end(node);
-    use_default();
+    expect_failure("echo \"a.b is $DASK_A__B\" >&2; exit 1", "a.b is from the command line");
     set_variable = NULL;
 }
 
@@ -465,15 +471,7 @@ static void test_no_interpreter(void **state)
 static void test_malformed_message(void **state)
 {
     (void)state;
-    use_script("head -c 400 /dev/zero | tr '\\0' '\\377' >&3; sleep 60");
-    struct node *node = node_begin();
-    struct outcome outcome = {0};
-    ask_graph(node, &outcome);
-    io_loop_run(node->loop);
-    assert_contains(&outcome.failure, "malformed message");
-    outcome_fini(&outcome);
-    node_end(node);
-    use_default();
+    expect_failure("head -c 400 /dev/zero | tr '\\0' '\\377' >&3; sleep 60", "malformed message");
 }
 
 /* The scheduler closes while a request is under way, and while none runs. */
