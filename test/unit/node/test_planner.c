@@ -665,6 +665,7 @@ static void test_preload_and_added_operation(void **state)
 int main(void)
 {
     setenv("PYTHONPATH", CASK_TEST_DIR "/../../python", 1);
+    setenv("CASK_PYTHON", CASK_TEST_DIR "/../../.venv/bin/python3", 0);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_exit_is_explained),
         cmocka_unit_test(test_signal_and_asking_again),
