@@ -40,7 +40,7 @@ KIND = "cask" if "cask" in os.path.basename(shlex.split(SCHEDULER_CMD)[0]) else 
 
 # What starts a worker; its first argument is the scheduler's address.
 WORKER_CMD = os.environ.get("CASK_WORKER_CMD", f"{sys.executable} -m dask worker")
-CASK_WORKER = f"{ROOT}/build/cask worker"
+CASK_WORKER = f"{shlex.split(SCHEDULER_CMD)[0] if KIND == 'cask' else f'{ROOT}/build/cask'} worker"
 
 live: list[Process] = []  # newest last; what a failed test shows the logs of
 
