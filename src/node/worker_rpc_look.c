@@ -1,6 +1,5 @@
 /* worker_rpc_look.c: questions about a worker that it answers by itself.
- * Source: distributed worker.py identity, ping, versions, get_story; node.py get_logs. */
-#include "base/log.h"
+ * Source: distributed worker.py identity, ping, versions, get_story. */
 #include "node/values.h"
 #include "node/worker_internal.h"
 
@@ -72,9 +71,7 @@ void worker_rpc_versions(struct worker_node *worker, struct request *request,
 
 /* ---- story ------------------------------------------------------------------------------------- */
 
-/* As stock's log has it: (key, start, wanted, finish, {}, stimulus, time) of a move, (what, key, stimulus, time)
- * of the rest. */
-static void put_entry(struct text *out, const struct wstory_entry *entry)
+void worker_write_story(struct text *out, const struct wstory_entry *entry)
 {
     if (entry->what == NULL) {
         msgpack_write_array(out, 7);
@@ -118,51 +115,13 @@ void worker_rpc_get_story(struct worker_node *worker, struct request *request,
     outgoing_init(&out);
     msgpack_write_array(&out.head, count);
     for (uint32_t i = 0; i < count; i++) {
-        put_entry(&out.head, &entries[i]);
+        worker_write_story(&out.head, &entries[i]);
     }
     request_reply(request, &out);
     outgoing_fini(&out);
 }
 
-/* ---- logs -------------------------------------------------------------------------------------- */
-
-/* worker's and nanny's get_logs have the same fields. */
-void worker_rpc_get_logs(struct worker_node *worker, struct request *request,
-                         const struct message *message)
-{
-    const struct msg_worker_get_logs *m = &message->body.worker_get_logs;
-    struct text lines = {0};
-    uint32_t count = 0;
-    struct log_line line;
-    (void)worker;
-    for (uint32_t i = 0; log_recent(i, &line) && line.time >= m->start; i++) {
-        if (m->n > 0 && count >= (uint64_t)m->n) {
-            break;
-        }
-        msgpack_write_array(&lines, m->timestamps ? 3 : 2);
-        if (m->timestamps) {
-            msgpack_write_float(&lines, line.time);
-        }
-        msgpack_write_cstr(&lines, log_level_name(line.level));
-        msgpack_write_str_lossy(&lines, span_of_text(line.text));
-        count++;
-    }
-    struct outgoing out;
-    outgoing_init(&out);
-    msgpack_write_array(&out.head, count);
-    msgpack_write_raw(&out.head, text_span(&lines));
-    request_reply(request, &out);
-    outgoing_fini(&out);
-    text_fini(&lines);
-}
-
-void nanny_rpc_get_logs(struct worker_node *worker, struct request *request,
-                        const struct message *message)
-{
-    static_assert(sizeof(struct msg_nanny_get_logs) == sizeof(struct msg_worker_get_logs),
-                  "the same fields");
-    worker_rpc_get_logs(worker, request, message);
-}
+/* ---- the nanny ------------------------------------------------------------------------------- */
 
 void nanny_rpc_echo(struct worker_node *worker, struct request *request,
                     const struct message *message)

@@ -25,6 +25,7 @@ from cask.executor.channel import pack_bytes, pack_payload, take_bytes, take_pay
 from cask.executor.crash import install
 from cask.executor.errors import pack_error
 from cask.executor.objects import DataView, Entry, Objects, serialise
+from cask.executor.sweep import Sweeper
 from cask.executor.tasks import Runner
 from cask.executor.threads import TaskThreads
 from cask.executor.worker import Profiler, Worker
@@ -80,6 +81,7 @@ class Executor:
             added = worker.added_handlers()
             if dask.config.get("distributed.worker.profile.enabled"):
                 Profiler(worker, runner.woken).start()
+            Sweeper(runner).start()
             runner.threads.start()
         except Exception as error:
             traceback.print_exc()

@@ -190,6 +190,7 @@ class Runner:
         self._types: dict[type | None, bytes] = {}
         self._small_headers: dict[type | None, bytes] = {}
         self.woken = threading.Event()  # a task runs: for the profiler
+        self.worked = threading.Event()  # … and for the sweeper
 
     # ---- the reader's thread ----
 
@@ -214,6 +215,9 @@ class Runner:
                 return  # between two moments; its thread looks once more
         if not task.has_begun:
             self._answer_cancelled(task)
+
+    def is_idle(self) -> bool:
+        return not self._tasks
 
     # ---- a task's thread ----
 
@@ -268,6 +272,8 @@ class Runner:
         task.slot = self._board.enter(task.handle, ledger.prepared, threading.get_native_id())
         if not self.woken.is_set():
             self.woken.set()
+        if not self.worked.is_set():
+            self.worked.set()
         try:
             annotations = (
                 msgpack.unpackb(task.annotations, use_list=False, **msgpack_opts)

@@ -1,0 +1,235 @@
+"""What user code finds on a cask worker: the worker, clients, plugins, actors, files, profiles, logs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+
+import pytest
+from distributed import (
+    Reschedule,
+    WorkerPlugin,
+    get_client,
+    get_worker,
+    rejoin,
+    secede,
+    wait,
+    worker_client,
+)
+
+import harness
+from worker_clusters import client, mixed  # noqa: F401  (fixtures)
+
+
+def inc(x):
+    return x + 1
+
+
+@pytest.fixture
+def alice(mixed):
+    return mixed.addresses()["alice"]
+
+
+# ---- calls ----
+
+
+def test_run(client, alice):
+    def who(dask_worker):
+        return dask_worker.address, dask_worker.name, os.getpid()
+
+    found = client.run(who, workers=[alice])
+    assert found[alice][:2] == (alice, "alice")
+    assert found[alice][2] == client.submit(os.getpid, workers=alice, pure=False).result()
+
+
+def test_run_that_fails(client, alice):
+    def fail():
+        raise ZeroDivisionError("here")
+
+    with pytest.raises(ZeroDivisionError, match="here"):
+        client.run(fail, workers=[alice])
+
+
+def test_run_coroutine(client, alice):
+    async def double(x):
+        return 2 * x
+
+    assert client.run(double, 4, workers=[alice]) == {alice: 8}
+
+
+def test_versions_agree(client):
+    found = client.get_versions(check=True)
+    assert {worker["packages"]["distributed"] for worker in found["workers"].values()} == {
+        found["client"]["packages"]["distributed"]
+    }
+
+
+def test_upload_file(client, alice, tmp_path):
+    path = tmp_path / "cask_uploaded_module.py"
+    path.write_text("def value():\n    return 42\n")
+    client.upload_file(str(path))
+
+    def use():
+        import cask_uploaded_module
+
+        return cask_uploaded_module.value()
+
+    assert client.submit(use, workers=alice, pure=False).result() == 42
+
+
+def test_call_stack_and_profile(client, alice, tmp_path):
+    gate = tmp_path / "gate"
+
+    def wait_at_the_gate(path):
+        while not os.path.exists(path):
+            time.sleep(0.01)
+
+    future = client.submit(wait_at_the_gate, str(gate), workers=alice, pure=False)
+    stack = harness.eventually(lambda: client.call_stack(future))
+    assert "wait_at_the_gate" in str(stack[alice][future.key])
+    harness.eventually(lambda: "wait_at_the_gate" in str(client.profile(workers=[alice])))
+    gate.touch()
+    future.result()
+
+
+def test_logs(client, alice):
+    client.run(lambda: logging.getLogger("distributed.worker").warning("a word from user code"), workers=[alice])
+    lines = [line for _, line in client.get_worker_logs(workers=[alice])[alice]]
+    assert any("a word from user code" in line for line in lines)
+    assert any("Registered to" in line for line in lines)
+
+
+def test_story(client, alice):
+    future = client.submit(inc, 1, workers=alice, key="told")
+    wait(future)
+    rows = [row for row in client.story("told") if row[0] == alice]
+    assert [row[2:5] for row in rows if len(row) == 8][-1] == ("executing", "memory", "memory")
+
+
+def test_dump(client, alice):
+    future = client.submit(inc, 1, workers=alice, key="dumped")
+    wait(future)
+    dump = harness.ask(alice, "dump_state")
+    assert dump["tasks"]["dumped"]["state"] == "memory"
+    assert dump["address"] == alice and dump["nthreads"] == 2
+
+
+# ---- inside a task ----
+
+
+def test_client_inside_a_task(client, alice):
+    def nested(x):
+        return sum(get_client().gather(get_client().map(inc, range(x))))
+
+    assert client.submit(nested, 5, workers=alice, pure=False).result(timeout=60) == 15
+
+
+def test_worker_client(client, mixed):
+    def nested(x):
+        with worker_client() as inner:
+            return inner.submit(inc, x).result()
+
+    futures = client.map(nested, range(6), pure=False)
+    assert client.gather(futures) == list(range(1, 7))
+
+
+def test_secede_frees_the_thread(client, mixed):
+    """bob has one thread: what waits for another task must leave it"""
+
+    def outer():
+        inner = get_client().submit(inc, 10, workers="bob", pure=False)
+        secede()
+        value = inner.result()
+        rejoin()
+        return value
+
+    assert client.submit(outer, workers="bob", pure=False).result(timeout=60) == 11
+
+
+def test_reschedule(client, mixed):
+    def not_here(unwanted):
+        if get_worker().name == unwanted:
+            raise Reschedule
+        return get_worker().name
+
+    futures = [client.submit(not_here, "alice", pure=False) for _ in range(20)]
+    assert set(client.gather(futures)) <= {"bob", "stan"}
+
+
+def test_thread_names_and_current_task(client, alice):
+    def look():
+        return get_worker().get_current_task(), threading.current_thread().name
+
+    key, name = client.submit(look, workers=alice, key="look-here").result()
+    assert key == "look-here" and name.startswith("alice-Dask-Default-Threads")
+
+
+def test_data_of_the_worker(client, alice):
+    """get_worker().data shows what peers and clients brought, too"""
+    brought = client.scatter({"brought": 17}, workers=[alice])
+    kept = client.submit(inc, 1, workers=alice, key="made")
+    wait(kept)
+
+    def look():
+        data = get_worker().data
+        return data["brought"], data["made"], "brought" in data, "absent" in data
+
+    assert client.submit(look, workers=alice, pure=False).result() == (17, 2, True, False)
+    assert client.gather(brought) == {"brought": 17}
+
+
+# ---- plugins ----
+
+
+class Counting(WorkerPlugin):
+    name = "counting"
+
+    def setup(self, worker):
+        worker.counting = 10
+
+    def teardown(self, worker):
+        del worker.counting
+
+
+def test_plugin(client, alice):
+    client.register_plugin(Counting())
+
+    def look(dask_worker):
+        return getattr(dask_worker, "counting", None)
+
+    assert client.run(look, workers=[alice]) == {alice: 10}
+    client.unregister_worker_plugin("counting")
+    assert client.run(look, workers=[alice]) == {alice: None}
+
+
+def test_plugin_survives_a_crash(client, alice):
+    client.register_plugin(Counting())
+    with pytest.raises(RuntimeError):
+        client.submit(os._exit, 1, workers=alice, pure=False).result(timeout=60)
+    seen = client.submit(lambda: get_worker().counting, workers=alice, pure=False)
+    assert seen.result(timeout=60) == 10
+    client.unregister_worker_plugin("counting")
+
+
+# ---- actors ----
+
+
+class Counter:
+    n = 0
+
+    def add(self, by):
+        self.n += by
+        return self.n
+
+
+def test_actor(client, alice):
+    counter = client.submit(Counter, actor=True, workers=alice).result()
+    assert [counter.add(1).result() for _ in range(3)] == [1, 2, 3]
+    assert counter.n == 3
+
+    def use(actor):
+        return actor.add(10).result()
+
+    assert client.submit(use, counter, workers="stan", pure=False).result() == 13
