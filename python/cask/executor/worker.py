@@ -24,7 +24,7 @@ from distributed.protocol import dumps
 from distributed.proctitle import setproctitle
 from distributed.security import Security
 from distributed.utils import key_split
-from distributed.worker_state_machine import SecedeEvent
+from distributed.worker_state_machine import PauseEvent, SecedeEvent, UnpauseEvent
 from tornado.ioloop import IOLoop
 
 from cask.executor import channel
@@ -142,6 +142,8 @@ class Worker(distributed.worker.Worker):
 
     def handle_stimulus(self, *stims) -> None:
         for event in stims:
+            if isinstance(event, (PauseEvent, UnpauseEvent)):
+                continue  # the real worker heard of it as its status
             if not isinstance(event, SecedeEvent):
                 raise NotImplementedError(
                     f"{type(event).__name__}: the state of a cask worker is not in this process"

@@ -1,0 +1,205 @@
+"""How cask workers come and go: retired, restarted, closed, killed, without a scheduler."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import time
+
+import pytest
+from distributed import Client, get_worker, wait
+
+import harness
+from worker_clusters import make_cluster, start_cask  # noqa: F401  (a fixture)
+
+
+def inc(x):
+    return x + 1
+
+
+def slow_inc(x):
+    time.sleep(0.05)
+    return x + 1
+
+
+def test_restart(make_cluster):
+    """All tasks go, the process and its nanny stay, executors are new"""
+    cluster = make_cluster("alice", nthreads=2, nanny=True)
+    with Client(cluster.address, timeout=20) as client:
+        before = cluster.addresses()["alice"]
+        pid = client.submit(os.getpid, pure=False).result()
+        future = client.submit(inc, 1)
+        wait(future)
+        nanny = cluster.infos()["alice"]["nanny"]
+        client.restart(timeout=60)
+        assert future.status == "cancelled"
+        after = cluster.addresses()["alice"]
+        assert after != before and cluster.infos()["alice"]["nanny"] == nanny
+        assert client.submit(os.getpid, pure=False).result(timeout=60) != pid
+        assert client.submit(inc, 1).result(timeout=60) == 2
+        assert cluster.workers["alice"].alive
+
+
+def test_restart_one_of_two(make_cluster):
+    cluster = make_cluster("alice", "bob", nanny=True)
+    with Client(cluster.address, timeout=20) as client:
+        before = cluster.addresses()
+        assert client.restart_workers([before["alice"]], timeout=60) == {before["alice"]: "OK"}
+        after = harness.eventually(lambda: len(found := cluster.addresses()) == 2 and found)
+        assert after["bob"] == before["bob"] and after["alice"] != before["alice"]
+        assert client.gather(client.map(inc, range(20))) == list(range(1, 21))
+
+
+def test_retire_moves_the_data(make_cluster):
+    cluster = make_cluster("alice", "bob")
+    with Client(cluster.address, timeout=20) as client:
+        future = client.submit(inc, 1, workers="alice", allow_other_workers=True)
+        only = client.scatter({"only": 7}, workers=[cluster.addresses()["alice"]])["only"]
+        wait(future)
+        client.retire_workers([cluster.addresses()["alice"]], close_workers=True)
+        assert cluster.workers["alice"].wait(20) == 0
+        assert only.result(timeout=20) == 7
+        assert future.result(timeout=20) == 2
+
+
+def test_terminate_is_orderly(make_cluster):
+    """A signal ends it with code 0; its tasks are done elsewhere"""
+    cluster = make_cluster("alice", "bob")
+    with Client(cluster.address, timeout=20) as client:
+        futures = client.map(slow_inc, range(60))
+        harness.eventually(lambda: any(future.done() for future in futures))
+        worker = cluster.workers["alice"]
+        worker.popen.terminate()
+        assert worker.wait(20) == 0
+        assert client.gather(futures) == list(range(1, 61))
+
+
+def test_killed_worker(make_cluster):
+    cluster = make_cluster("alice", "bob")
+    with Client(cluster.address, timeout=20) as client:
+        futures = client.map(slow_inc, range(60))
+        harness.eventually(lambda: any(future.done() for future in futures))
+        cluster.workers["bob"].popen.kill()
+        assert client.gather(futures) == list(range(1, 61))
+
+
+def test_lifetime(make_cluster):
+    """It retires, then ends, or begins anew"""
+    cluster = make_cluster("short", options=["--lifetime", "8s"])
+    start_cask(cluster, "again", nanny=True, options=["--lifetime", "8s", "--lifetime-restart"])
+    before = cluster.addresses()["again"]
+    assert cluster.workers["short"].wait(30) == 0
+    harness.eventually(lambda: cluster.addresses().get("again", before) != before)
+    assert cluster.workers["again"].alive
+
+
+def test_pause(make_cluster):
+    """A paused worker finishes what runs and starts nothing"""
+    cluster = make_cluster("alice", "bob")
+
+    def pause():
+        get_worker().status = type(get_worker().status).paused
+
+    with Client(cluster.address, timeout=20) as client:
+        client.submit(pause, workers="alice").result()
+        harness.eventually(lambda: cluster.infos()["alice"]["status"] == "paused")
+        futures = client.map(inc, range(20), pure=False)
+        assert client.gather(futures) == list(range(1, 21))
+        bob = cluster.infos()["bob"]
+        holders = {h for held in client.who_has(futures).values() for h in held}
+        assert len(holders) == 1 and client.run(lambda dask_worker: dask_worker.name, workers=list(holders)) == {
+            next(iter(holders)): bob["name"]
+        }
+
+
+def test_close_by_user_code(make_cluster):
+    cluster = make_cluster("alice")
+    with Client(cluster.address, timeout=20) as client:
+
+        def leave():
+            worker = get_worker()
+            worker.loop.add_callback(worker.close, reason="asked to")
+
+        future = client.submit(leave)
+        assert cluster.workers["alice"].wait(20) == 0
+        future.cancel()
+
+
+def test_lost_scheduler(make_cluster):
+    cluster = make_cluster("alice")
+    cluster.scheduler.kill()
+    assert cluster.workers["alice"].wait(20) == 0
+
+
+def run_worker(*arguments):
+    return subprocess.run(
+        [*shlex.split(harness.CASK_WORKER), *arguments],
+        env=harness.clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_death_timeout():
+    """Without a scheduler it gives up"""
+    address = f"tcp://127.0.0.1:{harness.free_port()}"
+    ended = run_worker(
+        address, "--death-timeout", "1s", "--nthreads", "1"
+    )
+    assert ended.returncode == 1
+    assert "No scheduler" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        ([], "which scheduler"),
+        (["tcp://127.0.0.1:1", "--nthreads", "many"], "--nthreads"),
+        (["tcp://127.0.0.1:1", "--memory-limit", "lots"], "--memory-limit"),
+        (["tcp://127.0.0.1:1", "--resources", "GPU"], "--resources"),
+        (["tcp://127.0.0.1:1", "--nworkers", "0"], "--nworkers"),
+        (["tcp://127.0.0.1:1", "--worker-class", "a.B"], "--worker-class"),
+        (["nonsense:"], "not an address"),
+    ],
+)
+def test_wrong_command_lines(arguments, said):
+    ended = run_worker(*arguments)
+    assert ended.returncode in (1, 2)
+    assert said in ended.stderr
+
+
+def test_several_workers(make_cluster):
+    """--nworkers: names are numbered; a signal to the parent ends them all"""
+    cluster = make_cluster("many", wait=False, options=["--nworkers", "2"])
+    cluster.wait_for("many-0", "many-1")
+    parent = cluster.workers["many"]
+    parent.popen.terminate()
+    assert parent.wait(20) == 0
+    harness.eventually(lambda: not cluster.addresses())
+
+
+def test_resources(make_cluster):
+    cluster = make_cluster("alice", nthreads=2, options=["--resources", "GPU=1"])
+    with Client(cluster.address, timeout=20) as client:
+
+        def one_at_a_time(_):
+            worker = get_worker()
+            running = worker.__dict__.setdefault("cask_test_running", [])
+            running.append(1)
+            count = len(running)
+            time.sleep(0.01)
+            running.pop()
+            return count
+
+        futures = client.map(one_at_a_time, range(10), resources={"GPU": 1}, pure=False)
+        assert client.gather(futures) == [1] * 10
+
+
+def test_preload(make_cluster, tmp_path):
+    script = tmp_path / "before.py"
+    script.write_text("def dask_setup(worker):\n    worker.preloaded = 'yes'\n")
+    cluster = make_cluster("alice", options=["--preload", str(script)])
+    with Client(cluster.address, timeout=20) as client:
+        assert list(client.run(lambda dask_worker: dask_worker.preloaded).values()) == ["yes"]
