@@ -8,6 +8,7 @@
 #include "core/scheduler/graph.h"
 #include "core/scheduler/groups.h"
 #include "core/scheduler/pool.h"
+#include "core/scheduler/priority.h"
 #include "core/scheduler/shuffle.h"
 #include "core/scheduler/spans.h"
 #include "core/scheduler/transition.h"
@@ -341,7 +342,7 @@ void graph_begin_moves(struct scheduler *s, struct graph_work *work, struct step
 {
     make_actors(s, work);
     if (work->is_unsorted) {
-        sort_by_priority(s, work->room->to_move, work->to_move_count, false, &work->arena);
+        priority_sort(s, work->room->to_move, work->to_move_count, false, &work->arena);
     }
     spans_graph(s, work->graph, work->room->firsts, work->first_count);
     shuffles_graph(s, work->graph);

@@ -42,11 +42,6 @@ void pool_fini(struct scheduler *s);
 struct task_extra *task_extra_make(struct task *task);
 /* A fresh mark for task->mark. */
 uint32_t traversal_begin(struct scheduler *s);
-/* Task ids by priority; ties keep their order. Largest (latest) first if `descending`. */
-void sort_by_priority(const struct scheduler *s, task_id *ids, uint32_t count, bool descending,
-                      struct arena *arena);
-/* −1, 0, 1: (user, generation, order) of a against b; a task without a priority is last. */
-int priority_compare(const struct task *a, const struct task *b);
 
 /* Resolvers for links_remove. */
 struct links *dependencies_of(void *s, uint32_t task);

@@ -8,6 +8,7 @@
 #include "core/scheduler/groups.h"
 #include "core/scheduler/place.h"
 #include "core/scheduler/pool.h"
+#include "core/scheduler/priority.h"
 #include "core/scheduler/processing.h"
 #include "core/scheduler/queue.h"
 #include "core/scheduler/step_events.h"
@@ -225,7 +226,7 @@ static void schedule_unrunnable(struct scheduler *s, struct worker *worker, stru
             tasks[count++] = id;
         }
     }
-    sort_by_priority(s, tasks, count, true, &step->arena);
+    priority_sort(s, tasks, count, true, &step->arena);
     for (uint32_t i = 0; i < count; i++) {
         want(s, task_at(s, tasks[i]), TASK_PROCESSING);
     }

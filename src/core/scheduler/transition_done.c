@@ -6,6 +6,7 @@
 #include "core/scheduler/graph.h"
 #include "core/scheduler/groups.h"
 #include "core/scheduler/pool.h"
+#include "core/scheduler/priority.h"
 #include "core/scheduler/processing.h"
 #include "core/scheduler/queue.h"
 #include "core/scheduler/replicas.h"
@@ -104,7 +105,7 @@ void feed_dependents(struct scheduler *s, struct task *task, struct step *step)
             vec_push(&s->ready, user->id);
         }
     }
-    sort_by_priority(s, s->ready.items, s->ready.count, true, &step->arena);
+    priority_sort(s, s->ready.items, s->ready.count, true, &step->arena);
     for (uint32_t i = 0; i < s->ready.count; i++) {
         want(s, task_at(s, s->ready.items[i]), TASK_PROCESSING);
     }
