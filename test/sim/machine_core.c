@@ -54,12 +54,11 @@ static void room_for_keys(const struct sim *sim, struct machine *machine)
 
 /* ---- actions ---- */
 
-static void tell_key(struct sim *sim, struct sim_worker *worker, enum letter_kind kind,
-                     struct span key, int64_t number, double real)
+static void tell_key(struct sim *sim, struct sim_worker *worker, struct span key,
+                     struct letter letter)
 {
-    worker_tell(
-        sim, worker,
-        (struct letter){.kind = kind, .key = key_number(sim, key), .number = number, .real = real});
+    letter.key = key_number(sim, key);
+    worker_tell(sim, worker, letter);
 }
 
 static void tell_keys(struct sim *sim, struct sim_worker *worker, enum letter_kind kind,
@@ -187,23 +186,28 @@ static void act(struct sim *sim, struct sim_worker *worker, const struct worker_
         keep(sim, worker, action->of.keep.key, action->kind == WORKER_ACTION_KEEP);
         break;
     case WORKER_ACTION_TASK_FINISHED:
-        tell_key(sim, worker, LETTER_FINISHED, action->of.task_finished.key,
-                 action->of.task_finished.run_id, 0);
+        tell_key(
+            sim, worker, action->of.task_finished.key,
+            (struct letter){.kind = LETTER_FINISHED, .number = action->of.task_finished.run_id});
         break;
     case WORKER_ACTION_TASK_ERRED:
-        tell_key(sim, worker, LETTER_ERRED, action->of.task_erred.key, action->of.task_erred.run_id,
-                 0);
+        tell_key(sim, worker, action->of.task_erred.key,
+                 (struct letter){.kind = LETTER_ERRED, .number = action->of.task_erred.run_id});
         break;
     case WORKER_ACTION_RELEASE_WORKER_DATA:
-        tell_key(sim, worker, LETTER_RELEASE_DATA, action->of.release_worker_data.key, 0, 0);
+        tell_key(sim, worker, action->of.release_worker_data.key,
+                 (struct letter){.kind = LETTER_RELEASE_DATA});
         break;
     case WORKER_ACTION_RESCHEDULE:
-        tell_key(sim, worker, LETTER_RESCHEDULE, action->of.reschedule.key, 0, 0);
+        tell_key(sim, worker, action->of.reschedule.key,
+                 (struct letter){.kind = LETTER_RESCHEDULE});
         break;
     case WORKER_ACTION_LONG_RUNNING: {
         double duration = action->of.long_running.compute_duration;
-        tell_key(sim, worker, LETTER_LONG_RUNNING, action->of.long_running.key,
-                 action->of.long_running.run_id, isnan(duration) ? -1 : duration);
+        tell_key(sim, worker, action->of.long_running.key,
+                 (struct letter){.kind = LETTER_LONG_RUNNING,
+                                 .number = action->of.long_running.run_id,
+                                 .real = isnan(duration) ? -1 : duration});
         break;
     }
     case WORKER_ACTION_ADD_KEYS:

@@ -98,28 +98,37 @@ bool p2p_inputs_done(struct sim *sim, struct sim_worker *worker, uint32_t shuffl
 
 /* ---- the end of a task's run ---- */
 
-static void end_run(struct sim *sim, struct sim_worker *worker, const struct letter *letter,
-                    enum outcome outcome, int64_t value, const char *trouble)
+/* A task that runs, and the shuffle of which the scheduler has just told (NO_SHUFFLE: of none). */
+struct job {
+    struct sim *sim;
+    struct sim_worker *worker;
+    const struct letter *letter;
+    uint32_t fresh;
+};
+
+static void end_run(const struct job *job, enum outcome outcome, int64_t value, const char *trouble)
 {
+    const struct letter *letter = job->letter;
     struct letter done = {.key = letter->key, .from = letter->from, .number = outcome};
-    struct result *result = worker_result(worker, letter->key);
+    struct result *result = worker_result(job->worker, letter->key);
     result->value = outcome == OUTCOME_FINISHED ? value : result->value;
     result->trouble = trouble;
-    machine_run_done(sim, worker, &done);
+    machine_run_done(job->sim, job->worker, &done);
 }
 
-static void raise(struct sim *sim, struct sim_worker *worker, const struct letter *letter,
-                  const char *trouble)
+static void raise(const struct job *job, const char *trouble)
 {
-    end_run(sim, worker, letter, OUTCOME_ERRED, 0, trouble);
+    end_run(job, OUTCOME_ERRED, 0, trouble);
 }
 
 /* ---- RPCs ---- */
 
-/* Ask the scheduler; `words`: the shuffle, and what the call is about. */
-static void ask(struct sim *sim, struct sim_worker *worker, const struct letter *letter,
-                enum p2p_call call, int64_t run_id, uint32_t shuffle, uint32_t word)
+/* Ask the scheduler; `word` is what the call is about. */
+static void ask(const struct job *job, enum p2p_call call, int64_t run_id, uint32_t shuffle,
+                uint32_t word)
 {
+    const struct sim_worker *worker = job->worker;
+    const struct letter *letter = job->letter;
     struct letter question = {.kind = LETTER_P2P_ASK,
                               .from = worker->slot,
                               .life = worker->life,
@@ -130,23 +139,19 @@ static void ask(struct sim *sim, struct sim_worker *worker, const struct letter 
     letter_add(&question, shuffle);
     letter_add(&question, word);
     letter_add(&question, worker->address);
-    post(sim, question, delay_draw(sim));
+    post(job->sim, question, delay_draw(job->sim));
 }
 
-/* get_with_run_id: the run, or NULL: then the task has ended, or waits for an answer. `fresh` is the shuffle
- * of which the scheduler has just told. */
-static struct p2p_run *run_with_id(struct sim *sim, struct sim_worker *worker,
-                                   const struct letter *letter, uint32_t shuffle, int64_t run_id,
-                                   uint32_t fresh)
+/* get_with_run_id: the run, or NULL: then the task has ended, or waits for an answer. */
+static struct p2p_run *run_with_id(const struct job *job, uint32_t shuffle, int64_t run_id)
 {
-    struct p2p_run *run = active_run(worker, shuffle);
-    if ((run == NULL || run->run_id < run_id) && fresh != shuffle) {
-        ask(sim, worker, letter, P2P_GET, 0, shuffle, 0);
+    struct p2p_run *run = active_run(job->worker, shuffle);
+    if ((run == NULL || run->run_id < run_id) && job->fresh != shuffle) {
+        ask(job, P2P_GET, 0, shuffle, 0);
         return NULL;
     }
     if (run == NULL || run->run_id != run_id) {
-        raise(sim, worker, letter,
-              run != NULL && run->run_id > run_id ? "P2P: stale run" : "P2P: invalid run");
+        raise(job, run != NULL && run->run_id > run_id ? "P2P: stale run" : "P2P: invalid run");
         return NULL;
     }
     return run;
@@ -156,17 +161,19 @@ static struct p2p_run *run_with_id(struct sim *sim, struct sim_worker *worker,
 
 /* Give the task's shards to all that have a partition. A peer that is not there is tried again: before
  * distributed gives up, the scheduler has noticed, and fails the run. */
-static void transfer(struct sim *sim, struct sim_worker *worker, const struct letter *letter,
-                     uint32_t fresh)
+static void transfer(const struct job *job)
 {
+    struct sim *sim = job->sim;
+    struct sim_worker *worker = job->worker;
+    const struct letter *letter = job->letter;
     uint32_t shuffle = sim->keys.items[letter->key].shuffles.items[0];
     struct p2p_run *run = active_run(worker, shuffle);
-    if (run == NULL && fresh != shuffle) {
-        ask(sim, worker, letter, P2P_GET_OR_CREATE, 0, shuffle, 0);
+    if (run == NULL && job->fresh != shuffle) {
+        ask(job, P2P_GET_OR_CREATE, 0, shuffle, 0);
         return;
     }
     if (run == NULL || run->transferred) {
-        raise(sim, worker, letter, run == NULL ? "P2P: the run failed" : "P2P: too late");
+        raise(job, run == NULL ? "P2P: the run failed" : "P2P: too late");
         return;
     }
     int64_t run_id = run->run_id; /* meeting it on other workers does not move this one's runs */
@@ -178,7 +185,7 @@ static void transfer(struct sim *sim, struct sim_worker *worker, const struct le
         struct p2p_run *there = is_there ? peer_run(sim, peer, shuffle, run_id) : NULL;
         waits = waits || !is_there;
         if (is_there && there == NULL) {
-            raise(sim, worker, letter, "P2P: a peer refuses shards");
+            raise(job, "P2P: a peer refuses shards");
             return;
         }
         if (is_there) {
@@ -194,13 +201,15 @@ static void transfer(struct sim *sim, struct sim_worker *worker, const struct le
         again.word_count = 0;
         post(sim, again, TRY_AGAIN_SECONDS);
     } else {
-        end_run(sim, worker, letter, OUTCOME_FINISHED, run_id, NULL);
+        end_run(job, OUTCOME_FINISHED, run_id, NULL);
     }
 }
 
-static void barrier(struct sim *sim, struct sim_worker *worker, const struct letter *letter,
-                    uint32_t fresh)
+static void barrier(const struct job *job)
 {
+    struct sim *sim = job->sim;
+    struct sim_worker *worker = job->worker;
+    const struct letter *letter = job->letter;
     const struct sim_key *key = &sim->keys.items[letter->key];
     int64_t least = INT64_MAX, greatest = 0;
     for (uint32_t i = 0; i < key->inputs.count; i++) {
@@ -209,9 +218,9 @@ static void barrier(struct sim *sim, struct sim_worker *worker, const struct let
         greatest = value > greatest ? value : greatest;
     }
     uint32_t shuffle = key->shuffles.items[0];
-    const struct p2p_run *run = run_with_id(sim, worker, letter, shuffle, greatest, fresh);
+    const struct p2p_run *run = run_with_id(job, shuffle, greatest);
     if (run != NULL) {
-        ask(sim, worker, letter, P2P_BARRIER, run->run_id, shuffle, least == greatest);
+        ask(job, P2P_BARRIER, run->run_id, shuffle, least == greatest);
     }
 }
 
@@ -228,9 +237,11 @@ static void check_complete(struct sim *sim, const struct sim_worker *worker, uin
     }
 }
 
-static void unpack(struct sim *sim, struct sim_worker *worker, const struct letter *letter,
-                   uint32_t fresh)
+static void unpack(const struct job *job)
 {
+    struct sim *sim = job->sim;
+    struct sim_worker *worker = job->worker;
+    const struct letter *letter = job->letter;
     const struct sim_key *key = &sim->keys.items[letter->key];
     for (uint32_t i = 0; i < key->shuffles.count; i++) {
         uint32_t shuffle = key->shuffles.items[i];
@@ -239,71 +250,73 @@ static void unpack(struct sim *sim, struct sim_worker *worker, const struct lett
          * the worker nor the scheduler can tell it from the new one, and the task fails, as with stock. */
         sim->shuffles.items[shuffle].has_erred = sim->shuffles.items[shuffle].has_erred ||
                                                  run_id < sim->shuffles.items[shuffle].active_run;
-        const struct p2p_run *run = run_with_id(sim, worker, letter, shuffle, run_id, fresh);
+        const struct p2p_run *run = run_with_id(job, shuffle, run_id);
         if (run == NULL) {
             return;
         }
         uint32_t assigned = p2p_spread(sim, shuffle, run_id)->items[key->part];
         if (assigned != worker->address) {
-            ask(sim, worker, letter, P2P_RESTRICT, run_id, shuffle, assigned);
+            ask(job, P2P_RESTRICT, run_id, shuffle, assigned);
             return;
         }
         if (!run->transferred) {
-            raise(sim, worker, letter, "P2P: unpacked before the barrier");
+            raise(job, "P2P: unpacked before the barrier");
             return;
         }
         check_complete(sim, worker, letter->key, run);
     }
-    end_run(sim, worker, letter, OUTCOME_FINISHED, 0, NULL);
+    end_run(job, OUTCOME_FINISHED, 0, NULL);
 }
 
-static void proceed(struct sim *sim, struct sim_worker *worker, const struct letter *letter,
-                    uint32_t fresh)
+static void proceed(const struct job *job)
 {
-    switch (sim->keys.items[letter->key].kind) {
+    switch (job->sim->keys.items[job->letter->key].kind) {
     case KEY_TRANSFER:
-        transfer(sim, worker, letter, fresh);
+        transfer(job);
         break;
     case KEY_BARRIER:
-        barrier(sim, worker, letter, fresh);
+        barrier(job);
         break;
     default:
-        unpack(sim, worker, letter, fresh);
+        unpack(job);
         break;
     }
 }
 
 void p2p_proceed(struct sim *sim, struct sim_worker *worker, const struct letter *letter)
 {
-    proceed(sim, worker, letter, NO_SHUFFLE);
+    proceed(&(struct job){sim, worker, letter, NO_SHUFFLE});
 }
 
 /* Words of a run: its shuffle. */
-static void told_of_run(struct sim *sim, struct sim_worker *worker, const struct letter *letter)
+static void told_of_run(struct job *job)
 {
-    if (meet_run(sim, worker, letter->words[0], (int64_t)letter->real) == NULL) {
-        raise(sim, worker, letter, "P2P: received a stale run");
+    const struct letter *letter = job->letter;
+    if (meet_run(job->sim, job->worker, letter->words[0], (int64_t)letter->real) == NULL) {
+        raise(job, "P2P: received a stale run");
     } else {
-        proceed(sim, worker, letter, letter->words[0]);
+        job->fresh = letter->words[0];
+        proceed(job);
     }
 }
 
 void p2p_answered(struct sim *sim, struct sim_worker *worker, const struct letter *letter)
 {
+    struct job job = {sim, worker, letter, NO_SHUFFLE};
     if (letter->text[0] != '\0') {
-        raise(sim, worker, letter, "P2P: the scheduler refused");
+        raise(&job, "P2P: the scheduler refused");
         return;
     }
     switch ((enum p2p_call)letter->number) {
     case P2P_GET:
     case P2P_GET_OR_CREATE:
-        told_of_run(sim, worker, letter);
+        told_of_run(&job);
         break;
     case P2P_BARRIER:
-        end_run(sim, worker, letter, OUTCOME_FINISHED, (int64_t)letter->real, NULL);
+        end_run(&job, OUTCOME_FINISHED, (int64_t)letter->real, NULL);
         break;
     default: /* RESTRICT: it is to run elsewhere */
-        end_run(sim, worker, letter, OUTCOME_RESCHEDULED, 0, NULL);
+        end_run(&job, OUTCOME_RESCHEDULED, 0, NULL);
         break;
     }
 }

@@ -287,9 +287,9 @@ static void data_arrived(struct scheduler *s, struct task *task, struct step *st
     feed_dependents(s, task, step);
 }
 
-/* One scattered value on one worker. `again`: the value before was of the same key. */
-static void place_value(struct scheduler *s, struct span key, struct worker *worker, int64_t nbytes,
-                        bool again, struct step *step)
+/* A scattered value is there. `again`: the one before was of the same key. */
+static struct task *value_arrives(struct scheduler *s, struct span key, bool again,
+                                  struct step *step)
 {
     uint64_t hash = span_hash(key);
     struct task *task = task_find_hashed(s, key, hash);
@@ -302,10 +302,7 @@ static void place_value(struct scheduler *s, struct span key, struct worker *wor
     } else if (!again) {
         task_set_state(s, task, TASK_MEMORY); /* an arrival is counted, as in stock */
     }
-    if (nbytes >= 0) {
-        task_set_nbytes(s, task, nbytes);
-    }
-    replica_add(s, task, worker);
+    return task;
 }
 
 /* The keys, each once, however many workers have it. */
@@ -339,9 +336,14 @@ void step_data_placed(struct scheduler *s, const struct event *event, struct ste
     for (uint32_t i = 0; i < placed->keys.count; i++) {
         struct worker *worker = worker_find(s, placed->holders.items[i]);
         bool again = i > 0 && span_equal(placed->keys.items[i], placed->keys.items[i - 1]);
-        if (worker != NULL) {
-            place_value(s, placed->keys.items[i], worker, placed->sizes.items[i], again, step);
+        if (worker == NULL) {
+            continue;
         }
+        struct task *task = value_arrives(s, placed->keys.items[i], again, step);
+        if (placed->sizes.items[i] >= 0) {
+            task_set_nbytes(s, task, placed->sizes.items[i]);
+        }
+        replica_add(s, task, worker);
     }
     struct span_list keys = each_once(s, placed->keys, &step->arena);
     for (uint32_t i = 0; i < keys.count; i++) {
