@@ -457,6 +457,12 @@ bool config_bool(const struct config *config, const char *name, bool absent)
     return absent;
 }
 
+bool config_is_false(const struct config *config, const char *name)
+{
+    const char *text = scalar(config, name);
+    return text != NULL && is_false(text);
+}
+
 double config_seconds(const struct config *config, const char *name, double absent)
 {
     const char *text = scalar(config, name);

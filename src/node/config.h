@@ -31,6 +31,8 @@ bool config_bool(const struct config *config, const char *name, bool absent);
 double config_seconds(const struct config *config, const char *name, double absent);
 /* "64 MiB" … in bytes. */
 double config_bytes(const struct config *config, const char *name, double absent);
+/* The setting is there and says no: false, off, 0 … as config_bool has it. */
+bool config_is_false(const struct config *config, const char *name);
 /* The setting is there and null: switched off, where missing would mean the default. */
 bool config_is_null(const struct config *config, const char *name);
 /* Children of a mapping, in order; false past the end. */

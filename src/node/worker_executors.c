@@ -206,18 +206,17 @@ static void welcome(struct worker_node *worker, uint32_t index,
 
 /* ---- what they say ----------------------------------------------------------------------------- */
 
-static void exported(struct worker_node *worker, struct object *object,
+static void exported(struct worker_node *worker, uint32_t seat, struct object *object,
                      struct executor_message *message)
 {
-    struct blob *blob = NULL;
-    int code = worker_blob_of(&message->payload, &blob);
-    if (code == OK) {
-        object_exported(worker, object, blob, NULL);
-        blob_unref(blob);
-        return;
+    const struct executor_error unusable = {
+        .exception_text = SPAN("RuntimeError('an executor sent no usable value')")};
+    struct store_value *value;
+    if (worker_value_of(worker, &message->payload, &value) == OK) {
+        store_exported(worker->store, seat, object->handle, value);
+    } else {
+        object_unfit(worker, object, seat, &unusable);
     }
-    log_error(LOGGER, "an exported value cannot be read: %s", error_meaning(code));
-    object_exported(worker, object, NULL, NULL);
 }
 
 /* Messages about an object; its handle is only believed from the seat that has it. */
@@ -231,14 +230,10 @@ static void about_object(struct worker_node *worker, uint32_t index,
     bool runs_here = object->run != NULL && worker_run_seat(object) == index;
     switch (message->op) {
     case EXECUTOR_EXPORTED:
-        if (object->is_exporting && object->home == index) {
-            exported(worker, object, message);
-        }
+        exported(worker, index, object, message);
         break;
     case EXECUTOR_EXPORT_FAILED:
-        if (object->is_exporting && object->home == index) {
-            object_exported(worker, object, NULL, &message->error);
-        }
+        object_unfit(worker, object, index, &message->error);
         break;
     case EXECUTOR_DONE:
         if (runs_here) {

@@ -84,7 +84,7 @@ bool worker_offer_data(struct worker_node *worker, const struct frames *frames, 
             continue;
         }
         struct object *object = object_create(&worker->objects, key);
-        object->stored = blob;
+        object->value = store_value_create(blob);
         worker_offer_object(worker, object);
         items[taken++] =
             (struct worker_offer){.key = object->key, .nbytes = (int64_t)wanted->value.number};

@@ -87,30 +87,6 @@ void worker_gauges_digest(struct worker_node *worker, struct span told)
 
 /* ---- the process ------------------------------------------------------------------------------- */
 
-static uint64_t own_memory(void)
-{
-    unsigned long long total = 0, resident = 0;
-    FILE *file = fopen("/proc/self/statm", "re");
-    if (file != NULL) {
-        if (fscanf(file, "%llu %llu", &total, &resident) != 2) {
-            resident = 0;
-        }
-        fclose(file);
-    }
-    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
-uint64_t worker_memory(struct worker_node *worker)
-{
-    uint64_t bytes = own_memory();
-    for (uint32_t i = 0; i < worker->seats.count; i++) {
-        if (worker->seats.items[i].executor != NULL) {
-            bytes += executor_rss(worker->seats.items[i].executor);
-        }
-    }
-    return bytes;
-}
-
 /* Seconds of CPU that a process has used so far. */
 static double cpu_of(int process)
 {
@@ -242,6 +218,7 @@ void worker_gauges_write(struct worker_node *worker, struct text *out)
 {
     struct worker_summary summary;
     struct io_turns turns;
+    struct store_totals totals;
     worker_summarise(worker->core, &summary);
     io_loop_turns(worker->loop, true, &turns);
     msgpack_write_map(out, 11);
@@ -250,12 +227,13 @@ void worker_gauges_write(struct worker_node *worker, struct text *out)
     put_digests(out, worker->gauges);
     msgpack_write_cstr(out, "managed_bytes");
     msgpack_write_int(out, summary.nbytes);
+    store_totals(worker->store, &totals);
     msgpack_write_cstr(out, "spilled_bytes");
     msgpack_write_map(out, 2);
     msgpack_write_cstr(out, "memory");
-    msgpack_write_int(out, 0);
+    msgpack_write_uint(out, totals.spilled_memory_bytes);
     msgpack_write_cstr(out, "disk");
-    msgpack_write_int(out, 0);
+    msgpack_write_uint(out, totals.spilled_disk_bytes);
     put_transfer(out, worker, &summary);
     msgpack_write_cstr(out, "event_loop_interval");
     msgpack_write_float(out, turns.longest_busy);

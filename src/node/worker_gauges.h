@@ -19,7 +19,5 @@ void worker_gauges_received(struct worker_node *worker, struct span peer, uint64
                             double seconds);
 /* [name, number]: a digest that user code or an executor metered. */
 void worker_gauges_digest(struct worker_node *worker, struct span told);
-/* Resident bytes of the worker and its executors. */
-uint64_t worker_memory(struct worker_node *worker);
 
 #endif

@@ -16,9 +16,12 @@
 #include "node/rpc.h"
 #include "node/worker_node.h"
 #include "node/worker_objects.h"
+#include "store/policy.h"
+#include "store/store.h"
 
 struct retry;
 struct worker_gauges;
+struct worker_pressure;
 
 enum worker_phase {
     WORKER_STATUS_INIT,
@@ -96,6 +99,8 @@ struct worker_node {
 
     struct worker_link link;
     struct worker_objects objects;
+    struct store *store;              /* of the values that are kept (worker_store.c) */
+    struct worker_pressure *pressure; /* of memory (worker_pressure.c) */
     struct map calls; /* CALLs under way: number (8 bytes) → struct call * (worker_calls.c) */
     uint64_t call_last;
     struct supervisor *supervisor;
@@ -168,6 +173,20 @@ void worker_restarted(struct worker_node *worker, bool is_fine);
 int worker_directory_make(struct worker_node *worker, struct text *why) MUST_USE;
 void worker_directory_remove(struct worker_node *worker);
 
+/* ---- worker_store.c ---- */
+
+/* Where values are kept, and whether they spill: by the settings, into the worker's directory. */
+void worker_store_create(struct worker_node *worker);
+
+/* ---- worker_pressure.c: memory is measured, and something done about it ---- */
+
+void worker_pressure_create(struct worker_node *worker);
+void worker_pressure_destroy(struct worker_node *worker);
+/* Bytes of the worker and its executors. */
+uint64_t worker_memory(struct worker_node *worker);
+/* distributed.worker.memory.…, of our limit. */
+struct policy_settings worker_memory_settings(const struct worker_node *worker);
+
 /* ---- worker_link.c ---- */
 
 void worker_link_init(struct worker_node *worker);
@@ -200,8 +219,13 @@ struct blob *worker_about(const struct worker_node *worker, const struct executo
 
 /* The value and its frames as a message (frame 0 first). ERR_IO: its segment cannot be read. */
 int worker_frames_of(const struct executor_payload *payload, struct frames *out_frames) MUST_USE;
-/* The same as a blob. ERR_IO, ERR_MALFORMED. */
-int worker_blob_of(const struct executor_payload *payload, struct blob **out_blob) MUST_USE;
+/* What an executor exported, as a value of the store; its segment is taken. ERR_IO, ERR_MALFORMED: the log says
+ * why. */
+int worker_value_of(struct worker_node *worker, struct executor_payload *payload,
+                    struct store_value **out_value) MUST_USE;
+/* The value for an executor, in its segment if it is in one; frames are in the scratch arena. */
+struct executor_payload worker_payload_of_value(struct arena *scratch,
+                                                const struct store_value *value);
 /* The blob for an executor; frames are in the scratch arena. */
 struct executor_payload worker_payload_of(struct arena *scratch, const struct blob *blob);
 

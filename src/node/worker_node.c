@@ -259,6 +259,10 @@ static int begin(struct worker_node *worker, struct text *why)
     }
     code = code == OK ? worker_listen(worker, why) : code;
     code = code == OK ? worker_directory_make(worker, why) : code;
+    if (code == OK) {
+        worker_store_create(worker);
+        worker_pressure_create(worker);
+    }
     code = code == OK ? worker_executors_start(worker, why) : code;
     return code;
 }
@@ -324,7 +328,9 @@ void worker_node_destroy(struct worker_node *worker)
     io_timer_destroy(worker->lifetime);
     io_timer_destroy(worker->closing);
     worker_link_fini(worker);
-    io_loop_destroy(worker->loop); /* closes every connection */
+    worker_pressure_destroy(worker);
+    store_destroy(worker->store);
+    io_loop_destroy(worker->loop); /* closes every connection, waits for threads */
     worker_directory_remove(worker);
     server_fini(&worker->server);
     server_fini(&worker->nanny);

@@ -1,9 +1,21 @@
-/* worker_objects.c: the values of a worker: which executor has which live, which are serialised. */
+/* worker_objects.c: the values of a worker by their handles. */
 #include "node/worker_internal.h"
 
-/* Serialised forms up to this size stay once they were made: they are asked for again, and outlive their
- * executor. Larger ones would be there twice. */
-#define STORED_MAX (64u * 1024)
+/* Somebody waits for the store. */
+struct object_want {
+    struct store_waiter waiter;
+    struct worker_node *worker;
+    uint64_t handle;
+    object_wanted *done;
+    void *user;
+};
+
+struct handles VEC(uint64_t);
+
+static struct span store_key(const struct object *object)
+{
+    return span_of(&object->handle, sizeof object->handle);
+}
 
 void objects_init(struct worker_objects *objects)
 {
@@ -17,8 +29,9 @@ static void free_object(struct worker_objects *objects, struct object *object)
     ASSERT(object->run == NULL);
     objects->slots.items[slot] = NULL;
     vec_push(&objects->free_slots, slot);
-    blob_unref(object->stored);
-    vec_fini(&object->wants);
+    store_value_unref(object->value);
+    text_fini(&object->unfit);
+    text_fini(&object->unfit_text);
     mem_free((void *)(uintptr_t)object->key.data);
     mem_free(object);
 }
@@ -58,7 +71,7 @@ struct object *object_of_task(const struct worker_objects *objects, task_id task
     return task < objects->by_task.count ? objects->by_task.items[task] : NULL;
 }
 
-void object_keep(struct worker_node *worker, struct object *object, task_id task)
+void object_keep(struct worker_node *worker, struct object *object, task_id task, int64_t nbytes)
 {
     struct worker_objects *objects = &worker->objects;
     struct object *former = object_of_task(objects, task);
@@ -71,6 +84,16 @@ void object_keep(struct worker_node *worker, struct object *object, task_id task
     }
     objects->by_task.items[task] = object;
     object->task = task;
+    store_put(worker->store, &(struct store_item){
+                                 .key = store_key(object),
+                                 .nbytes = nbytes > 0 ? (uint64_t)nbytes : 0,
+                                 .executor = object->home,
+                                 .handle = object->handle,
+                                 .value = object->value,
+                                 .stays = object->is_actor,
+                             });
+    object->value = NULL; /* the store has taken it */
+    object->is_kept = true;
 }
 
 /* No task has it any more. */
@@ -98,58 +121,100 @@ void object_give_up(struct worker_node *worker, struct object *object)
 {
     detach(&worker->objects, object);
     drop_everywhere(worker, object);
-    if (!object->is_exporting && object->wants.count == 0) {
-        free_object(&worker->objects, object);
+    if (object->is_kept) {
+        store_drop(worker->store, store_key(object));
     }
+    free_object(&worker->objects, object);
+}
+
+void object_used(struct worker_node *worker, const struct object *object)
+{
+    store_touch(worker->store, store_key(object));
+}
+
+void object_hold(struct worker_node *worker, const struct object *object)
+{
+    store_pin(worker->store, store_key(object));
+}
+
+void object_let_go(struct worker_node *worker, const struct object *object)
+{
+    store_unpin(worker->store, store_key(object));
+}
+
+void object_release(struct worker_node *worker, struct object *object)
+{
+    drop_everywhere(worker, object);
+    object->home = SEAT_NONE;
 }
 
 /* ---- serialised forms ---- */
 
-static void ask_home(struct worker_node *worker, struct object *object)
+static void unlink_want(struct worker_objects *objects, const struct object_want *want)
 {
-    struct executor *executor = worker->seats.items[object->home].executor;
-    ASSERT(executor != NULL);
-    object->is_exporting = true;
-    channel_add_export(executor_out(executor), object->handle);
+    for (uint32_t i = 0; i < objects->wants.count; i++) {
+        if (objects->wants.items[i] == want) {
+            vec_swap_remove(&objects->wants, i);
+            return;
+        }
+    }
+}
+
+static void answered(struct store_waiter *waiter, struct store_value *value, int code,
+                     const char *why)
+{
+    struct object_want *want = (struct object_want *)waiter;
+    struct worker_node *worker = want->worker;
+    struct object *object = object_find(&worker->objects, want->handle);
+    (void)why; /* what is lost the store tells by itself */
+    unlink_want(&worker->objects, want);
+    arena_reset(&worker->scratch);
+    if (code == ERR_TYPE && object != NULL) {
+        const struct executor_error error = {.exception = text_span(&object->unfit),
+                                             .exception_text = text_span(&object->unfit_text)};
+        want->done(want->user, object, NULL, &error);
+    } else {
+        want->done(want->user, object, object == NULL ? NULL : value, NULL);
+    }
+    mem_free(want);
 }
 
 void object_want(struct worker_node *worker, struct object *object, object_wanted *done, void *user)
 {
-    if (object->stored != NULL || (object->home == SEAT_NONE && !object->is_exporting)) {
-        done(user, object, object->stored, NULL);
+    struct object_want *want = mem_zalloc(1, sizeof *want);
+    *want = (struct object_want){{.answer = answered}, worker, object->handle, done, user};
+    struct store_value *value = NULL;
+    if (store_get(worker->store, store_key(object), &want->waiter, &value) == STORE_LATER) {
+        vec_push(&worker->objects.wants, want);
         return;
     }
-    vec_push(&object->wants, ((struct object_want){done, user}));
-    if (!object->is_exporting) {
-        ask_home(worker, object);
-    }
+    mem_free(want);
+    done(user, object, value, NULL);
 }
 
-/* Everybody who waits gets it. */
-static void serve(struct object *object, struct blob *blob, const struct executor_error *error)
+void object_unfit(struct worker_node *worker, struct object *object, uint32_t seat,
+                  const struct executor_error *error)
 {
-    for (uint32_t i = 0; i < object->wants.count; i++) {
-        struct object_want want = object->wants.items[i];
-        want.done(want.user, object, blob, error);
-    }
-    object->wants.count = 0;
-}
-
-void object_exported(struct worker_node *worker, struct object *object, struct blob *blob,
-                     const struct executor_error *error)
-{
-    object->is_exporting = false;
-    if (blob != NULL && object->stored == NULL && blob_size(blob) <= STORED_MAX &&
-        !object->is_actor) {
-        object->stored = blob_ref(blob);
-    }
-    serve(object, blob, error);
-    if (object->task == TASK_NONE && object->run == NULL) {
-        object_give_up(worker, object);
-    }
+    text_clear(&object->unfit);
+    text_clear(&object->unfit_text);
+    text_add(&object->unfit, error->exception);
+    text_add(&object->unfit_text, error->exception_text);
+    store_export_failed(worker->store, seat, object->handle, "it cannot be serialised");
 }
 
 /* ---- ends ---- */
+
+void object_lost(struct worker_node *worker, struct object *object)
+{
+    struct worker_event event = worker_event_of(WORKER_EVENT_DATA_LOST);
+    arena_reset(&worker->scratch);
+    struct span key = arena_copy(&worker->scratch, object->key);
+    object->is_kept = false;
+    object_give_up(worker, object);
+    event.of.data_lost.keys = (struct span_list){&key, 1};
+    event.stimulus = worker_stimulus(worker, "data-lost");
+    worker_apply(worker, &event);
+}
 
 /* Its executor is gone: another one that has it takes over. */
 static void move_home(struct worker_node *worker, struct object *object)
@@ -160,38 +225,39 @@ static void move_home(struct worker_node *worker, struct object *object)
             object->home = i;
         }
     }
-    if (object->is_exporting) {
-        object->is_exporting = false;
-        if (object->home != SEAT_NONE && object->wants.count > 0) {
-            ask_home(worker, object);
-        }
+    if (object->home != SEAT_NONE && object->is_kept) {
+        store_move(worker->store, store_key(object), object->home);
     }
+}
+
+static void note_lost(void *user, struct span key, uint64_t handle)
+{
+    struct handles *lost = user;
+    (void)key;
+    vec_push(lost, handle);
 }
 
 struct span_list objects_seat_died(struct worker_node *worker, uint32_t seat)
 {
     struct worker_objects *objects = &worker->objects;
-    struct VEC(struct span) lost = {0};
     for (uint32_t i = 0; i < objects->slots.count; i++) {
         struct object *object = objects->slots.items[i];
-        if (object == NULL || object->run != NULL) {
-            continue;
-        }
-        object->known &= ~((uint64_t)1 << seat);
-        if (object->home == seat) {
-            move_home(worker, object);
-        }
-        if (object->home == SEAT_NONE && object->stored == NULL) {
-            if (object->task != TASK_NONE) {
-                vec_push(&lost, arena_copy(&worker->scratch, object->key));
+        if (object != NULL && object->run == NULL) {
+            object->known &= ~((uint64_t)1 << seat);
+            if (object->home == seat) {
+                move_home(worker, object);
             }
-            serve(object, NULL, NULL);
-            object_give_up(worker, object);
         }
     }
+    struct handles lost = {0};
+    store_executor_lost(worker->store, seat, note_lost, &lost);
     struct span *keys = arena_array(&worker->scratch, struct span, lost.count + 1);
-    if (lost.count > 0) {
-        memcpy(keys, lost.items, lost.count * sizeof *keys);
+    for (uint32_t i = 0; i < lost.count; i++) {
+        struct object *object = object_find(objects, lost.items[i]);
+        ASSERT(object != NULL);
+        keys[i] = arena_copy(&worker->scratch, object->key);
+        object->is_kept = false;
+        object_give_up(worker, object);
     }
     struct span_list list = {keys, lost.count};
     vec_fini(&lost);
@@ -201,12 +267,17 @@ struct span_list objects_seat_died(struct worker_node *worker, uint32_t seat)
 void objects_clear(struct worker_node *worker)
 {
     struct worker_objects *objects = &worker->objects;
+    while (objects->wants.count > 0) {
+        struct object_want *want = vec_pop(&objects->wants);
+        store_cancel(worker->store, &want->waiter);
+        want->done(want->user, NULL, NULL, NULL);
+        mem_free(want);
+    }
     for (uint32_t i = 0; i < objects->slots.count; i++) {
         struct object *object = objects->slots.items[i];
         if (object != NULL) {
-            serve(object, NULL, NULL);
-            detach(objects, object);
-            free_object(objects, object);
+            object->known = 0;
+            object_give_up(worker, object);
         }
     }
 }
@@ -216,4 +287,5 @@ void objects_fini(struct worker_objects *objects)
     vec_fini(&objects->slots);
     vec_fini(&objects->free_slots);
     vec_fini(&objects->by_task);
+    vec_fini(&objects->wants);
 }

@@ -44,7 +44,9 @@ static void keep(struct worker_node *worker, const struct worker_action_keep *ac
 {
     struct object *object = take_offer(worker, action->key);
     ASSERT(object != NULL);
-    object_keep(worker, object, action->task);
+    struct wtask_view view;
+    worker_task(worker->core, action->task, &view);
+    object_keep(worker, object, action->task, view.nbytes);
 }
 
 static void refuse(struct worker_node *worker, const struct worker_action_refuse *action)

@@ -5,9 +5,11 @@
 #include <errno.h>
 #include <unistd.h>
 
-#include "base/limits.h"
+#include "base/log.h"
 #include "node/worker_internal.h"
 #include "wire/payload.h"
+
+#define LOGGER "distributed.worker"
 
 /* Bytes [0, size) of the segment. */
 static struct buf *read_segment(int segment, uint64_t size)
@@ -50,15 +52,50 @@ int worker_frames_of(const struct executor_payload *payload, struct frames *out_
     return OK;
 }
 
-int worker_blob_of(const struct executor_payload *payload, struct blob **out_blob)
+/* What wire/payload.h finds in it is all there is: it can be passed on as it is. */
+static bool is_whole(const struct blob *blob)
 {
     struct frames frames = {0};
-    int code = worker_frames_of(payload, &frames);
-    if (code == OK) {
-        code = payload_take(&frames, frames_head(&frames), out_blob);
+    frames_add(&frames, (struct slice){blob->value.data, blob->value.size, NULL});
+    for (uint32_t i = 0; i < blob->frame_count; i++) {
+        frames_add(&frames, (struct slice){blob->frames[i].data, blob->frames[i].size, NULL});
     }
+    struct blob *found = NULL;
+    bool is_same = payload_take(&frames, frames_head(&frames), &found) == OK &&
+                   found->frame_count == blob->frame_count &&
+                   span_equal(slice_span(found->value), slice_span(blob->value));
+    blob_unref(found);
     frames_fini(&frames);
+    return is_same;
+}
+
+int worker_value_of(struct worker_node *worker, struct executor_payload *payload,
+                    struct store_value **out_value)
+{
+    struct text why = {0};
+    struct store_value *value;
+    int code = store_value_open(payload, store_segments(worker->store), &value, &why);
+    if (code == OK && !is_whole(value->blob)) {
+        store_value_unref(value);
+        text_add_cstr(&why, "its frames are not those that it names");
+        code = ERR_MALFORMED;
+    }
+    if (code != OK) {
+        log_error(LOGGER, "A value of an executor cannot be used: %s", text_cstr(&why));
+    } else {
+        *out_value = value;
+    }
+    text_fini(&why);
     return code;
+}
+
+struct executor_payload worker_payload_of_value(struct arena *scratch,
+                                                const struct store_value *value)
+{
+    uint32_t count = value->blob->frame_count;
+    struct executor_payload payload;
+    store_value_payload(value, arena_array(scratch, struct executor_frame, count), &payload);
+    return payload;
 }
 
 struct executor_payload worker_payload_of(struct arena *scratch, const struct blob *blob)

@@ -42,16 +42,17 @@ static void refuse(const struct question *question, const char *reason)
 }
 
 /* [key]: the value, from wherever it lives. */
-static void data_came(void *user, struct object *object, struct blob *blob,
+static void data_came(void *user, struct object *object, struct store_value *value,
                       const struct executor_error *error)
 {
     struct question *question = user;
     (void)object;
     (void)error;
-    if (blob == NULL) {
+    if (value == NULL) {
         refuse(question, "the value is lost, or cannot be serialised");
     } else {
-        struct executor_payload payload = worker_payload_of(&question->worker->scratch, blob);
+        struct executor_payload payload =
+            worker_payload_of_value(&question->worker->scratch, value);
         answer(question, true, &payload);
     }
     mem_free(question);

@@ -95,14 +95,14 @@ struct part_wish {
     uint32_t index;
 };
 
-static void serialised(void *user, struct object *object, struct blob *blob,
+static void serialised(void *user, struct object *object, struct store_value *value,
                        const struct executor_error *error)
 {
     struct part_wish *wish = user;
     struct part *part = &wish->answer->parts.items[wish->index];
     (void)object;
-    if (blob != NULL) {
-        part->blob = blob_ref(blob);
+    if (value != NULL) {
+        part->blob = blob_ref(value->blob);
     } else if (error != NULL) {
         part->blob = payload_serialized_error(error->exception_text);
     }
@@ -174,7 +174,7 @@ static int read_values(struct worker_node *worker, struct request *request, stru
             continue;
         }
         struct object *object = object_create(&worker->objects, key);
-        object->stored = blob;
+        object->value = store_value_create(blob);
         worker_offer_object(worker, object);
         items[taken] = (struct worker_offer){.key = object->key, .nbytes = size_of(blob)};
         msgpack_write_raw(sizes, key);

@@ -26,6 +26,7 @@ struct worker_run {
     bool is_seceded; /* it counts for no thread */
     bool is_actor;
     struct VEC(uint64_t) inputs; /* handles */
+    bool holds_inputs;           /* so that none goes to disk while another is fetched */
     uint32_t missing;            /* inputs that are being serialised … */
     uint32_t attempt;            /* … for this attempt to find a seat */
     struct blob *run_spec, *annotations;
@@ -67,6 +68,32 @@ void worker_run(struct worker_node *worker, const struct worker_action_execute *
     vec_push(&worker->runs, object->handle);
 }
 
+/* False: one of them is gone. */
+static bool hold_inputs(struct worker_node *worker, struct worker_run *run)
+{
+    for (uint32_t i = 0; i < run->inputs.count; i++) {
+        if (object_find(&worker->objects, run->inputs.items[i]) == NULL) {
+            return false;
+        }
+    }
+    for (uint32_t i = 0; !run->holds_inputs && i < run->inputs.count; i++) {
+        object_hold(worker, object_find(&worker->objects, run->inputs.items[i]));
+    }
+    run->holds_inputs = true;
+    return true;
+}
+
+static void let_inputs_go(struct worker_node *worker, struct worker_run *run)
+{
+    for (uint32_t i = 0; run->holds_inputs && i < run->inputs.count; i++) {
+        const struct object *input = object_find(&worker->objects, run->inputs.items[i]);
+        if (input != NULL) {
+            object_let_go(worker, input);
+        }
+    }
+    run->holds_inputs = false;
+}
+
 /* ---- ends -------------------------------------------------------------------------------------- */
 
 /* The run is over, one way or another; its object is nobody's yet. */
@@ -84,6 +111,7 @@ static struct worker_run *take_run(struct worker_node *worker, struct object *ob
     if (run->seat != SEAT_NONE && !run->is_seceded) {
         worker->seats.items[run->seat].running--;
     }
+    let_inputs_go(worker, run);
     return run;
 }
 
@@ -92,8 +120,9 @@ void worker_run_done(struct worker_node *worker, struct object *object,
 {
     struct worker_run *run = take_run(worker, object);
     object->home = run->seat;
-    if (done->payload.value.size > 0 && worker_blob_of(&done->payload, &object->stored) != OK) {
-        object->stored = NULL; /* it will be asked for when it is needed */
+    if (done->payload.value.size > 0 &&
+        worker_value_of(worker, &done->payload, &object->value) != OK) {
+        object->value = NULL; /* it will be asked for when it is needed */
     }
     struct worker_event event = worker_event_of(WORKER_EVENT_EXECUTE_SUCCESS);
     struct blob *about = worker_about(worker, done);
@@ -257,6 +286,7 @@ static void end_runs(struct worker_node *worker, uint32_t seat, const struct exe
         if (run->seat == seat && run->state == RUN_FETCHES) {
             run->state = RUN_WAITS;
             run->seat = SEAT_NONE;
+            let_inputs_go(worker, run);
         } else if (run->seat == seat) {
             vec_push(&ended, worker->runs.items[i]);
         }
@@ -321,10 +351,15 @@ struct fetch {
     uint32_t attempt;
 };
 
-static bool put(struct worker_node *worker, uint32_t seat, struct object *input,
-                const struct blob *blob)
+static bool is_known_at(const struct object *object, uint32_t seat)
 {
-    struct executor_payload payload = worker_payload_of(&worker->scratch, blob);
+    return (object->known >> seat & 1) != 0;
+}
+
+static bool put(struct worker_node *worker, uint32_t seat, struct object *input,
+                const struct store_value *value)
+{
+    struct executor_payload payload = worker_payload_of_value(&worker->scratch, value);
     struct executor *executor = worker->seats.items[seat].executor;
     int code = channel_add_put(executor_out(executor), input->handle, input->key, &payload);
     if (code != OK) {
@@ -338,7 +373,7 @@ static bool put(struct worker_node *worker, uint32_t seat, struct object *input,
     return true;
 }
 
-static void fetched(void *user, struct object *input, struct blob *blob,
+static void fetched(void *user, struct object *input, struct store_value *value,
                     const struct executor_error *error)
 {
     struct fetch *fetch = user;
@@ -346,9 +381,9 @@ static void fetched(void *user, struct object *input, struct blob *blob,
     struct object *object = object_find(&worker->objects, fetch->run);
     struct worker_run *run = object == NULL ? NULL : object->run;
     if (run != NULL && run->state == RUN_FETCHES && run->attempt == fetch->attempt) {
-        bool is_known = (input->known >> run->seat & 1) != 0;
         run->missing--;
-        if (blob != NULL && (is_known || put(worker, run->seat, input, blob))) {
+        if (value != NULL &&
+            (is_known_at(input, run->seat) || put(worker, run->seat, input, value))) {
             mem_free(fetch);
             return;
         }
@@ -369,12 +404,12 @@ static bool bring_inputs(struct worker_node *worker, struct object *object)
     run->state = RUN_FETCHES;
     run->missing = 0;
     run->attempt++;
+    if (!hold_inputs(worker, run)) {
+        return false;
+    }
     for (uint32_t i = 0; i < run->inputs.count && run->state == RUN_FETCHES; i++) {
         struct object *input = object_find(&worker->objects, run->inputs.items[i]);
-        if (input == NULL) {
-            return false;
-        }
-        if ((input->known >> run->seat & 1) == 0) {
+        if (!is_known_at(input, run->seat)) {
             struct fetch *fetch = mem_zalloc(1, sizeof *fetch);
             *fetch = (struct fetch){worker, object->handle, run->attempt};
             run->missing++;
@@ -406,8 +441,24 @@ static void send(struct worker_node *worker, struct object *object)
         run->state = RUN_STOPPED;
         return;
     }
+    for (uint32_t i = 0; i < run->inputs.count; i++) {
+        object_used(worker, object_find(&worker->objects, run->inputs.items[i]));
+    }
+    let_inputs_go(worker, run); /* the executor keeps the inputs of what it was told to run */
     run->state = RUN_SENT;
     object->known |= (uint64_t)1 << run->seat;
+}
+
+/* All inputs are still in its seat: none went to disk while another one was fetched. */
+static bool has_inputs(struct worker_node *worker, const struct worker_run *run)
+{
+    for (uint32_t i = 0; i < run->inputs.count; i++) {
+        const struct object *input = object_find(&worker->objects, run->inputs.items[i]);
+        if (input == NULL || !is_known_at(input, run->seat)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* One step further, if it can be made; true: it was one. The object may be gone afterwards. */
@@ -426,7 +477,11 @@ static bool advance(struct worker_node *worker, struct object *object)
         return true;
     }
     if (run->state == RUN_FETCHES && run->missing == 0) {
-        send(worker, object);
+        if (!has_inputs(worker, run)) {
+            run->state = bring_inputs(worker, object) ? run->state : RUN_STOPPED;
+        } else {
+            send(worker, object);
+        }
         return true;
     }
     if (run->state == RUN_STOPPED) {

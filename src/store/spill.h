@@ -60,8 +60,14 @@ struct spill_loaded {
 MUST_USE int spill_read(const struct spill *spill, const struct spill_place *place, uint64_t serial,
                         struct spill_loaded *out_loaded, struct text *why);
 /* The same, of an open file. */
-MUST_USE int spill_load(const struct spill_system *system, int fd, const struct spill_place *place,
-                        uint64_t serial, struct spill_loaded *out_loaded, struct text *why);
+struct spill_source {
+    const struct spill_system *system;
+    int fd;
+    struct spill_place place;
+    uint64_t serial;
+};
+MUST_USE int spill_load(const struct spill_source *source, struct spill_loaded *out_loaded,
+                        struct text *why);
 /* The value of what was read; takes it. The loop's thread. */
 struct store_value *spill_value(struct spill_loaded *loaded, struct store_segments *segments);
 

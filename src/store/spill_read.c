@@ -17,9 +17,7 @@ enum {
 };
 
 struct load {
-    const struct spill_system *system;
-    int fd;
-    const struct spill_place *place;
+    const struct spill_source *source;
     struct text *why;
     uint8_t *bytes; /* the header, or the whole record */
     bool is_whole;
@@ -31,7 +29,8 @@ struct load {
 
 static int read_part(const struct load *load, uint64_t from, uint8_t *data, size_t size)
 {
-    int failed = spill_read_at(load->system, load->fd, data, size, load->place->offset + from);
+    const struct spill_source *source = load->source;
+    int failed = spill_read_at(source->system, source->fd, data, size, source->place.offset + from);
     if (failed > 0) {
         text_add_cstr(load->why, "its spill file ends before its record does");
         return ERR_TRUNCATED;
@@ -39,16 +38,16 @@ static int read_part(const struct load *load, uint64_t from, uint8_t *data, size
     return failed == 0 ? OK : spill_refuse("read", "its spill file", load->why);
 }
 
-static int read_header(struct load *load, uint64_t serial)
+static int read_header(struct load *load)
 {
-    const struct spill_place *place = load->place;
+    const struct spill_place *place = &load->source->place;
     load->is_whole = place->size <= WHOLE_MAX;
     size_t size = load->is_whole ? place->size : place->header_size;
     load->bytes = mem_alloc(size);
     int code = read_part(load, 0, load->bytes, size);
     if (code == OK) {
-        code = spill_record_read(span_of(load->bytes, place->header_size), serial, place->size,
-                                 &load->record, load->why);
+        code = spill_record_read(span_of(load->bytes, place->header_size), load->source->serial,
+                                 place->size, &load->record, load->why);
     }
     load->block_from = place->header_size;
     return code;
@@ -200,12 +199,11 @@ static int load_into_segment(struct load *load, struct spill_loaded *out_loaded)
     return OK;
 }
 
-int spill_load(const struct spill_system *system, int fd, const struct spill_place *place,
-               uint64_t serial, struct spill_loaded *out_loaded, struct text *why)
+int spill_load(const struct spill_source *source, struct spill_loaded *out_loaded, struct text *why)
 {
-    ASSERT(place->header_size <= place->size);
-    struct load load = {.system = system, .fd = fd, .place = place, .why = why};
-    int code = read_header(&load, serial);
+    ASSERT(source->place.header_size <= source->place.size);
+    struct load load = {.source = source, .why = why};
+    int code = read_header(&load);
     if (code == OK && load.record.frames_size <= CHANNEL_INLINE_MAX) {
         code = load_into_heap(&load, out_loaded);
     } else if (code == OK) {
@@ -219,14 +217,14 @@ int spill_load(const struct spill_system *system, int fd, const struct spill_pla
 int spill_read(const struct spill *spill, const struct spill_place *place, uint64_t serial,
                struct spill_loaded *out_loaded, struct text *why)
 {
-    int fd = place->file->fd;
-    if (fd >= 0) {
-        return spill_load(spill_system_of(spill), fd, place, serial, out_loaded, why);
+    struct spill_source source = {spill_system_of(spill), place->file->fd, *place, serial};
+    if (source.fd >= 0) {
+        return spill_load(&source, out_loaded, why);
     }
-    int code = spill_file_open(spill, place->file, O_RDONLY, &fd, why);
+    int code = spill_file_open(spill, place->file, O_RDONLY, &source.fd, why);
     if (code == OK) {
-        code = spill_load(spill_system_of(spill), fd, place, serial, out_loaded, why);
-        close(fd);
+        code = spill_load(&source, out_loaded, why);
+        close(source.fd);
     }
     return code;
 }

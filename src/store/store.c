@@ -166,7 +166,8 @@ void store_destroy(struct store *store)
 void store_put(struct store *store, const struct store_item *item)
 {
     struct held *held = table_put(&store->table, item);
-    if (item->nbytes > store->target_bytes && store->spill != NULL && !store->is_refused) {
+    if (item->nbytes > store->target_bytes && !item->stays && store->spill != NULL &&
+        !store->is_refused) {
         table_evict_one(&store->table, held); /* rather than all others */
     }
     store_proceed(store);
@@ -232,6 +233,23 @@ void store_touch(struct store *store, struct span key)
     }
 }
 
+void store_pin(struct store *store, struct span key)
+{
+    struct held *held = table_find(&store->table, key);
+    if (held != NULL) {
+        table_pin(&store->table, held);
+    }
+}
+
+void store_unpin(struct store *store, struct span key)
+{
+    struct held *held = table_find(&store->table, key);
+    if (held != NULL) {
+        table_unpin(&store->table, held);
+        store_proceed(store);
+    }
+}
+
 bool store_drop(struct store *store, struct span key)
 {
     struct held *held = table_find(&store->table, key);
@@ -254,6 +272,15 @@ void store_export_failed(struct store *store, uint32_t executor, uint64_t handle
 {
     table_export_failed(&store->table, executor, handle, why);
     store_proceed(store);
+}
+
+void store_move(struct store *store, struct span key, uint32_t executor)
+{
+    struct held *held = table_find(&store->table, key);
+    if (held != NULL) {
+        table_move(&store->table, held, executor);
+        store_proceed(store);
+    }
 }
 
 void store_executor_lost(struct store *store, uint32_t executor,

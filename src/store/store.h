@@ -67,6 +67,7 @@ struct store_item {
     uint32_t executor; /* where it is live; or STORE_NO_EXECUTOR */
     uint64_t handle;   /* what executors call it, live or not; of live ones no two are the same */
     struct store_value *value; /* serialised, or NULL if it is only live. Its reference is taken */
+    bool stays;                /* never evicted: an actor is its object, not its value */
 };
 
 struct store_info {
@@ -111,12 +112,19 @@ enum store_place store_look(const struct store *store, struct span key,
                             struct store_info *out_info);
 /* A task uses it where it is live: it leaves memory last. */
 void store_touch(struct store *store, struct span key);
+/* Until it is unpinned as often, a value that is in memory or live is not evicted: while all inputs of a task are
+ * brought to one executor. Nothing happens without such a key. */
+void store_pin(struct store *store, struct span key);
+void store_unpin(struct store *store, struct span key);
 /* Who waits for it is told so. False: no such key. */
 bool store_drop(struct store *store, struct span key);
 /* The answers to `export`; late ones are ignored. The value's reference is taken. */
 void store_exported(struct store *store, uint32_t executor, uint64_t handle,
                     struct store_value *take_value);
 void store_export_failed(struct store *store, uint32_t executor, uint64_t handle, const char *why);
+/* Another executor has it as well, and is asked for it from now on; it may have been asked already. Nothing happens
+ * if it is not live. */
+void store_move(struct store *store, struct span key, uint32_t executor);
 /* What was live there only is gone: `lost` is called for each key inside this call. O(values). */
 void store_executor_lost(struct store *store, uint32_t executor,
                          void (*lost)(void *user, struct span key, uint64_t handle), void *user);

@@ -89,15 +89,15 @@ static bool is_on_disk(const struct held *held)
     return held->place.file != NULL;
 }
 
-/* Others refer to it, so evicting it would free nothing. */
+/* Others refer to it, so evicting it would free nothing; or it must not go. */
 static bool is_pinned(const struct held *held)
 {
-    return held->value != NULL && held->value->refs > 1;
+    return held->pins > 0 || (held->value != NULL && held->value->refs > 1);
 }
 
 static bool could_leave(const struct held *held)
 {
-    return is_here(held) && !held->leaving && !held->stuck;
+    return is_here(held) && !held->leaving && !held->stuck && !held->stays && held->pins == 0;
 }
 
 /* An exported copy that could go: the object is live. */
@@ -333,6 +333,7 @@ struct held *table_put(struct table *table, const struct store_item *item)
     held->executor = item->executor;
     held->nbytes = item->nbytes;
     held->value = item->value;
+    held->stays = item->stays;
     if (item->type.size > 0) {
         held->type = span_of(mem_copy(item->type.data, item->type.size), item->type.size);
     }
@@ -349,6 +350,21 @@ void table_touch(struct table *table, struct held *held)
         list_remove(&table->by_use, held, LINK_USED);
         list_add_newest(&table->by_use, held, LINK_USED);
     }
+}
+
+void table_pin(struct table *table, struct held *held)
+{
+    uncount(table, held);
+    held->pins++;
+    count(table, held);
+}
+
+void table_unpin(struct table *table, struct held *held)
+{
+    ASSERT(held->pins > 0);
+    uncount(table, held);
+    held->pins--;
+    count(table, held);
 }
 
 struct store_value *table_get(struct table *table, struct held *held, struct store_waiter *waiter)
@@ -612,6 +628,19 @@ void table_export_failed(struct table *table, uint32_t executor, uint64_t handle
         held->stuck = true;
         count(table, held);
         answer_all(table, held, NULL, ERR_TYPE, why);
+    }
+}
+
+void table_move(struct table *table, struct held *held, uint32_t executor)
+{
+    ASSERT(executor != STORE_NO_EXECUTOR);
+    if (!is_live(held)) {
+        return;
+    }
+    held->executor = executor;
+    if (held->job == HELD_EXPORTING) {
+        end_export(table, held);
+        start_export(table, held);
     }
 }
 

@@ -43,9 +43,11 @@ struct held {
     uint64_t handle;   /* what executors call it */
     uint32_t executor; /* that holds it live; STORE_NO_EXECUTOR: none */
     enum held_job job;
-    bool leaving; /* its job is there to get it out of memory */
-    bool touched; /* asked for since its write began */
-    bool stuck;   /* cannot be serialised: stays where it is */
+    bool leaving;  /* its job is there to get it out of memory */
+    bool touched;  /* asked for since its write began */
+    bool stuck;    /* cannot be serialised, as far as is known: stays where it is */
+    bool stays;    /* in any case */
+    uint32_t pins; /* who wants it to stay for now */
     uint64_t nbytes;
     struct span type;          /* owned */
     struct store_value *value; /* in memory, or NULL */
@@ -112,6 +114,9 @@ struct held *table_find(const struct table *table, struct span key);
 struct held *table_put(struct table *table, const struct store_item *item);
 /* It was used: it leaves memory last. */
 void table_touch(struct table *table, struct held *held);
+/* It does not leave memory, nor the executors, until it is unpinned as often. */
+void table_pin(struct table *table, struct held *held);
+void table_unpin(struct table *table, struct held *held);
 /* Its value (borrowed) if it is in memory; else NULL, and it is exported or read, and `waiter` gets an
  * answer. */
 struct store_value *table_get(struct table *table, struct held *held, struct store_waiter *waiter);
@@ -143,6 +148,8 @@ void table_read(struct table *table, struct held *held, int code, struct store_v
 void table_exported(struct table *table, uint32_t executor, uint64_t handle,
                     struct store_value *take_value);
 void table_export_failed(struct table *table, uint32_t executor, uint64_t handle, const char *why);
+/* Another executor has it live as well: that one counts from now on. */
+void table_move(struct table *table, struct held *held, uint32_t executor);
 /* What was live in `executor` only is dropped: `lost` is called for each, before. O(values). */
 void table_executor_lost(struct table *table, uint32_t executor,
                          void (*lost)(void *user, struct span key, uint64_t handle), void *user);

@@ -73,7 +73,7 @@ static void check_held(const struct held *held, struct sums *sums)
     sums->memory += !live;
     sums->managed += held->nbytes;
     sums->leaving += held->leaving ? held->nbytes : 0;
-    if (!held->leaving && !held->stuck) {
+    if (!held->leaving && !held->stuck && !held->stays && held->pins == 0) {
         sums->usable++;
         sums->evictable += held->nbytes;
     }

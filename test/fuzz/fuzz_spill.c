@@ -80,7 +80,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     struct spill_loaded loaded;
     struct text why = {0};
-    int code = spill_load(&system, -1, &place, 1, &loaded, &why);
+    int code = spill_load(&(struct spill_source){&system, -1, place, 1}, &loaded, &why);
     if (code == OK) {
         use(&loaded);
     } else {

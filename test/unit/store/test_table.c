@@ -514,6 +514,67 @@ static void test_cannot_be_exported(void **state)
     end_world(world);
 }
 
+/* All inputs of a task are brought to one executor: none goes to disk meanwhile, not even what is being written. */
+static void test_pins(void **state)
+{
+    (void)state;
+    struct world *world = new_world(1);
+    struct held *first = put(world, 0, STORE_NO_EXECUTOR, true);
+    struct held *second = put(world, 1, 5, false);
+    table_pin(&world->table, first);
+    table_pin(&world->table, first);
+    assert_int_equal(table_evict(&world->table, 100), 10);
+    expect_log(world, "export 5/2 ");
+    table_pin(&world->table, second);
+    end_pending(world, 0, OK);
+    expect_log(world, "write ");
+    end_pending(world, 0, OK);
+    expect_log(world, ""); /* written, but not released */
+    assert_int_equal(world->table.live_count, 1);
+    table_unpin(&world->table, second);
+    table_unpin(&world->table, first);
+    assert_int_equal(table_evict(&world->table, 100), 10);
+    expect_log(world, "release 2 ");
+    table_unpin(&world->table, first);
+    assert_int_equal(table_evict(&world->table, 100), 10);
+    expect_log(world, "write ");
+    end_world(world);
+}
+
+/* An actor never leaves its executor. */
+static void test_stays(void **state)
+{
+    (void)state;
+    struct world *world = new_world(1);
+    struct store_item actor = {
+        .key = key_name(0), .nbytes = 10, .executor = 1, .handle = 1, .stays = true};
+    table_put(&world->table, &actor);
+    assert_int_equal(world->table.evictable_bytes, 0);
+    assert_int_equal(table_evict(&world->table, 100), 0);
+    expect_log(world, "");
+    end_world(world);
+}
+
+/* The executor that was asked to export dies, but another one has the object as well: that one is asked. */
+static void test_moved(void **state)
+{
+    (void)state;
+    struct world *world = new_world(1);
+    struct held *held = put(world, 0, 7, false);
+    get(world, 0, &world->waiting[0]);
+    expect_log(world, "export 7/1 ");
+    table_move(&world->table, held, 8);
+    struct text lost = {0};
+    table_executor_lost(&world->table, 7, note_lost, &lost);
+    assert_int_equal(lost.size, 0);
+    expect_log(world, "export 8/1 ");
+    end_pending(world, 0, OK); /* the first one's answer, too late */
+    expect_log(world, "");
+    end_pending(world, 0, OK);
+    expect_log(world, "answer OK ");
+    end_world(world);
+}
+
 /* Exported for a peer: the copy is kept for the next one, within bounds. */
 static void test_extras(void **state)
 {
@@ -582,10 +643,27 @@ static void random_use(struct world *world, uint32_t key)
     }
 }
 
+static void random_pin(struct world *world, uint32_t key)
+{
+    struct held *held = table_find(&world->table, key_name(key));
+    if (held == NULL) {
+        return;
+    }
+    if (held->pins > 0) {
+        table_unpin(&world->table, held);
+    } else if (random_below(world, 3) == 0) {
+        table_pin(&world->table, held);
+    } else if (held->executor != STORE_NO_EXECUTOR) {
+        uint32_t executor = random_below(world, 3);
+        world->executor_of[held->handle] = executor;
+        table_move(&world->table, held, executor);
+    }
+}
+
 static void random_step(struct world *world)
 {
     uint32_t key = random_below(world, KEYS);
-    switch (random_below(world, 12)) {
+    switch (random_below(world, 13)) {
     case 0:
         put(world, key, STORE_NO_EXECUTOR, true);
         break;
@@ -612,6 +690,9 @@ static void random_step(struct world *world)
         } else if (random_below(world, 8) == 0) {
             table_free_clean(&world->table);
         }
+        break;
+    case 9:
+        random_pin(world, key);
         break;
     default:
         random_end(world);
@@ -673,6 +754,9 @@ int main(void)
         cmocka_unit_test(test_cancelled_reads),
         cmocka_unit_test(test_executor_lost),
         cmocka_unit_test(test_cannot_be_exported),
+        cmocka_unit_test(test_pins),
+        cmocka_unit_test(test_stays),
+        cmocka_unit_test(test_moved),
         cmocka_unit_test(test_extras),
         cmocka_unit_test(test_random_scripts),
     };

@@ -1,0 +1,83 @@
+/* worker_store.c: the store of a worker: how it is set up, and what it asks and tells.
+ * Source: distributed worker_memory.py, spill.py. */
+#include "base/log.h"
+#include "node/worker_internal.h"
+
+#define LOGGER "distributed.spill"
+
+static void on_export(void *user, uint32_t seat, uint64_t handle)
+{
+    struct worker_node *worker = user;
+    const struct object *object = object_find(&worker->objects, handle);
+    struct executor *executor = worker->seats.items[seat].executor;
+    if (object != NULL && (object->known >> seat & 1) != 0 && executor != NULL) {
+        channel_add_export(executor_out(executor), handle);
+    }
+}
+
+static void on_release(void *user, uint64_t handle)
+{
+    struct worker_node *worker = user;
+    struct object *object = object_find(&worker->objects, handle);
+    if (object != NULL) {
+        object_release(worker, object);
+    }
+}
+
+static void on_lost(void *user, struct span key, int code, const char *why)
+{
+    struct worker_node *worker = user;
+    uint64_t handle;
+    ASSERT(key.size == sizeof handle);
+    memcpy(&handle, key.data, sizeof handle);
+    struct object *object = object_find(&worker->objects, handle);
+    if (object != NULL) {
+        struct text name = {0};
+        key_print(&name, object->key);
+        log_error(LOGGER, "%s is lost (%s): %s", text_cstr(&name), error_name(code), why);
+        text_fini(&name);
+        object_lost(worker, object);
+    }
+}
+
+static void on_trouble(void *user, int code, const char *why)
+{
+    (void)user;
+    log_error(LOGGER, "Spill to disk failed; keeping data in memory (%s): %s", error_name(code),
+              why);
+}
+
+static const struct store_events events = {
+    .export = on_export,
+    .release = on_release,
+    .lost = on_lost,
+    .trouble = on_trouble,
+};
+
+/* Stock's "auto" is lz4, if it is installed. */
+static enum compress_method compression(const struct config *config)
+{
+    const char *name = config_text(config, "distributed.worker.memory.spill-compression", "auto");
+    enum compress_method method = COMPRESS_LZ4;
+    if (strcmp(name, "auto") != 0 && !compress_find(span_of_text(name), &method)) {
+        method = COMPRESS_NONE;
+    }
+    return method;
+}
+
+void worker_store_create(struct worker_node *worker)
+{
+    static const char max_spill[] = "distributed.worker.memory.max-spill";
+    struct policy_settings settings = worker_memory_settings(worker);
+    struct text directory = {0};
+    struct store_options options = {.compression = compression(worker->config)};
+    text_printf(&directory, "%s/storage", text_cstr(&worker->directory));
+    if (policy_spills(&settings, &options.target_bytes)) {
+        options.directory = text_cstr(&directory);
+    }
+    if (!config_is_false(worker->config, max_spill)) {
+        options.spilled_bytes_max = (uint64_t)config_bytes(worker->config, max_spill, 0);
+    }
+    worker->store = store_create(worker->loop, &options, &events, worker);
+    text_fini(&directory);
+}

@@ -1,0 +1,151 @@
+"""Cask workers short of memory: values go to disk and come back, executors that grow too much are ended, and
+nothing is left behind. What the store does on each error is in test/unit/store/; see docs/store.md."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import numpy
+import pytest
+
+import harness
+from distributed import Client
+from worker_clusters import make_cluster  # noqa: F401  (a fixture)
+
+SIZE = 4_000_000
+MEMORY = "DASK_DISTRIBUTED__WORKER__MEMORY__"
+
+
+def settings(**thresholds):
+    off = dict.fromkeys(("target", "spill", "pause", "terminate"), "false")
+    return {MEMORY + name.upper(): str(value) for name, value in {**off, **thresholds}.items()}
+
+
+def make(number):
+    return numpy.random.default_rng(number).integers(0, 256, SIZE, dtype=numpy.uint8)
+
+
+def total(array):
+    return int(array.sum())
+
+
+def grow(limit):
+    held = []
+    while sum(map(len, held)) < limit:
+        held.append(bytearray(b"x" * 20_000_000))
+        time.sleep(0.02)
+    return len(held)
+
+
+def spilled(cluster):
+    return cluster.infos()["alice"]["metrics"]["spilled_bytes"]
+
+
+def spill_files(tmp_path):
+    return list(tmp_path.glob("dask-scratch-space/*/storage/*.spill"))
+
+
+@pytest.fixture
+def small(make_cluster, tmp_path):  # noqa: F811
+    """alice, with room for ten values of 4 MB, and her client"""
+    cluster = make_cluster(
+        "alice",
+        memory="400MB",
+        env=settings(target=0.1),
+        options=("--local-directory", str(tmp_path)),
+    )
+    with Client(cluster.address, timeout=20) as client:
+        yield cluster, client
+
+
+def test_values_beyond_the_target_go_to_disk(small, tmp_path):
+    cluster, client = small
+    futures = client.map(make, range(40), pure=False)
+    client.submit(len, futures).result()  # all are done; none is brought back, as they are not opened
+    harness.eventually(
+        lambda: spilled(cluster)["memory"] >= 29 * SIZE, 20, "what is over the target went to disk"
+    )
+    assert 0.9 < spilled(cluster)["disk"] / spilled(cluster)["memory"] < 1.1
+    files = spill_files(tmp_path)
+    assert sum(f.stat().st_size for f in files) >= 29 * SIZE
+    assert {f.stat().st_mode & 0o777 for f in files} == {0o600}
+    assert {f.parent.stat().st_mode & 0o777 for f in files} == {0o700}
+    wanted = [total(make(i)) for i in range(40)]
+    assert client.gather(client.map(total, futures)) == wanted
+    for number in (0, 20, 39):
+        assert (futures[number].result() == make(number)).all()
+    del futures
+    harness.eventually(lambda: spilled(cluster)["disk"] == 0, 20, "what is released leaves the disk")
+
+
+def test_scattered_values_go_to_disk(small):
+    cluster, client = small
+    futures = client.scatter([make(i) for i in range(20)])
+    harness.eventually(lambda: spilled(cluster)["memory"] >= 9 * SIZE, 20, "scattered data spills")
+    assert client.gather(client.map(total, futures)) == [total(make(i)) for i in range(20)]
+
+
+def test_a_broken_disk_costs_a_recomputation(small, tmp_path):
+    cluster, client = small
+    futures = client.map(make, range(20), pure=False)
+    client.submit(len, futures).result()
+    harness.eventually(lambda: spilled(cluster)["memory"] >= 9 * SIZE, 20, "values spill")
+    for path in spill_files(tmp_path):
+        size = path.stat().st_size
+        with path.open("r+b") as file:
+            for at in range(1000, size, 1_000_000):
+                file.seek(at)
+                file.write(b"broken")
+    assert client.gather(client.map(total, futures)) == [total(make(i)) for i in range(20)]
+    assert "is lost (CORRUPT)" in cluster.workers["alice"].log()
+
+
+def test_max_spill(make_cluster, tmp_path):  # noqa: F811
+    cluster = make_cluster(
+        "alice",
+        memory="400MB",
+        env={**settings(target=0.1), MEMORY + "MAX_SPILL": "20MB"},
+        options=("--local-directory", str(tmp_path)),
+    )
+    with Client(cluster.address, timeout=20) as client:
+        futures = client.map(make, range(20), pure=False)
+        client.submit(len, futures).result()
+        alice = cluster.workers["alice"]
+        harness.eventually(lambda: "NO_SPACE" in alice.log(), 20, "the log says that the limit is reached")
+        assert spilled(cluster)["disk"] <= 20_000_000
+        assert alice.log().count("NO_SPACE") < 5
+        assert client.gather(client.map(total, futures)) == [total(make(i)) for i in range(20)]
+
+
+def test_kill_leaves_nothing_for_long(make_cluster, tmp_path):  # noqa: F811
+    options = {"memory": "400MB", "env": settings(target=0.1)}
+    options["options"] = ("--local-directory", str(tmp_path))
+    cluster = make_cluster("alice", **options)
+    with Client(cluster.address, timeout=20) as client:
+        futures = client.map(make, range(20), pure=False)
+        harness.eventually(lambda: len(spill_files(tmp_path)) > 0, 20, "values spill")
+        cluster.kill_worker("alice")
+        assert len(spill_files(tmp_path)) > 0
+        del futures
+    cluster.start_workers("bob", command=harness.CASK_WORKER, **options)
+    workers = [p for p in (tmp_path / "dask-scratch-space").iterdir() if p.is_dir()]
+    assert len(workers) == 1
+    assert spill_files(tmp_path) == []
+
+
+def test_the_executor_that_grows_is_ended(make_cluster, tmp_path):  # noqa: F811
+    """and what the worker stores lives on"""
+    cluster = make_cluster("alice", memory="600MB", env=settings(terminate=0.9))
+    with Client(cluster.address, timeout=20) as client:
+        kept = client.submit(make, 1, pure=False)
+        pid = client.run(os.getpid)
+        (data,) = client.scatter([make(2)])
+        sums = client.submit(total, kept).result(), client.submit(total, data).result()
+        hog = client.submit(grow, 2_000_000_000, retries=0, pure=False)
+        with pytest.raises(Exception, match="memory"):
+            hog.result(timeout=60)
+        assert client.submit(total, data).result() == sums[1]
+        assert client.submit(total, kept).result() == sums[0]
+        assert client.run(os.getpid) != pid
+        assert cluster.workers["alice"].alive
