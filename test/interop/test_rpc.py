@@ -154,3 +154,12 @@ def test_data_is_placed_by_a_stream(client, a):
     client._send_to_scheduler({"op": "update-data", **message})
     assert future.result(timeout=10) == 5
     assert client.who_has([future]) == {"placed": (a,)}
+
+def test_blocked_handlers(make_cluster, connect):
+    """Peers may not call them; what users run on the scheduler may"""
+    setting = "DASK_DISTRIBUTED__SCHEDULER__BLOCKED_HANDLERS"
+    client = connect(make_cluster(env={setting: "['versions', 'benchmark_hardware']"}))
+    with pytest.raises(ValueError, match="'versions' handler has been explicitly disallowed in Scheduler"):
+        client.get_versions()
+    assert client.run_on_scheduler(lambda dask_scheduler: type(dask_scheduler).__name__)
+    assert client.nthreads() == {}
