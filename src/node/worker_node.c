@@ -111,6 +111,9 @@ void worker_create_core(struct worker_node *worker)
         (uint32_t)config_int(settings, "distributed.admin.low-level-log-length", 1000);
     config.check = config_bool(settings, "distributed.worker.validate", false);
     worker->core = worker_create(&config);
+    if (worker->options.lifetime > 0) { /* of this life: a restart begins another */
+        io_timer_start(worker->lifetime, worker->options.lifetime, 0);
+    }
 }
 
 /* "GPU=2 MEM=10e9"; the setting distributed.worker.resources is a mapping. */
@@ -301,9 +304,6 @@ int worker_node_create(const struct config *config, const struct worker_options 
     io_loop_on_turn(worker->loop, end_turn, worker);
     io_on_signal(worker->loop, SIGINT, on_signal, worker);
     io_on_signal(worker->loop, SIGTERM, on_signal, worker);
-    if (options->lifetime > 0) {
-        io_timer_start(worker->lifetime, options->lifetime, 0);
-    }
     *out_worker = worker;
     return OK;
 }
