@@ -11,6 +11,7 @@
 #include "wire/pickle_make.h"
 
 #define LOGGER "distributed.core"
+#define THREAD_MIN (128u * 1024) /* bytes of a call that a thread decodes */
 
 static struct span number_name(const uint64_t *number)
 {
@@ -29,6 +30,7 @@ int request_create(struct server *server, const struct frames *message, request_
     for (uint32_t i = 0; i < message->count; i++) {
         frames_add(&request->message, slice_ref(message->items[i]));
     }
+    arena_init(&request->kept);
     request->server = server;
     request->number = ++server->request_last;
     request->deliver = deliver;
@@ -85,6 +87,7 @@ void request_reply(struct request *request, struct outgoing *answer)
     }
     outgoing_clear(answer);
     frames_fini(&request->message);
+    arena_fini(&request->kept);
     mem_free(request);
 }
 
@@ -195,18 +198,87 @@ void request_decode(struct request *request, struct message *out_message)
     ASSERT(code == OK); /* it was well-formed when it was dispatched */
 }
 
-void request_dispatch(struct request *request)
+struct span request_keep(struct request *request, struct span bytes)
+{
+    struct span message = frames_head(&request->message);
+    bool lies_there =
+        bytes.data >= message.data && bytes.data + bytes.size <= message.data + message.size;
+    return lies_there ? bytes : arena_copy(&request->kept, bytes);
+}
+
+static void dispatch(struct request *request, const struct message *message, int code,
+                     const struct message_decoder *decoder)
 {
     struct server *server = request->server;
-    struct message message;
-    int code = decode(request, &message);
-    request->wants_reply = message.reply;
-    request->closes = message.close;
-    request->op = message.op;
-    request->serializers = message.serializers;
+    request->wants_reply = message->reply;
+    request->closes = message->close;
+    request->op = message->op;
+    request->serializers = message->serializers;
     if (code != OK) {
-        request_raise_builtin(request, "TypeError", "%s", text_cstr(&server->decoder.error));
+        request_raise_builtin(request, "TypeError", "%s", text_cstr(&decoder->error));
     } else {
-        server->events->dispatch(server->user, request, &message);
+        server->events->dispatch(server->user, request, message);
+    }
+}
+
+/* A large call, a million keys, is decoded by a thread. */
+struct decoding {
+    struct server *server;
+    uint64_t request;
+    struct frames frames; /* references of its own */
+    struct arena arena;
+    struct message_decoder decoder;
+    struct message message;
+    int code;
+};
+
+static void decode_by_thread(void *user)
+{
+    struct decoding *decoding = user;
+    struct msgpack_reader reader = msgpack_reader(frames_head(&decoding->frames));
+    decoding->code = message_decode(&decoding->decoder, &reader, &decoding->message);
+}
+
+static void decoded(void *user)
+{
+    struct decoding *decoding = user;
+    struct request *request = request_find(decoding->server, decoding->request);
+    bool is_open = request != NULL && !decoding->server->is_ending;
+    if (is_open && request->is_gone) {
+        request_reply_nil(request);
+    } else if (is_open) {
+        arena_reset(decoding->server->scratch);
+        request->kept = decoding->arena;
+        arena_init(&decoding->arena);
+        dispatch(request, &decoding->message, decoding->code, &decoding->decoder);
+    }
+    message_decoder_fini(&decoding->decoder);
+    arena_fini(&decoding->arena);
+    frames_fini(&decoding->frames);
+    mem_free(decoding);
+}
+
+static void begin_decoding(struct request *request)
+{
+    struct server *server = request->server;
+    struct decoding *decoding = mem_zalloc(1, sizeof *decoding);
+    decoding->server = server;
+    decoding->request = request->number;
+    for (uint32_t i = 0; i < request->message.count; i++) {
+        frames_add(&decoding->frames, slice_ref(request->message.items[i]));
+    }
+    arena_init(&decoding->arena);
+    message_decoder_init(&decoding->decoder, server->decoder.port, &decoding->arena);
+    io_work(server->loop, decode_by_thread, decoded, decoding);
+}
+
+void request_dispatch(struct request *request)
+{
+    struct message message;
+    if (frames_head(&request->message).size >= THREAD_MIN) {
+        begin_decoding(request);
+    } else {
+        int code = decode(request, &message);
+        dispatch(request, &message, code, &request->server->decoder);
     }
 }

@@ -8,6 +8,7 @@
 #ifndef CASK_NODE_REQUEST_H
 #define CASK_NODE_REQUEST_H
 
+#include "base/arena.h"
 #include "wire/frame.h"
 #include "wire/outgoing.h"
 
@@ -23,6 +24,7 @@ struct request {
     struct frames message;   /* frame 0 is the whole call; references held until answered */
     struct span op;          /* in the message */
     struct span serializers; /* raw msgpack of the "serializers" field, or empty */
+    struct arena kept;       /* request_keep */
     bool wants_reply;
     bool closes;       /* close the connection after the answer */
     bool is_gone;      /* nobody waits any more */
@@ -44,6 +46,8 @@ void request_drop_message(struct request *request);
 void request_dispatch(struct request *request);
 /* Its call once more, into the server's scratch arena; for those who go on later. */
 void request_decode(struct request *request, struct message *out_message);
+/* The same bytes, good until the request ends: where they lie if that is in its message, else a copy. */
+struct span request_keep(struct request *request, struct span bytes);
 /* The connection is gone: the answer will be dropped; the server's owner is told. */
 void request_abandon(struct request *request);
 

@@ -334,6 +334,7 @@ void node_destroy(struct node *node)
     io_timer_destroy(node->tick_timer);
     io_timer_destroy(node->close_timer);
     node->is_closing = true;
+    node->server.is_ending = true;
     turn_stop(node->turn);
     io_loop_destroy(node->loop); /* closes every connection, each of which tells the core */
     task_stream_destroy(node->task_stream);

@@ -36,6 +36,7 @@ struct server {
     struct VEC(struct connection *) answered; /* see connections_go_on */
     struct map requests;                      /* number (8 bytes) → struct request * */
     uint64_t request_last;
+    bool is_ending; /* the loop is about to go: what a thread still decodes is not begun with */
 };
 
 /* `server` has loop, config, comm_settings, events, user and scratch; the rest is zero. */

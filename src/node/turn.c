@@ -4,10 +4,11 @@
 #include "base/alloc.h"
 #include "node/graph_queue.h"
 
-/* Seconds of a turn: for messages that come, and for what was left over, in which streams come first. */
+/* Seconds of a turn: for messages that come, and for what was left over: of streams, in the core, of other work. */
 #define FRESH_SECONDS 0.0015
 #define LATE_SECONDS 0.00075
 #define PIECES_SECONDS 0.0015
+#define WORKS_SECONDS 0.001
 
 struct turn {
     struct node *node;
@@ -16,6 +17,7 @@ struct turn {
     double share;
     struct VEC(struct stream *) late; /* from late_head on; NULL: ended */
     uint32_t late_head;
+    struct VEC(struct pieces *) works; /* the first is next */
 };
 
 static void begin(struct turn *turn, double share)
@@ -50,6 +52,41 @@ static void run_late(struct turn *turn)
     }
 }
 
+/* True: there is more of it. */
+static bool run_work(struct turn *turn, struct pieces *pieces)
+{
+    while (pieces->run(pieces)) {
+        if (turn_is_over(turn)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void run_works(struct turn *turn)
+{
+    while (turn->works.count > 0) {
+        struct pieces *first = turn->works.items[0];
+        turn->works.count--;
+        memmove(turn->works.items, turn->works.items + 1,
+                turn->works.count * sizeof(struct pieces *));
+        if (run_work(turn, first)) {
+            vec_push(&turn->works, first);
+            return;
+        }
+    }
+}
+
+void turn_pieces(struct turn *turn, struct pieces *pieces)
+{
+    if (turn->is_stopped) {
+        pieces->drop(pieces);
+    } else if (run_work(turn, pieces)) {
+        vec_push(&turn->works, pieces);
+        turn_more(turn);
+    }
+}
+
 static void run_pieces(struct turn *turn)
 {
     struct node *node = turn->node;
@@ -75,8 +112,10 @@ static void go_on(void *user)
     run_late(turn);
     turn->share = PIECES_SECONDS;
     run_pieces(turn);
+    begin(turn, WORKS_SECONDS);
+    run_works(turn);
     bool more = graph_queue_run(node->graph_queue);
-    if (more || node->step.pending || turn->late.count > turn->late_head) {
+    if (more || node->step.pending || turn->works.count > 0 || turn->late.count > turn->late_head) {
         turn_more(turn);
     }
     begin(turn, FRESH_SECONDS);
@@ -94,6 +133,10 @@ void turn_stop(struct turn *turn)
 {
     if (turn != NULL) {
         turn->is_stopped = true;
+        for (uint32_t i = 0; i < turn->works.count; i++) {
+            turn->works.items[i]->drop(turn->works.items[i]);
+        }
+        turn->works.count = 0;
     }
 }
 
@@ -102,6 +145,7 @@ void turn_destroy(struct turn *turn)
     if (turn != NULL) {
         ASSERT(turn->is_stopped && !turn->is_posted);
         vec_fini(&turn->late);
+        vec_fini(&turn->works);
         mem_free(turn);
     }
 }

@@ -15,6 +15,15 @@ void turn_destroy(struct turn *turn);
 void turn_ended(struct turn *turn);
 /* This turn's time is used up. Reads a clock: ask once in some messages. */
 bool turn_is_over(struct turn *turn);
+/* Work that is done in pieces, in this turn and in later ones, as answers about a million keys are. */
+struct pieces {
+    /* The next piece, well below a millisecond. False: it was the last, and the work is gone. */
+    bool (*run)(struct pieces *pieces);
+    /* The loop ends: the work goes, undone. */
+    void (*drop)(struct pieces *pieces);
+};
+/* Begin with it, as far as the turn's time reaches; the rest follows, in turn with others' work. */
+void turn_pieces(struct turn *turn, struct pieces *pieces);
 /* There is more to do: do not sleep. */
 void turn_more(struct turn *turn);
 /* The stream, which is held, goes on in a later turn, after those that came to wait before it. */

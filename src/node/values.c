@@ -298,6 +298,21 @@ struct worker_list values_workers(struct node *node, struct span raw, bool *out_
     return (struct worker_list){items, found};
 }
 
+struct worker_list values_workers_or_all(struct node *node, struct span raw)
+{
+    bool given;
+    struct worker_list workers = values_workers(node, raw, &given);
+    if (given) {
+        return workers;
+    }
+    uint32_t count = view_worker_count(node->core);
+    worker_id *all = arena_array(&node->scratch, worker_id, count);
+    for (uint32_t i = 0; i < count; i++) {
+        all[i] = view_worker_at(node->core, i);
+    }
+    return (struct worker_list){all, count};
+}
+
 bool values_seconds(struct span raw, double absent, double *out_seconds)
 {
     struct msgpack_reader reader = msgpack_reader(raw);

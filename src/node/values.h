@@ -25,6 +25,8 @@ bool values_metrics(struct node *node, struct span raw, struct span executing, d
 /* A list (or set) of addresses or names as known workers: `given` false if it was nil, which mostly means
  * all. Unknown ones are left out. A single str is a list of one. */
 struct worker_list values_workers(struct node *node, struct span raw, bool *out_given);
+/* The same; all if it was nil. */
+struct worker_list values_workers_or_all(struct node *node, struct span raw);
 /* Seconds from a number, or from text as "100 ms"; nil gives `absent`. False: neither. */
 bool values_seconds(struct span raw, double absent, double *out_seconds);
 

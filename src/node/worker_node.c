@@ -319,6 +319,7 @@ int worker_node_run(struct worker_node *worker)
 void worker_node_destroy(struct worker_node *worker)
 {
     worker->is_closing = true;
+    worker->server.is_ending = worker->nanny.is_ending = true;
     listen_stop(&worker->server);
     listen_stop(&worker->nanny);
     worker_link_close(worker);

@@ -369,12 +369,24 @@ static bool is_copied(const struct slice *frame)
     return frame->size <= COPY_MAX;
 }
 
-void frame_encode_parts(struct span head, const struct slice *rest, uint32_t count,
+/* What was copied to [*begin, end) and then `frame` itself go out. */
+static void lend(struct buf *buf, uint8_t **begin, uint8_t *end, const struct slice *frame,
+                 struct frames *chunks)
+{
+    if (end > *begin) {
+        frames_add(chunks, slice_create(buf, span_of(*begin, (size_t)(end - *begin))));
+    }
+    frames_add(chunks, slice_ref(*frame));
+    *begin = end;
+}
+
+void frame_encode_parts(struct slice head, const struct slice *rest, uint32_t count,
                         struct frames *chunks)
 {
+    bool copies_head = head.owner == NULL || is_copied(&head);
     uint64_t lengths_size = 8 * (2 + 1 + (uint64_t)count);
-    uint64_t copied_size = lengths_size + head.size;
-    uint64_t total_size = copied_size;
+    uint64_t copied_size = lengths_size + (copies_head ? head.size : 0);
+    uint64_t total_size = lengths_size + head.size;
     for (uint32_t i = 0; i < count; i++) {
         total_size += rest[i].size;
         copied_size += is_copied(&rest[i]) ? rest[i].size : 0;
@@ -386,18 +398,16 @@ void frame_encode_parts(struct span head, const struct slice *rest, uint32_t cou
     for (uint32_t i = 0; i < count; i++) {
         at = store_little_endian(at, rest[i].size);
     }
-    if (head.size > 0) {
+    uint8_t *begin = buf->data;
+    if (!copies_head) {
+        lend(buf, &begin, at, &head, chunks);
+    } else if (head.size > 0) {
         memcpy(at, head.data, head.size);
         at += head.size;
     }
-    uint8_t *begin = buf->data;
     for (uint32_t i = 0; i < count; i++) {
         if (!is_copied(&rest[i])) {
-            if (at > begin) {
-                frames_add(chunks, slice_create(buf, span_of(begin, (size_t)(at - begin))));
-            }
-            frames_add(chunks, slice_ref(rest[i]));
-            begin = at;
+            lend(buf, &begin, at, &rest[i], chunks);
         } else if (rest[i].size > 0) {
             memcpy(at, rest[i].data, rest[i].size);
             at += rest[i].size;
@@ -413,8 +423,7 @@ void frame_encode_parts(struct span head, const struct slice *rest, uint32_t cou
 void frame_encode(const struct frames *message, struct frames *chunks)
 {
     ASSERT(message->count > 0);
-    frame_encode_parts(slice_span(message->items[0]), message->items + 1, message->count - 1,
-                       chunks);
+    frame_encode_parts(message->items[0], message->items + 1, message->count - 1, chunks);
 }
 
 void frame_encode_ws(struct span head, const struct slice *rest, uint32_t count,

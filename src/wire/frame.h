@@ -68,8 +68,8 @@ bool frame_reader_idle(const struct frame_reader *reader);
  * `chunks` what goes to the stream, ready for writev: the lengths and all small frames are copied
  * together, large frames are only referenced. */
 void frame_encode(const struct frames *message, struct frames *chunks);
-/* As frame_encode, frame 0 (always copied) apart from the `count` frames that follow it. */
-void frame_encode_parts(struct span head, const struct slice *rest, uint32_t count,
+/* As frame_encode, frame 0 apart from the `count` frames that follow it; copied if it has no owner. */
+void frame_encode_parts(struct slice head, const struct slice *rest, uint32_t count,
                         struct frames *chunks);
 /* The same for ws: each chunk is the payload of one binary websocket message. */
 void frame_encode_ws(struct span head, const struct slice *rest, uint32_t count,

@@ -2,6 +2,7 @@
  * as short as it can be, when the batch is flushed. */
 #include "wire/outgoing.h"
 
+#include "base/alloc.h"
 #include "wire/msgpack.h"
 
 enum {
@@ -66,9 +67,30 @@ static struct span head_finish(struct outgoing *message)
     return span_of(head.data + gap, head.size - gap);
 }
 
+static void free_head(void *memory)
+{
+    mem_free(memory);
+}
+
+/* The head; a large one takes its memory along instead of being copied. */
+static struct slice head_slice(struct outgoing *message)
+{
+    struct span bytes = head_finish(message);
+    struct slice head = {.data = bytes.data, .size = bytes.size};
+    if (message->head.capacity > HEAD_KEPT_MAX) {
+        struct buf *buf = buf_foreign(bytes, free_head, message->head.data);
+        head = slice_create(buf, bytes);
+        buf_unref(buf);
+        message->head = (struct text){0};
+    }
+    return head;
+}
+
 void outgoing_flush(struct outgoing *message, struct frames *chunks)
 {
-    frame_encode_parts(head_finish(message), message->frames.items, message->frames.count, chunks);
+    struct slice head = head_slice(message);
+    frame_encode_parts(head, message->frames.items, message->frames.count, chunks);
+    slice_fini(&head);
     outgoing_clear(message);
 }
 

@@ -10,6 +10,7 @@ import threading
 
 import pytest
 from dask import delayed
+from distributed import wait
 from distributed.core import rpc
 from harness import eventually
 from tasks import inc
@@ -159,3 +160,42 @@ def test_planner_is_killed_in_the_middle(kind, make_cluster, connect):
     cluster.start_workers("a")
     assert before.result(timeout=60) == 2
     assert client.compute(delayed(inc)(5)).result(timeout=60) == 6
+
+
+def test_questions_about_many_tasks(make_cluster, connect):
+    """They are read by a thread and answered some tasks at a time; many of the keys are of no task"""
+    cluster = make_cluster()
+    cluster.start_workers("a")
+    client = connect(cluster)
+    data = {f"a-value-with-a-long-name-{i:06}": i for i in range(5_000)}
+    scattered = client.scatter(data)
+    keys = [*data, *keys_of("of-no-task")[:5_000]]
+    address = next(iter(cluster.ask("ncores")))
+    holders = cluster.ask("who_has", keys=keys)
+    assert list(holders) == keys
+    assert [list(holders[key]) for key in keys] == [[address]] * 5_000 + [[]] * 5_000
+    assert cluster.ask("who_has").keys() == data.keys()
+    assert set(cluster.ask("has_what")[address]) == data.keys()
+    assert len(cluster.ask("has_what")[address]) == len(data)
+    states = cluster.ask("get_task_status", keys=keys)
+    assert [states[key] for key in keys] == ["memory"] * 5_000 + [None] * 5_000
+    sizes = cluster.ask("nbytes", keys=list(data), summary=False)
+    assert sizes == cluster.ask("nbytes", summary=False)
+    assert sum(cluster.ask("nbytes", keys=None, summary=True).values()) == sum(sizes.values())
+    with pytest.raises(KeyError, match="of-no-task-0"):
+        cluster.ask("nbytes", keys=keys, summary=False)
+    assert client.gather(scattered) == data
+
+
+def test_a_worker_with_many_results_dies(make_cluster, connect):
+    """What was only there is made again, piece by piece, and what needs it waits"""
+    cluster = make_cluster()
+    cluster.start_workers("a")
+    client = connect(cluster)
+    futures = client.map(inc, range(3_000))
+    wait(futures, timeout=120)
+    cluster.start_workers("b")
+    cluster.kill_worker("a")
+    total = client.submit(sum, futures)
+    assert total.result(timeout=120) == sum(range(1, 3_001))
+    assert client.gather(futures) == list(range(1, 3_001))

@@ -4,6 +4,7 @@
 #include "core/scheduler/occupancy.h"
 #include "core/scheduler/pool.h"
 #include "core/scheduler/queue.h"
+#include "core/scheduler/replicas.h"
 #include "core/scheduler/spans.h"
 
 /* ---- workers ---- */
@@ -135,6 +136,16 @@ const struct task *view_worker_processes(const struct scheduler *s, worker_id id
     const struct worker *worker = worker_at(s, id);
     ASSERT(index < worker->processing.count);
     return task_at(s, worker->processing.items[index]);
+}
+
+bool view_worker_still_has(const struct task *task, worker_id id)
+{
+    return task->state == TASK_MEMORY && replica_has(task, id);
+}
+
+bool view_worker_still_processes(const struct task *task, worker_id id)
+{
+    return task->state == TASK_PROCESSING && task->processing_on == id;
 }
 
 const struct task *view_worker_long_runs(const struct scheduler *s, worker_id id, uint32_t index)

@@ -75,6 +75,10 @@ uint32_t view_task_count(const struct scheduler *s);
 /* All tasks in order of creation. O(n log n), in the arena; out_count of them. */
 const struct task *const *view_tasks(const struct scheduler *s, struct arena *arena,
                                      uint32_t *out_count);
+/* All tasks some at a time, in about the order of creation: those of the next `place_count` places, of which
+ * some may be empty. *cursor begins with 0. False: there are no more. */
+bool view_tasks_some(const struct scheduler *s, uint32_t *cursor, uint32_t place_count,
+                     const struct task **out_tasks, uint32_t *out_count);
 
 /* Why a task failed. The node turns it into the exception that clients see. */
 struct failure_view {
@@ -146,6 +150,9 @@ uint32_t view_worker_count(const struct scheduler *s);
 worker_id view_worker_at(const struct scheduler *s, uint32_t index);
 const struct task *view_worker_has(const struct scheduler *s, worker_id id, uint32_t index);
 const struct task *view_worker_processes(const struct scheduler *s, worker_id id, uint32_t index);
+/* Whether a task of which that was true, and which may be forgotten by now, is still held (or processed) there. */
+bool view_worker_still_has(const struct task *task, worker_id id);
+bool view_worker_still_processes(const struct task *task, worker_id id);
 const struct task *view_worker_long_runs(const struct scheduler *s, worker_id id, uint32_t index);
 /* What it said at its last heartbeat to be running, and for how long; NULL: gone since. */
 const struct task *view_worker_executes(const struct scheduler *s, worker_id id, uint32_t index,

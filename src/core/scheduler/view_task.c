@@ -194,6 +194,19 @@ const struct task *const *view_tasks(const struct scheduler *s, struct arena *ar
     return tasks;
 }
 
+bool view_tasks_some(const struct scheduler *s, uint32_t *cursor, uint32_t place_count,
+                     const struct task **out_tasks, uint32_t *out_count)
+{
+    *out_count = 0;
+    for (uint32_t i = 0; i < place_count && *cursor < s->task_high; i++, (*cursor)++) {
+        const struct task *task = task_live_at(s, *cursor);
+        if (task != NULL) {
+            out_tasks[(*out_count)++] = task;
+        }
+    }
+    return *cursor < s->task_high;
+}
+
 void view_failure(const struct failure *failure, struct failure_view *out)
 {
     *out = (struct failure_view){
