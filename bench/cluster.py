@@ -1,4 +1,4 @@
-"""A scheduler, stock or cask, with stock workers, as processes of this machine."""
+"""A scheduler and workers, each stock or cask, as processes of this machine."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def command(kind: str) -> list[str]:
-    return [sys.executable, "-m", "dask", "scheduler"] if kind == "stock" else [str(CASK), "scheduler"]
+def command(kind: str, role: str) -> list[str]:
+    return [sys.executable, "-m", "dask", role] if kind == "stock" else [str(CASK), role]
 
 
 def cpu_seconds(processes: list[psutil.Process]) -> float:
@@ -55,7 +55,7 @@ class Scheduler:
         options = ["--dashboard-address", "127.0.0.1:0"] if dashboard else ["--no-dashboard"]
         start = time.perf_counter()
         self.process = subprocess.Popen(
-            [*command(kind), "--host", "127.0.0.1", "--port", str(self.port), *options],
+            [*command(kind, "scheduler"), "--host", "127.0.0.1", "--port", str(self.port), *options],
             stdout=self._log,
             stderr=subprocess.STDOUT,
             env=ENVIRONMENT | {"DASK_CASK__PLANNER__PREWARM": str(prewarm)},
@@ -103,9 +103,12 @@ class Scheduler:
 
 
 class Cluster:
-    """A scheduler, `count` stock workers of one thread, and a client; `with` ends them."""
+    """A scheduler, `count` workers of one thread, and a client; `with` ends them.
 
-    def __init__(self, kind: str, count: int = 2) -> None:
+    Stock workers have no nanny: cask's are worker and nanny in one and keep user code in a process of its own.
+    """
+
+    def __init__(self, kind: str, count: int = 2, workers: str = "stock") -> None:
         from distributed import Client
 
         self.kind = kind
@@ -113,7 +116,7 @@ class Cluster:
         self._folder = tempfile.TemporaryDirectory(prefix="cask-bench-")
         self._workers = [
             subprocess.Popen(
-                [sys.executable, "-m", "dask", "worker", self.scheduler.address, "--nthreads", "1"]
+                [*command(workers, "worker"), self.scheduler.address, "--nthreads", "1"]
                 + ["--no-nanny", "--no-dashboard", "--memory-limit", "2GB", "--name", f"{kind}-{i}"]
                 + ["--local-directory", self._folder.name],
                 stdout=subprocess.DEVNULL,
@@ -125,8 +128,13 @@ class Cluster:
         self.client = Client(self.scheduler.address, set_as_default=False)
         self.client.wait_for_workers(count, timeout=120)
 
+    def worker_processes(self) -> list[psutil.Process]:
+        """The workers and the children that they have now (cask's run user code in them)."""
+        workers = [psutil.Process(worker.pid) for worker in self._workers]
+        return [process for worker in workers for process in (worker, *worker.children(recursive=True))]
+
     def workers_cpu_seconds(self) -> float:
-        return cpu_seconds([psutil.Process(worker.pid) for worker in self._workers])
+        return cpu_seconds(self.worker_processes())
 
     def __enter__(self) -> Cluster:
         return self

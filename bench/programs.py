@@ -1,6 +1,8 @@
-"""Whole Dask programs on stock workers, under the stock scheduler and under cask, alternately.
+"""Whole Dask programs under the stock scheduler and under cask, alternately.
 
-    programs.py [--quick] [--repeat N] [NAME ...]
+    programs.py [--quick] [--repeat N] [--workers stock|cask] [NAME ...]
+
+Stock's scheduler always has stock workers; `--workers` says whose cask's scheduler has.
 
 Both clusters are up all the time and only one works. Each program runs once on each to warm up, then in
 pairs whose order changes; the ratio is the median of the pairs'. One JSON object a program is printed.
@@ -215,9 +217,9 @@ def compare(clusters: dict[str, Cluster], name: str, quick: bool, repeat: int) -
     return row
 
 
-def compare_all(names: list[str], quick: bool, repeat: int) -> list[dict]:
+def compare_all(names: list[str], quick: bool, repeat: int, workers: str = "stock") -> list[dict]:
     rows = []
-    with Cluster("stock") as stock, Cluster("cask") as cask:
+    with Cluster("stock") as stock, Cluster("cask", workers=workers) as cask:
         for name in names:
             try:
                 row = compare({"stock": stock, "cask": cask}, name, quick, repeat)
@@ -232,12 +234,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--workers", choices=KINDS, default="stock")
     parser.add_argument("names", nargs="*", metavar="NAME")
     arguments = parser.parse_args()
     unknown = set(arguments.names) - set(PROGRAMS)
     if unknown:
         sys.exit(f"no such program: {', '.join(sorted(unknown))}; there are {', '.join(PROGRAMS)}")
-    compare_all(arguments.names or list(PROGRAMS), arguments.quick, arguments.repeat)
+    compare_all(arguments.names or list(PROGRAMS), arguments.quick, arguments.repeat, arguments.workers)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import programs
+import worker_cases
 from cluster import BUILD, KINDS, ROOT, Cluster, Scheduler, machine
+from tables import mebibytes, table, times
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -49,19 +51,6 @@ SECTIONS: dict[str, Section] = {}
 def section(function: Section) -> Section:
     SECTIONS[function.__name__] = function
     return function
-
-
-def table(head: list[str], rows: list[list[object]]) -> str:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
-
-
-def times(ratio: float) -> str:
-    return f"{ratio:.0f} ×" if ratio >= 10 else f"{ratio:.2f} ×"
-
-
-def mebibytes(size: float) -> str:
-    return f"{size / 2**20:.1f} MiB"
 
 
 # ---- the load generator ----
@@ -368,10 +357,8 @@ def latency(quick: bool) -> str:
     return "Most of it is the client's and the worker's.\n\n" + table(["", "stock", "cask", "ratio"], rows)
 
 
-@section
-def whole_programs(quick: bool) -> str:
-    """Dask programs on two stock workers: `bench/programs.py`."""
-    rows = programs.compare_all(list(programs.PROGRAMS), quick, 3 if quick else 5)
+def programs_table(quick: bool, workers: str) -> str:
+    rows = programs.compare_all(list(programs.PROGRAMS), quick, 3 if quick else 5, workers)
     lines: list[list[object]] = []
     for row in rows:
         if "skipped" in row:
@@ -385,12 +372,46 @@ def whole_programs(quick: bool) -> str:
     mean = times(math.exp(statistics.fmean(map(math.log, ratios))))
     lines.append(["**geometric mean**", "", "", f"**{mean}**", "", "", ""])
     head = ["program", "stock", "cask", "ratio", "stock's scheduler, share of all CPU", "cask's", "all CPU, ratio"]
+    return table(head, lines)
+
+
+@section
+def whole_programs(quick: bool) -> str:
+    """Dask programs on two stock workers: `bench/programs.py`."""
     return (
         "Wall time, paired and alternating; client and workers are stock and the same on both sides, so a "
         "ratio says how much of the program's time was the scheduler's. CPU is user and system time of client, "
         "workers and scheduler together: what the scheduler's share of it was under stock is all that another "
-        "scheduler can save.\n\n" + table(head, lines)
+        "scheduler can save.\n\n" + programs_table(quick, "stock")
     )
+
+
+@section
+def whole_programs_cask(quick: bool) -> str:
+    """The same programs, cask's scheduler with two cask workers against stock's with two stock workers."""
+    return (
+        "As above, but only the client is the same on both sides. A cask worker's CPU is that of its C process and "
+        "of the executor that runs user code; stock workers run without their nanny.\n\n"
+        + programs_table(quick, "cask")
+    )
+
+
+@section
+def worker_tasks(quick: bool) -> str:
+    """A worker's CPU for a trivial task, and the shortest tasks that two workers are half busy with."""
+    return worker_cases.tasks_text(quick)
+
+
+@section
+def worker_transfer(quick: bool) -> str:
+    """An array from one worker to another."""
+    return worker_cases.transfer_text(quick)
+
+
+@section
+def worker_standing_still(quick: bool) -> str:
+    """A worker's start until its first result; its memory and CPU without work."""
+    return worker_cases.standing_still_text(quick)
 
 
 def about(quick: bool) -> str:

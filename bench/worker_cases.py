@@ -1,0 +1,166 @@
+"""What a worker costs: stock's and cask's, each under its own scheduler, alternately.
+
+Workers have one thread each. Stock's have no nanny, so a death there takes all data along.
+"""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import operator
+import socket
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import cloudpickle
+from cluster import KINDS, Cluster, cpu_seconds
+from tables import mebibytes, table, times
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not find this file
+
+METG_STEPS_US = [100, 200, 300, 500, 700, 1000, 1500, 2000, 3000, 5000, 7000, 10_000, 15_000, 20_000, 30_000]
+
+
+def both(measure: Callable[[str], float], repeat: int) -> dict[str, float]:
+    """The median of what `measure` finds for each kind"""
+    found: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    for i in range(repeat):
+        for kind in KINDS if i % 2 == 0 else KINDS[::-1]:
+            found[kind].append(measure(kind))
+    return {kind: statistics.median(values) for kind, values in found.items()}
+
+
+def spin(seconds: float, _: int) -> None:
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+
+
+def run_all(cluster: Cluster, function: Callable[[int], object], count: int) -> float:
+    """The seconds that `count` tasks take"""
+    from distributed import wait
+
+    start = time.perf_counter()
+    with cluster.client.as_current():
+        wait(cluster.client.map(function, range(count), pure=False))
+    return time.perf_counter() - start
+
+
+def half_busy_us(cluster: Cluster, count: int) -> float:
+    """METG(50 %): the shortest task, µs, with which both workers compute for half of the time
+
+    Slaughter et al., "Task Bench", 2020.
+    """
+    for step in METG_STEPS_US:
+        seconds = run_all(cluster, functools.partial(spin, step / 1e6), count)
+        if step / 1e6 * count / 2 >= seconds / 2:
+            return step
+    return float("inf")
+
+
+def tasks_text(quick: bool) -> str:
+    count = 2_000 if quick else 10_000
+    with Cluster("stock") as stock, Cluster("cask", workers="cask") as cask:
+        clusters = {"stock": stock, "cask": cask}
+        for cluster in clusters.values():
+            run_all(cluster, operator.neg, 200)
+
+        def cpu_a_task(kind: str) -> float:
+            before = clusters[kind].workers_cpu_seconds()
+            run_all(clusters[kind], operator.neg, count)
+            return (clusters[kind].workers_cpu_seconds() - before) / count * 1e6
+
+        cpu = both(cpu_a_task, 3)
+        shortest = both(lambda kind: half_busy_us(clusters[kind], count // 5), 3)
+    rows: list[list[object]] = [
+        ["CPU of the workers, µs a task", *(f"{cpu[kind]:.0f}" for kind in KINDS), times(cpu["stock"] / cpu["cask"])],
+        ["METG(50 %), µs", *(f"{shortest[kind]:,.0f}" for kind in KINDS), times(shortest["stock"] / shortest["cask"])],
+    ]
+    return (
+        "`client.map` of a trivial function on two workers. METG(50 %) is the shortest of a row of task lengths with which "
+        "two workers compute for at least half of the time; client and scheduler are on the same cores.\n\n"
+        + table(["", "stock", "cask", "ratio"], rows)
+    )
+
+
+def send(port: int, size: int) -> None:
+    block = bytes(1 << 20)
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        for _ in range(size >> 20):
+            connection.sendall(block)
+
+
+def loopback_bytes_a_second(size: int) -> float:
+    """One process sends, this one receives into the same memory again and again"""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        sender = multiprocessing.Process(target=send, args=(server.getsockname()[1], size))
+        sender.start()
+        connection, _ = server.accept()
+        received, block = 0, memoryview(bytearray(1 << 20))
+        start = time.perf_counter()
+        while count := connection.recv_into(block):
+            received += count
+        seconds = time.perf_counter() - start
+        connection.close()
+        sender.join()
+    return received / seconds
+
+
+def transfer_text(quick: bool) -> str:
+    import numpy
+
+    rows = []
+    with Cluster("stock") as stock, Cluster("cask", workers="cask") as cask:
+        clusters = {"stock": stock, "cask": cask}
+        for size in (1 << 20, 1 << 24) if quick else (1 << 20, 1 << 24, 1 << 28):
+
+            def bytes_a_second(kind: str, size: int = size) -> float:
+                client = clusters[kind].client
+                source, target = sorted(client.scheduler_info()["workers"])
+                array = client.submit(numpy.ones, size // 8, workers=[source], pure=False)
+                client.submit(len, array, workers=[source], pure=False).result()
+                start = time.perf_counter()
+                client.submit(len, array, workers=[target], pure=False).result()
+                return size / (time.perf_counter() - start)
+
+            raw = statistics.median(loopback_bytes_a_second(max(size, 1 << 26)) for _ in range(3))
+            speed = both(bytes_a_second, 7)
+            rows.append(
+                [f"{size >> 20} MiB", f"{raw / 1e6:,.0f}"]
+                + [f"{speed[kind] / 1e6:,.0f} ({speed[kind] / raw:.0%})" for kind in KINDS]
+                + [times(speed["cask"] / speed["stock"])]
+            )
+    return (
+        "MB/s as a task on the other worker sees it, its round trip through client and scheduler included; in brackets "
+        "the share of what two plain processes reach over loopback into memory that is used again.\n\n"
+        + table(["array", "raw loopback", "stock", "cask", "ratio"], rows)
+    )
+
+
+def standing_still_text(quick: bool) -> str:
+    seconds = 5 if quick else 30
+
+    def first_result(kind: str) -> float:
+        start = time.perf_counter()
+        with Cluster(kind, count=1, workers=kind) as cluster:
+            cluster.client.submit(operator.neg, 1).result()
+            return time.perf_counter() - start
+
+    first = both(first_result, 3 if quick else 7)
+    rows = []
+    for kind in KINDS:
+        with Cluster(kind, count=1, workers=kind) as cluster:
+            cluster.client.submit(operator.neg, 1).result()
+            time.sleep(3)
+            before, processes = cluster.workers_cpu_seconds(), cluster.worker_processes()
+            time.sleep(seconds)
+            share = (cpu_seconds(processes) - before) / seconds
+            memory = sum(process.memory_full_info().pss for process in processes)
+        rows.append([kind, f"{first[kind]:.2f} s", mebibytes(memory), f"{share:.2%}"])
+    return (
+        "From the start of scheduler, client and one worker until the first result is there. Memory is proportional "
+        "(pages shared by processes are split among them) and of all of a worker's processes: cask's executor and its "
+        "warm spare included.\n\n" + table(["", "first result", "memory", "CPU without work"], rows)
+    )
