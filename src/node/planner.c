@@ -230,7 +230,7 @@ void planner_materialise(struct planner *planner, const struct planner_graph_req
         {"code", graph->code},
         {"span_metadata", graph->span_metadata},
     };
-    uint32_t count = 0;
+    uint32_t count = 1;
     for (uint32_t i = 0; i < 4; i++) {
         count += fields[i].raw.size > 0;
     }
@@ -240,6 +240,8 @@ void planner_materialise(struct planner *planner, const struct planner_graph_req
     pending->user = user;
     struct outgoing out;
     planner_begin(&out, "materialise", number, count);
+    msgpack_write_cstr(&out.head, "as_arrays");
+    msgpack_write_bool(&out.head, graph->as_arrays);
     int code = OK;
     for (uint32_t i = 0; i < 4 && code == OK; i++) {
         if (fields[i].raw.size > 0) {

@@ -38,12 +38,14 @@ struct planner_graph_request {
     struct span annotations;   /* {"__Pickled__": N}, or empty: they were read in C */
     struct span code;          /* the same */
     struct span span_metadata; /* the same */
+    bool as_arrays;            /* not as a pickle to be cut: the answer was is_uncut */
 };
 
 /* How it went. All is borrowed for the call, but `graph` may be taken over (memcpy, then zero it
  * here). */
 struct planner_graph {
     bool is_ok;
+    bool is_uncut; /* not is_ok, and nothing else is set: ask again, for arrays */
     /* Annotation sets include the global annotations if those were asked for. */
     struct flat_graph *graph;
     double seconds; /* the planner spent */

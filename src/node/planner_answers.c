@@ -206,6 +206,9 @@ static void assembled(void *user, int code, struct flat_graph *graph, const stru
     pending->graph = NULL; /* it ends by itself */
     if (code == OK) {
         give_graph(pending, graph, last);
+    } else if (code == ERR_UNSUPPORTED) {
+        struct planner_graph again = {.is_uncut = true};
+        pending->graph_done(pending->user, &again);
     } else {
         struct text why = {0};
         text_printf(&why, "the planner sent a graph that cannot be read: %s", error_meaning(code));

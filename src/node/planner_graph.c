@@ -9,6 +9,7 @@
 
 #include "base/limits.h"
 #include "wire/msgpack.h"
+#include "wire/pickle_graph.h"
 
 enum {
     FRAME_KEY_SIZES,
@@ -443,10 +444,41 @@ static int read_shuffles(struct flat_graph *graph, struct span raw)
     return OK;
 }
 
+/* The graph is a pickle, frame `at` of the message, with its buffers behind it. */
+static int cut(struct planner_graph_reader *reader, const struct frames *message, uint32_t at)
+{
+    struct flat_graph graph;
+    struct span raw;
+    const char *reason;
+    bool cull;
+    if (reader->keys.count > 0 || reader->buffers.count > 0 ||
+        msgpack_find(frames_head(message), "cull", &raw) != OK) {
+        return ERR_MALFORMED; /* also if parts came before it */
+    }
+    struct msgpack_reader value = msgpack_reader(raw);
+    if (msgpack_read_bool(&value, &cull) != OK) {
+        return ERR_MALFORMED;
+    }
+    for (uint32_t i = at + 1; i < message->count; i++) {
+        vec_push(&reader->buffers, slice_own(&message->items[i]));
+    }
+    int code = pickle_graph_cut(slice_span(message->items[at]), reader->buffers.items,
+                                reader->buffers.count, &graph, &reason);
+    if (code == OK) {
+        flat_graph_fini(&reader->graph);
+        reader->graph = graph;
+        reader->graph.cull = cull;
+    }
+    return code;
+}
+
 int planner_graph_finish(struct planner_graph_reader *reader, const struct frames *message)
 {
     struct span head = frames_head(message), annotation_frames, shuffles, cull;
-    uint32_t task_count, key_count, array_count;
+    uint32_t task_count, key_count, array_count, pickle_at;
+    if (find_uint(head, "pickle_at", message->count - 1, &pickle_at)) {
+        return cut(reader, message, pickle_at);
+    }
     const struct slice *arrays = find_arrays(message, FRAME_KEYS + 1, &array_count);
     if (arrays == NULL || !find_uint(head, "task_count", UINT32_MAX / 2, &task_count) ||
         !find_uint(head, "key_count", UINT32_MAX / 2, &key_count) ||

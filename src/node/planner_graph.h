@@ -23,7 +23,8 @@ void planner_graph_init(struct planner_graph_reader *reader);
 void planner_graph_fini(struct planner_graph_reader *reader);
 /* Take a "graph-part". ERR_MALFORMED, ERR_LIMIT: it is not what docs/planner.md says. */
 MUST_USE int planner_graph_add(struct planner_graph_reader *reader, const struct frames *message);
-/* Take the closing "graph" (status OK): reader->graph is complete and may be moved out. */
+/* Take the closing "graph" (status OK): reader->graph is complete and may be moved out. ERR_UNSUPPORTED: the graph
+ * came as a pickle that the reader in C does not know; the planner can send it as parts. */
 MUST_USE int planner_graph_finish(struct planner_graph_reader *reader,
                                   const struct frames *message);
 

@@ -99,11 +99,15 @@ static void take_plain(struct text *out, const struct blob *value)
     }
 }
 
+static void ask_planner(struct intake *intake, bool as_arrays);
+
 static void planned(void *user, struct planner_graph *result)
 {
     struct intake *intake = user;
     under_way(intake, false);
-    if (!result->is_ok) {
+    if (result->is_uncut) {
+        ask_planner(intake, true);
+    } else if (!result->is_ok) {
         struct failure_info failure = {
             .kind = FAILURE_USER,
             .exception = result->exception,
@@ -122,27 +126,33 @@ static void planned(void *user, struct planner_graph *result)
     }
 }
 
-static void plan(struct intake *intake)
+static void ask_planner(struct intake *intake, bool as_arrays)
 {
-    if (hold(intake) == NULL) {
-        graph_queue_discard(intake->node->graph_queue, intake);
-        return;
-    }
     const struct msg_update_graph *fields = &intake->fields;
-    /* It may have been cut, but not proven, or with odd annotations. */
-    graph_queue_discard(intake->node->graph_queue, intake_split(intake));
-    text_clear(&intake->annotations);
-    text_clear(&intake->span_metadata);
-    text_clear(&intake->code);
     struct planner_graph_request request = {
         .message = &intake->message,
         .expr_ser = fields->expr_ser.raw,
         .annotations = fields->annotations.raw,
         .span_metadata = fields->span_metadata.raw,
         .code = fields->code.raw,
+        .as_arrays = as_arrays,
     };
     under_way(intake, true);
     planner_materialise(intake->node->planner, &request, planned, intake);
+}
+
+static void plan(struct intake *intake)
+{
+    if (hold(intake) == NULL) {
+        graph_queue_discard(intake->node->graph_queue, intake);
+        return;
+    }
+    /* It may have been cut, but not proven, or with odd annotations. */
+    graph_queue_discard(intake->node->graph_queue, intake_split(intake));
+    text_clear(&intake->annotations);
+    text_clear(&intake->span_metadata);
+    text_clear(&intake->code);
+    ask_planner(intake, false);
 }
 
 /* ---- what a client sent ------------------------------------------------------------------------ */

@@ -112,8 +112,11 @@ class Graph:
 class Planner:
     """A planner process, and the scheduler's end of its channel.
 
-    `answers` answers its queries: a function of the call's fields.
+    `answers` answers its queries: a function of the call's fields. Graphs are asked for as arrays, unless
+    `as_arrays` is set to False.
     """
+
+    as_arrays = True
 
     def __init__(self, answers=None, python=sys.executable, env=None):
         ours, theirs = socket.socketpair()
@@ -197,7 +200,7 @@ class Planner:
         return opened(message)
 
     def materialise(self, expression, **fields):
-        """The flat graph of an expression, or the error message."""
+        """The flat graph of an expression, or the frames of its pickle, or the error message."""
         self.send_graph(expression, **fields)
         return self.receive_graph()
 
@@ -206,7 +209,8 @@ class Planner:
         if not isinstance(expression, Serialized):
             expression = Serialized(*serialize(to_serialize(expression), on_error="raise"))
         fields = {name: ToPickle(value) for name, value in fields.items()}
-        self.send({"op": "materialise", "id": number, "expr_ser": expression, **fields})
+        head = {"op": "materialise", "id": number, "as_arrays": self.as_arrays}
+        self.send({**head, "expr_ser": expression, **fields})
         return number
 
     def receive_graph(self):
@@ -219,6 +223,8 @@ class Planner:
             assert fields["op"] == "graph"
             if fields["status"] != "OK":
                 return fields
+            if "pickle_at" in fields:
+                return frames[fields["pickle_at"] :]
             graph.finish(fields, frames)
             return graph
 

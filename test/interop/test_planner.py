@@ -328,6 +328,28 @@ def test_programs_of_futures_start_no_python(make_cluster, connect):
     assert len(children(cluster.scheduler)) == 1
 
 
+def test_a_graph_that_cannot_be_cut_is_asked_for_again(make_cluster, connect):
+    """A class that comes by value and runs code when an instance is loaded: the reader in C leaves that to Python"""
+
+    class Hooked:
+        def __init__(self, value):
+            self.value = value
+
+        def __getstate__(self):
+            return self.value
+
+        def __setstate__(self, value):
+            self.value = value + 1
+
+        def __dask_tokenize__(self):
+            return "Hooked", self.value
+
+    client = connect(make_cluster("a"))
+    bag = dask.bag.from_sequence([Hooked(1), Hooked(5)], npartitions=2).map(lambda hooked: hooked.value > 1)
+    assert bag.compute(scheduler=client) == [True, True]
+    assert client.sync(client.scheduler.planner_status)["graphs"] == 1
+
+
 def test_status(make_cluster, connect):
     cluster = make_cluster("a")
     client = connect(cluster)

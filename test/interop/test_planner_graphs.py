@@ -24,10 +24,12 @@ from distributed.protocol.serialize import Serialized
 from distributed.scheduler import _materialize_graph
 
 from planner_peer import PYTHON_ROOT, Planner, numbers
+from test_pickle_cut import Probe
 
 sys.path.insert(0, PYTHON_ROOT)
 from cask.planner import prewarm  # noqa: E402
 from cask.planner.cull import cull  # noqa: E402
+from cask.planner.whole import WHOLE_TASKS_MAX  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -363,6 +365,101 @@ def test_p2p_rechunk_rows(planner):
         spec = expected[graph.keys[row["task"]]].spec
         assert row["is_array"] and row["axis_lengths"] == tuple(len(c) for c in spec.new)
         assert [numbers_of(p) for p in row["parts"]] == list(spec.output_partitions)
+
+
+# ---- as one pickle, which is cut in C ----
+
+
+@pytest.fixture(scope="module")
+def whole():
+    planner = Planner()
+    planner.as_arrays = False
+    yield planner
+    planner.close()
+
+
+@pytest.fixture(scope="module")
+def probe():
+    probe = Probe()
+    yield probe
+    probe.close()
+
+
+def collections_of_all_kinds():
+    import dask.array as da
+    import dask.bag as db
+
+    x = da.ones((40, 40), chunks=(10, 10))
+    numbers = np.random.default_rng(0).random((20, 20))
+    yield x.sum(), (x + x.T).mean(axis=0)
+    yield (da.from_array(numbers, chunks=5)[3:, ::2].dot(da.ones((10, 3), chunks=5)),)
+    bag = db.from_sequence(range(100), npartitions=10)
+    yield (bag.map(lambda x: {"a": x + FACTOR}).pluck("a").topk(3),)
+    yield bag.frequencies(), delayed(operator.neg)(x.sum())
+    pd = pytest.importorskip("pandas")
+    import dask.dataframe as dd
+
+    df = dd.from_pandas(pd.DataFrame({"a": range(100), "b": [i % 7 for i in range(100)]}), npartitions=5)
+    yield (df.merge(df.groupby("b").a.mean().reset_index(), on="b", shuffle_method="tasks"),)
+
+
+FACTOR = 3
+
+
+def test_tasks_cut_out_of_a_pickle_are_stocks(whole, probe):
+    for collections in collections_of_all_kinds():
+        expression = client_expression(*collections)
+        expected, _ = stock_graph(expression)
+        answer = probe("cut", *whole.materialise(expression))
+        assert {task[0] for task in answer["tasks"]} == set(expected)
+        for key, dependencies, flags, task, buffers in answer["tasks"]:
+            stock = expected[key]
+            assert set(dependencies) == set(stock.dependencies)
+            assert bool(flags & 1) == bool(stock.data_producer)
+            assert bool(flags & 2) == (not istask(stock))
+            node = pickle.loads(task, buffers=buffers)
+            assert type(node) is type(stock) and node.key == stock.key
+            assert node.dependencies == stock.dependencies
+
+
+def test_a_shared_array_is_in_the_pickle_once(whole):
+    import dask.array as da
+
+    array = np.arange(100_000)
+    blocks = [da.from_array(np.ones(4), chunks=2).map_blocks(lambda b, a: b + a.sum(), array) for _ in range(2)]
+    content, *buffers = whole.materialise(client_expression(*blocks))
+    assert [len(buffer) for buffer in buffers if len(buffer) > 1000] == [800_000]
+    assert len(content) < 20_000
+
+
+def test_what_goes_as_arrays(whole):
+    """Graphs that the reader in C has refused before, or would, or that it must not get at once"""
+    import dask.array as da
+
+    assert not isinstance(whole.materialise(low_level({"a": Task("a", operator.neg, 1)})), list)
+    with dask.annotate(priority=1):
+        annotated = delayed(operator.neg)(1)
+    assert not isinstance(whole.materialise(client_expression(annotated)), list)
+    with dask.config.set({"array.rechunk.method": "p2p"}):
+        shuffled = da.ones((20, 20), chunks=(20, 2)).rechunk((2, 20))
+    assert whole.materialise(client_expression(shuffled)).shuffles
+    count = WHOLE_TASKS_MAX + 1
+    many = HLGExpr(dsk=HighLevelGraph({"m": MaterializedLayer({i: DataNode(i, i) for i in range(count)})}, {"m": set()}))
+    assert len(whole.materialise(many).keys) == count
+
+
+def test_a_task_that_cannot_be_pickled_is_named(whole):
+    class Once:
+        def __reduce__(self):
+            return threading.Lock, ()
+
+        def __dask_tokenize__(self):
+            return "Once"
+
+    import dask.bag as db
+
+    reply = whole.materialise(client_expression(db.from_sequence([Once()], npartitions=1).map(id)))
+    assert isinstance(pickle.loads(reply["error"]["exception"]), TypeError)
 
 
 # ---- annotations, code, metadata ----

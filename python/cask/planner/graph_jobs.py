@@ -11,6 +11,7 @@ from cask.planner.channel import Channel, ChannelClosed
 from cask.planner.flatten import AnnotationSets, FlatGraph
 from cask.planner.materialise import collector_pause, materialise
 from cask.planner.prewarm import Prewarm
+from cask.planner.whole import whole_pickle
 
 logger = logging.getLogger("distributed.scheduler")
 
@@ -44,12 +45,12 @@ def opened(value):
     return value.open() if isinstance(value, plain.Envelope) else value
 
 
-def _with_arrays(message: dict, arrays: list) -> list:
-    """The frames of `message`, then `arrays`; its field arrays_at says where these begin."""
-    head = plain.write({**message, "arrays_at": 1})
+def _with_frames(message: dict, name: str, behind: list) -> list:
+    """The frames of `message`, then those `behind`; its field `name` says where these begin."""
+    head = plain.write({**message, name: 1})
     if len(head) > 1:  # some value of the message has frames of its own
-        head = plain.write({**message, "arrays_at": len(head)})
-    return head + arrays
+        head = plain.write({**message, name: len(head)})
+    return head + behind
 
 
 class GraphJobs:
@@ -86,30 +87,35 @@ class GraphJobs:
         frames.clear()
         expression = message.pop("expr_ser")
         asked = {name: opened(message.get(name)) for name in ASKED}
-        for_all = asked["annotations"]
         result = materialise(expression)
         del expression
-        annotations = AnnotationSets(result.annotations, for_all)
+        end = {"op": "graph", "id": number, "status": "OK", "cull": result.cull}
+        annotations = AnnotationSets(result.annotations, asked["annotations"])
+        # A low-level graph has come here because the reader in C does not know it.
+        can_be_cut = not (message["as_arrays"] or result.cull or annotations)
+        pickled = whole_pickle(result.tasks) if can_be_cut else None
+        if pickled is not None:
+            del result
+            end |= self._about(asked, start)
+            self._channel.write(_with_frames(end, "pickle_at", pickled))
+            return
         graph = FlatGraph(result.tasks, annotations)
-        cull = result.cull
         del result
         for fields, arrays in graph.parts():
-            self._channel.write(
-                _with_arrays({"op": "graph-part", "id": number, **fields}, arrays)
-            )
+            part = {"op": "graph-part", "id": number, **fields}
+            self._channel.write(_with_frames(part, "arrays_at", arrays))
         fields, arrays = graph.tail()
-        end = {
-            "op": "graph",
-            "id": number,
-            "status": "OK",
-            "cull": cull,
-            "seconds": time.perf_counter() - start,
-            **fields,
-        }
-        if for_all is not None:
-            end["annotations"] = _plain_annotations(for_all)
+        end |= fields | self._about(asked, start)
+        self._channel.write(_with_frames(end, "arrays_at", arrays))
+
+    @staticmethod
+    def _about(asked: dict, start: float) -> dict:
+        """What else the scheduler is told of a graph: what came with it, as plain values, and how long it took."""
+        fields: dict = {"seconds": time.perf_counter() - start}
+        if asked["annotations"] is not None:
+            fields["annotations"] = _plain_annotations(asked["annotations"])
         if asked["code"] is not None:
-            end["code"] = [list(block) for block in asked["code"]]
+            fields["code"] = [list(block) for block in asked["code"]]
         if asked["span_metadata"] is not None:
-            end["span_metadata"] = asked["span_metadata"]
-        self._channel.write(_with_arrays(end, arrays))
+            fields["span_metadata"] = asked["span_metadata"]
+        return fields

@@ -245,6 +245,58 @@ static void test_end_that_does_not_fit(void **state)
     assert_int_equal(finish_with(2, 3, 2), ERR_MALFORMED); /* a shuffle of no task */
 }
 
+/* The end as {pickle_at, cull}, with `pickle` in frame 1. */
+static int finish_pickled(struct planner_graph_reader *reader, struct span pickle, int64_t at)
+{
+    struct part end;
+    memset(&end, 0, sizeof end);
+    frames_add(&end.frames, (struct slice){0});
+    msgpack_write_map(&end.head, 2);
+    part_int(&end, "pickle_at", at);
+    msgpack_write_cstr(&end.head, "cull");
+    msgpack_write_bool(&end.head, false);
+    part_bytes(&end, pickle);
+    int code = planner_graph_finish(reader, part_end(&end));
+    part_fini(&end);
+    return code;
+}
+
+/* Instead of parts: a pickle, which is read as those of clients. */
+static void test_pickled_graph(void **state)
+{
+    (void)state;
+    const struct {
+        struct span pickle;
+        int64_t at;
+        int expected;
+    } cases[] = {
+        {SPAN("\x80\x05}\x94."), 1, OK},           {SPAN("\x80\x05N."), 1, ERR_UNSUPPORTED},
+        {SPAN("\x80\x05\x97."), 1, ERR_MALFORMED}, /* of a buffer that did not come */
+        {SPAN("\x80\x05}"), 1, ERR_TRUNCATED},     {SPAN("\x80\x05}\x94."), 2, ERR_MALFORMED},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct planner_graph_reader reader;
+        planner_graph_init(&reader);
+        assert_int_equal(finish_pickled(&reader, cases[i].pickle, cases[i].at), cases[i].expected);
+        assert_false(reader.graph.cull);
+        planner_graph_fini(&reader);
+    }
+}
+
+/* It is parts or a pickle. */
+static void test_pickle_behind_parts(void **state)
+{
+    (void)state;
+    struct planner_graph_reader reader;
+    struct part part;
+    planner_graph_init(&reader);
+    two_tasks(&part);
+    assert_int_equal(planner_graph_add(&reader, part_end(&part)), OK);
+    assert_int_equal(finish_pickled(&reader, SPAN("\x80\x05}\x94."), 1), ERR_MALFORMED);
+    part_fini(&part);
+    planner_graph_fini(&reader);
+}
+
 /* Parts must come in order, without a gap. */
 static void test_part_out_of_order(void **state)
 {
@@ -264,6 +316,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_whole_graph),          cmocka_unit_test(test_each_array_damaged),
         cmocka_unit_test(test_numbers_out_of_range), cmocka_unit_test(test_end_that_does_not_fit),
+        cmocka_unit_test(test_pickled_graph),        cmocka_unit_test(test_pickle_behind_parts),
         cmocka_unit_test(test_part_out_of_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
