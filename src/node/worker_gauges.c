@@ -68,6 +68,15 @@ void worker_gauges_received(struct worker_node *worker, struct span peer, uint64
     mean->count++;
 }
 
+static void add_digest(struct worker_gauges *gauges, struct span name, double number)
+{
+    struct map_entry *entry = map_put(&gauges->digests, name, NULL);
+    if (entry->value.pointer == NULL) {
+        entry->value.pointer = mem_zalloc(1, sizeof(double));
+    }
+    *(double *)entry->value.pointer += number;
+}
+
 void worker_gauges_digest(struct worker_node *worker, struct span told)
 {
     struct msgpack_reader reader = msgpack_reader(told);
@@ -78,11 +87,49 @@ void worker_gauges_digest(struct worker_node *worker, struct span told)
         msgpack_read_value(&reader, &name) != OK || msgpack_read_float(&reader, &number) != OK) {
         return; /* an executor is not believed */
     }
-    struct map_entry *entry = map_put(&worker->gauges->digests, name, NULL);
-    if (entry->value.pointer == NULL) {
-        entry->value.pointer = mem_zalloc(1, sizeof(double));
+    add_digest(worker->gauges, name, number);
+}
+
+/* ("execute", prefix, label, unit), as stock without the span's id. `label` and `unit` are msgpack. */
+static void add_execute(struct worker_gauges *gauges, const struct span parts[3], double number)
+{
+    struct text name = {0};
+    if (!(number > 0)) {
+        return;
     }
-    *(double *)entry->value.pointer += number;
+    msgpack_write_array(&name, 4);
+    msgpack_write_cstr(&name, "execute");
+    msgpack_write_str(&name, parts[0]);
+    msgpack_write_raw(&name, parts[1]);
+    msgpack_write_raw(&name, parts[2]);
+    add_digest(gauges, text_span(&name), number);
+    text_fini(&name);
+}
+
+void worker_gauges_ran(struct worker_node *worker, struct span prefix,
+                       const struct executor_ledger *ledger)
+{
+    const struct span seconds = SPAN("\xa7seconds");
+    double cpu = ledger->cpu_user + ledger->cpu_system;
+    const struct span on_cpu[3] = {prefix, SPAN("\xaathread-cpu"), seconds};
+    const struct span off_cpu[3] = {prefix, SPAN("\xadthread-noncpu"), seconds};
+    add_execute(worker->gauges, on_cpu, cpu);
+    add_execute(worker->gauges, off_cpu, ledger->stop - ledger->start - cpu);
+    struct msgpack_reader reader = msgpack_reader(ledger->metrics);
+    uint32_t count = 0, fields;
+    int code = ledger->metrics.size == 0 ? OK : msgpack_read_array(&reader, &count);
+    for (uint32_t i = 0; code == OK && i < count; i++) { /* [label, number, unit] */
+        struct span parts[3] = {prefix, {0}, {0}};
+        double number;
+        code = msgpack_read_array(&reader, &fields);
+        code = code == OK && fields != 3 ? ERR_TYPE : code;
+        code = code == OK ? msgpack_read_value(&reader, &parts[1]) : code;
+        code = code == OK ? msgpack_read_float(&reader, &number) : code;
+        code = code == OK ? msgpack_read_value(&reader, &parts[2]) : code;
+        if (code == OK) {
+            add_execute(worker->gauges, parts, number);
+        }
+    }
 }
 
 /* ---- the process ------------------------------------------------------------------------------- */
@@ -214,14 +261,19 @@ static void put_transfer(struct text *out, const struct worker_node *worker,
     }
 }
 
-void worker_gauges_write(struct worker_node *worker, struct text *out)
+void worker_gauges_write(struct worker_node *worker, struct span more, struct text *out)
 {
+    struct msgpack_reader reader = msgpack_reader(more);
+    uint32_t more_count = 0;
+    if (more.size > 0 && msgpack_read_map(&reader, &more_count) != OK) {
+        more_count = 0; /* an executor is not believed */
+    }
     struct worker_summary summary;
     struct io_turns turns;
     struct store_totals totals;
     worker_summarise(worker->core, &summary);
     io_loop_turns(worker->loop, true, &turns);
-    msgpack_write_map(out, 11);
+    msgpack_write_map(out, 11 + more_count);
     put_counts(out, &summary);
     put_bandwidth(out, worker->gauges);
     put_digests(out, worker->gauges);
@@ -245,4 +297,7 @@ void worker_gauges_write(struct worker_node *worker, struct text *out)
     msgpack_write_float(out, io_now());
     msgpack_write_cstr(out, "num_fds");
     msgpack_write_uint(out, open_file_count());
+    if (more_count > 0) {
+        msgpack_write_raw(out, span_of(reader.at, (size_t)(reader.end - reader.at)));
+    }
 }

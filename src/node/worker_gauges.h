@@ -6,14 +6,18 @@
 #include "base/span.h"
 #include "base/text.h"
 
-struct executor_message;
+struct executor_ledger;
 struct worker_gauges;
 struct worker_node;
 
 struct worker_gauges *worker_gauges_create(void);
 void worker_gauges_destroy(struct worker_gauges *gauges);
-/* All metrics, as a msgpack map; what counts since the last heartbeat begins anew. */
-void worker_gauges_write(struct worker_node *worker, struct text *out);
+/* All metrics, as a msgpack map; what counts since the last heartbeat begins anew. `more`: a map of what user code
+ * adds, or empty. */
+void worker_gauges_write(struct worker_node *worker, struct span more, struct text *out);
+/* A task of this prefix ran. */
+void worker_gauges_ran(struct worker_node *worker, struct span prefix,
+                       const struct executor_ledger *ledger);
 /* A transfer from a peer ended. */
 void worker_gauges_received(struct worker_node *worker, struct span peer, uint64_t bytes,
                             double seconds);

@@ -35,7 +35,7 @@ static void register_now(void *user, struct comm *comm)
     outgoing_init(&out);
     arena_reset(&worker->scratch);
     write_resources(worker, &resources);
-    worker_gauges_write(worker, &metrics);
+    worker_gauges_write(worker, (struct span){0}, &metrics);
     worker->link.asked = io_now();
     struct msg_register_worker message = {
         .address = text_span(&worker->server.address),
@@ -275,13 +275,20 @@ static void write_executing(struct worker_node *worker, struct text *out)
     }
 }
 
-static void send_beat(struct worker_node *worker)
+/* `parts`: {extensions, metrics} that user code adds, or empty. */
+static void send_beat(struct worker_node *worker, struct span parts)
 {
+    struct span extensions = SPAN("\x80"), more = {0};
+    if (parts.size > 0 && (msgpack_find(parts, "extensions", &extensions) != OK ||
+                           msgpack_find(parts, "metrics", &more) != OK)) {
+        extensions = SPAN("\x80");
+        more = (struct span){0};
+    }
     struct text metrics = {0}, executing = {0};
     struct outgoing out;
     outgoing_init(&out);
     arena_reset(&worker->scratch);
-    worker_gauges_write(worker, &metrics);
+    worker_gauges_write(worker, more, &metrics);
     write_executing(worker, &executing);
     worker->link.asked = io_now();
     struct msg_heartbeat_worker message = {
@@ -289,16 +296,43 @@ static void send_beat(struct worker_node *worker)
         .now = worker->link.asked,
         .metrics = text_span(&metrics),
         .executing = text_span(&executing),
-        .extensions = {.raw = SPAN("\x80")},
+        .extensions = {.raw = extensions},
         .resolve_address = true,
     };
     message_encode(&out, MESSAGE_HEARTBEAT_WORKER, &message);
-    worker->link.is_beating = true;
     const struct rpc_options options = {.done = beaten, .user = worker};
     rpc_call(worker->rpc, text_span(&worker->scheduler), &out, &options);
     outgoing_fini(&out);
     text_fini(&metrics);
     text_fini(&executing);
+}
+
+/* What user code adds, if it could be had and is plain. */
+static void parts_came(void *user, struct worker_node *worker, const struct frames *reply)
+{
+    bool is_plain = reply != NULL && reply->count == 1;
+    if ((uintptr_t)user != worker->life || !worker->link.is_registered) {
+        worker->link.is_beating = false;
+    } else {
+        send_beat(worker, is_plain ? frames_head(reply) : (struct span){0});
+    }
+}
+
+/* The first executor whose user code adds to heartbeats is asked for that. */
+static void begin_beat(struct worker_node *worker)
+{
+    worker->link.is_beating = true;
+    for (uint32_t i = 0; i < worker->seats.count; i++) {
+        if (worker->seats.items[i].state == SEAT_USABLE && worker->seats.items[i].beats) {
+            const struct call_wish wish = {.seat = i,
+                                           .op = SPAN("heartbeat_parts"),
+                                           .replied = parts_came,
+                                           .user = (void *)(uintptr_t)worker->life};
+            worker_call(worker, &wish);
+            return;
+        }
+    }
+    send_beat(worker, (struct span){0});
 }
 
 static void beat(void *user)
@@ -307,7 +341,7 @@ static void beat(void *user)
     if (!worker->link.is_registered) {
         connect_now(worker);
     } else if (!worker->link.is_beating && !worker->is_closing) {
-        send_beat(worker);
+        begin_beat(worker);
     }
 }
 
@@ -371,6 +405,7 @@ void worker_link_close(struct worker_node *worker)
         comm_close(comm);
     }
     link->is_registered = false;
+    link->is_beating = false;
     outgoing_clear(&link->batch);
 }
 

@@ -71,7 +71,6 @@ struct blob *worker_about(const struct worker_node *worker, const struct executo
 {
     const struct executor_ledger *ledger = &ended->ledger;
     double delay = worker->link.delay;
-    bool was_opened = ledger->prepared > 0 && ledger->start > ledger->prepared;
     struct text text = {0};
     msgpack_write_array(&text, 4);
     if (ended->type.size > 0) {
@@ -82,16 +81,14 @@ struct blob *worker_about(const struct worker_node *worker, const struct executo
         msgpack_write_nil(&text);
     }
     msgpack_write_uint(&text, ledger->thread);
-    msgpack_write_array(&text, was_opened ? 2 : 1);
-    for (int i = was_opened ? 0 : 1; i < 2; i++) {
-        msgpack_write_map(&text, 3);
-        msgpack_write_cstr(&text, "action");
-        msgpack_write_cstr(&text, i == 0 ? "deserialize" : "compute");
-        msgpack_write_cstr(&text, "start");
-        msgpack_write_float(&text, (i == 0 ? ledger->prepared : ledger->start) + delay);
-        msgpack_write_cstr(&text, "stop");
-        msgpack_write_float(&text, (i == 0 ? ledger->start : ledger->stop) + delay);
-    }
+    msgpack_write_array(&text, 1);
+    msgpack_write_map(&text, 3);
+    msgpack_write_cstr(&text, "action");
+    msgpack_write_cstr(&text, "compute");
+    msgpack_write_cstr(&text, "start");
+    msgpack_write_float(&text, ledger->start + delay);
+    msgpack_write_cstr(&text, "stop");
+    msgpack_write_float(&text, ledger->stop + delay);
     struct blob *blob = blob_create(slice_copy(text_span(&text)), 0);
     text_fini(&text);
     return blob;

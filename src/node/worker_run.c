@@ -4,6 +4,7 @@
  * executor are serialised first. What the core asks for is only noted inside its step; worker_send_runs, at the
  * end of the turn, does the rest, so ends that are known at once are events like any other. */
 #include "base/log.h"
+#include "node/worker_gauges.h"
 #include "node/worker_internal.h"
 #include "wire/payload.h"
 #include "wire/pickle_make.h"
@@ -115,10 +116,25 @@ static struct worker_run *take_run(struct worker_node *worker, struct object *ob
     return run;
 }
 
+/* What it cost is told by prefix; it has outlived its executor. */
+static void note_end(struct worker_node *worker, const struct object *object,
+                     const struct worker_run *run, const struct executor_ledger *ledger)
+{
+    struct wtask_view view;
+    if (worker_task_is_known(worker->core, run->task)) {
+        worker_task(worker->core, run->task, &view);
+        worker_gauges_ran(worker, view.prefix, ledger);
+    }
+    if (worker->deaths.count > 0) {
+        map_remove(&worker->deaths, object->key);
+    }
+}
+
 void worker_run_done(struct worker_node *worker, struct object *object,
                      struct executor_message *done)
 {
     struct worker_run *run = take_run(worker, object);
+    note_end(worker, object, run, &done->ledger);
     object->home = run->seat;
     if (done->payload.value.size > 0 &&
         worker_value_of(worker, &done->payload, &object->value) != OK) {
@@ -163,6 +179,7 @@ void worker_run_failed(struct worker_node *worker, struct object *object,
                        const struct executor_message *failed)
 {
     struct worker_run *run = take_run(worker, object);
+    note_end(worker, object, run, &failed->ledger);
     struct blob *about = worker_about(worker, failed);
     fail(worker, run, &failed->error, about);
     blob_unref(about);

@@ -140,3 +140,37 @@ def test_killed_worker_leaves_no_process(make_cluster):
         worker.popen.kill()
         worker.wait()
         harness.eventually(lambda: not os.path.exists(f"/proc/{executor}"), 20, "the executor ends")
+
+
+def test_cancelled_task_is_stopped(client, mixed, tmp_path):
+    """A stock worker would let it run to its end; its thread is free for others here"""
+    started = tmp_path / "started"
+
+    def endless(path):
+        open(path, "w").close()
+        while True:
+            time.sleep(0.01)
+
+    future = client.submit(endless, str(started), workers="bob", pure=False)
+    harness.eventually(started.exists)
+    future.cancel()
+    assert client.submit(inc, 1, workers="bob", pure=False).result(timeout=60) == 2
+
+
+def test_cancelled_task_that_had_not_begun(client, tmp_path):
+    marker, gate = tmp_path / "marker", tmp_path / "gate"
+
+    def wait_for(path):
+        while not os.path.exists(path):
+            time.sleep(0.01)
+
+    def mark(path):
+        open(path, "w").close()
+
+    first = client.submit(wait_for, str(gate), workers="bob", pure=False)
+    second = client.submit(mark, str(marker), workers="bob", pure=False)
+    second.cancel()
+    gate.touch()
+    first.result(timeout=60)
+    assert client.submit(inc, 1, workers="bob", pure=False).result(timeout=60) == 2
+    assert not marker.exists()

@@ -233,3 +233,27 @@ def test_actor(client, alice):
         return actor.add(10).result()
 
     assert client.submit(use, counter, workers="stan", pure=False).result() == 13
+
+
+# ---- heartbeats ----
+
+
+def test_metrics_reach_the_scheduler(client, alice, mixed):
+    """What tasks cost, by prefix, and what user code meters"""
+
+    def add_metric(dask_worker):
+        dask_worker.metrics["cask_test_metric"] = lambda worker: 17
+
+    client.run(add_metric, workers=[alice])
+
+    def look():
+        client.submit(inc, 1, workers=alice, pure=False).result()
+        metrics = mixed.ask("identity", n_workers=-1)["workers"][alice]["metrics"]
+        digests = metrics["digests_total_since_heartbeat"]
+        return (
+            metrics["cask_test_metric"] == 17
+            and metrics["memory"] > 30_000_000
+            and any(name[:2] == ("execute", "inc") for name in digests)
+        )
+
+    harness.eventually(look, 30, "the metrics have come")

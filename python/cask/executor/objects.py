@@ -37,7 +37,12 @@ def open_value(value: bytes, frames: list):
 
 def serialise(value) -> tuple[bytes, list]:
     """The payload of a Python value: what a Dask peer reads as Serialized."""
-    header, frames = serialize_and_split(Serialize(value), on_error="raise")
+    try:
+        header, frames = serialize_and_split(Serialize(value), on_error="raise")
+    except TypeError as error:  # stock's says what could not be serialised, its cause why
+        if error.__cause__ is None:
+            raise
+        raise TypeError(f"{error.args[0]}: {error.__cause__}") from error.__cause__
     header["num-sub-frames"] = len(frames)
     packed = msgpack.packb(header, default=msgpack_encode_default, use_bin_type=True)
     return SERIALIZED, [packed, *frames]
