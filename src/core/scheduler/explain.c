@@ -324,10 +324,11 @@ static const struct task *collect_missing(struct explaining *e, const struct tas
     return first;
 }
 
-/* The first missing input of the first missing input …: a graph has no circles, so this ends. */
+/* The first missing input of the first missing input …; NULL: it goes round in a circle. No graph has one, but
+ * graphs together may: data that one of them uses is made by another, from what the first one makes. */
 static const struct task *follow_down(const struct scheduler *s, const struct task *task)
 {
-    for (;;) {
+    for (uint32_t left = s->task_count; left > 0; left--) {
         const struct link *links = links_items(&task->dependencies);
         uint32_t at = 0;
         while (at < task->dependencies.count && (links[at].slot & EDGE_MISSING) == 0) {
@@ -338,6 +339,7 @@ static const struct task *follow_down(const struct scheduler *s, const struct ta
         }
         task = task_at(s, links[at].other);
     }
+    return NULL;
 }
 
 static void explain_ready(struct explaining *e, const struct task *task)
@@ -395,6 +397,11 @@ static void explain_waiting(struct explaining *e, const struct task *task, bool 
     say_state(e, first);
     say(e, ".");
     const struct task *root = follow_down(e->s, first);
+    if (root == NULL) {
+        say(e, " Further down, tasks wait for one another, and none of them can ever run.");
+        explain_advise(e, "Cancel these keys, and submit what they stand for under other names.");
+        return;
+    }
     e->out.root_cause = root->id;
     e->out.root_cause_key = root->key;
     if (root != first || root->state != TASK_PROCESSING) {

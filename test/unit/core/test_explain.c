@@ -147,6 +147,31 @@ static void test_root_cause(void **state)
     stage_close(&stage);
 }
 
+/* Scattered data is defined by a later graph, from what an earlier one makes of it; then all of it is lost. */
+static void test_circle(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage);
+    worker_id a = stage_worker(&stage, "a", 1);
+    client_id c = stage_client(&stage, "c");
+    struct span x = stage_key(&stage, "x");
+    int64_t size = 8;
+    struct event place = {.kind = EVENT_DATA_PLACED,
+                          .of.data_placed = {c, {&x, 1}, {&a, 1}, {&size, 1}}};
+    stage_step(&stage, &place);
+    stage_graph(&stage, c, "y:x", "y");
+    stage_finish(&stage, a, "y");
+    stage_graph(&stage, c, "x:y", "x");
+    stage_worker_lost(&stage, a, "crash");
+    assert_string_equal(
+        explained(&stage, "x"),
+        "Task 'x' is waiting. It waits for 1 of 1 input; the first, 'y', waits for 1 input itself. "
+        "Further down, tasks wait for one another, and none of them can ever run.\n"
+        "- Cancel these keys, and submit what they stand for under other names.");
+    stage_close(&stage);
+}
+
 /* Restricted to places where no worker runs. */
 static void test_restricted(void **state)
 {
@@ -359,6 +384,7 @@ int main(void)
         cmocka_unit_test(test_waiting),
         cmocka_unit_test(test_waiting_for_nothing),
         cmocka_unit_test(test_root_cause),
+        cmocka_unit_test(test_circle),
         cmocka_unit_test(test_restricted),
         cmocka_unit_test(test_loose),
         cmocka_unit_test(test_no_workers),
