@@ -137,7 +137,8 @@ static struct span cycle_text(const struct order_graph *shape, struct arena *are
     return copy;
 }
 
-/* Priorities that came with the graph: mostly the tasks have them in their order, each after its inputs. */
+/* Priorities that came with the graph: mostly the tasks have them in their order, each after its inputs. If so,
+ * plan->in_order, and there is no cycle. */
 static void take_order(struct graph_plan *plan, const struct graph_info *graph)
 {
     int64_t last = GRAPH_NO_PRIORITY;
@@ -161,6 +162,30 @@ static void take_order(struct graph_plan *plan, const struct graph_info *graph)
     plan->in_order = in_order;
 }
 
+/* The scheduler's own order, unless the graph says one; or plan->refused: without a cycle there is always one. */
+static void find_order(struct graph_plan *plan, const struct graph_info *graph)
+{
+    struct arena scratch;
+    arena_init(&scratch);
+    uint32_t *numbers = arena_array(&scratch, uint32_t, graph->key_count);
+    struct order_graph shape = order_graph_of(plan, graph, numbers, &scratch);
+    uint32_t *places = arena_array(&scratch, uint32_t, shape.task_count + 1);
+    bool is_given = graph->priorities != NULL;
+    bool is_fine = is_given ? order_find_cycle(&shape, places) == 0 : order_compute(&shape, places);
+    if (!is_fine) {
+        plan->refused = arena_copy(&plan->arena, cycle_text(&shape, &scratch));
+    } else if (!is_given) {
+        int64_t *priorities = arena_array(&plan->arena, int64_t, graph->task_count);
+        plan->in_order = arena_array(&plan->arena, uint32_t, shape.task_count);
+        for (uint32_t i = 0; i < shape.task_count; i++) {
+            priorities[numbers[i]] = places[i];
+            plan->in_order[places[i]] = numbers[i];
+        }
+        plan->priorities = priorities;
+    }
+    arena_fini(&scratch);
+}
+
 /* plan->priorities, or plan->refused. */
 static void order(struct graph_plan *plan, const struct graph_info *graph)
 {
@@ -170,25 +195,10 @@ static void order(struct graph_plan *plan, const struct graph_info *graph)
     }
     if (graph->priorities != NULL) {
         take_order(plan, graph);
-        return;
     }
-    struct arena scratch;
-    arena_init(&scratch);
-    uint32_t *numbers = arena_array(&scratch, uint32_t, graph->key_count);
-    struct order_graph shape = order_graph_of(plan, graph, numbers, &scratch);
-    uint32_t *places = arena_array(&scratch, uint32_t, shape.task_count);
-    if (order_compute(&shape, places)) {
-        int64_t *priorities = arena_array(&plan->arena, int64_t, graph->task_count);
-        plan->in_order = arena_array(&plan->arena, uint32_t, shape.task_count);
-        for (uint32_t i = 0; i < shape.task_count; i++) {
-            priorities[numbers[i]] = places[i];
-            plan->in_order[places[i]] = numbers[i];
-        }
-        plan->priorities = priorities;
-    } else {
-        plan->refused = arena_copy(&plan->arena, cycle_text(&shape, &scratch));
+    if (plan->in_order == NULL) {
+        find_order(plan, graph);
     }
-    arena_fini(&scratch);
 }
 
 /* ---- the walk from the wanted keys ---- */

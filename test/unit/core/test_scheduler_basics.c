@@ -188,6 +188,11 @@ static void test_cycle(void **state)
     stage_graph(&stage, c, "x:y y:x", "x y");
     stage_expect(&stage, "erred c: x (text of x)\nerred c: y (text of y)\n");
     assert_int_equal(view_task_count(stage.s), 0);
+    static const int64_t priorities[] = {1, 0};
+    stage_graph_with(&stage, c, "x:y y:x", "x y", (struct graph_info){.priorities = priorities});
+    stage_expect(&stage, "erred c: x (text of x)\nerred c: y (text of y)\n");
+    stage_graph_with(&stage, c, "x:y y", "x", (struct graph_info){.priorities = priorities});
+    assert_int_equal(view_task_count(stage.s), 2);
     stage_close(&stage);
 }
 
