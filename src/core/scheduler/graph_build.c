@@ -491,11 +491,16 @@ void graph_take_back(struct scheduler *s, struct graph_work *work, struct step *
         if (task == NULL) {
             continue;
         }
+        bool is_whole = work->has_edges || work->room->is_new[number] == 0;
+        if (task->state == TASK_RELEASED && !is_whole) {
+            /* Without all its edges it must not run, whoever wants it, or may come to while it waits to go. */
+            task->flags &= (uint16_t)~TASK_PINNED;
+            want(s, task, TASK_FORGOTTEN);
+            continue;
+        }
         unpin(s, task);
         if (task->state == TASK_RELEASED && task->who_wants.count > 0) {
-            /* Somebody else came to want it; it can run if it has all its edges. */
-            bool is_whole = work->has_edges || work->room->is_new[number] == 0;
-            want(s, task, is_whole ? TASK_WAITING : TASK_FORGOTTEN);
+            want(s, task, TASK_WAITING); /* somebody else came to want it */
         }
     }
     transitions_run(s, step);

@@ -465,6 +465,44 @@ static void test_wanted_meanwhile(void **state)
     stage_close(&stage);
 }
 
+/* The client leaves in the middle, and somebody comes to want a key of its graph while that is taken back: it is
+ * there with all that it needs, or not at all. */
+static void test_wanted_while_taken_back(void **state)
+{
+    (void)state;
+    for (uint32_t steps = 0; steps < 40 * 12; steps++) {
+        struct stage stage;
+        open_narrow(&stage, 1);
+        stage_worker(&stage, "a", 8);
+        client_id me = stage_client(&stage, "me");
+        stage_graph(&stage, me, "k l m n o p",
+                    "k l m n o p"); /* what it wants goes piece by piece */
+        stage_graph_with(&stage, me, "v w:v x:w y:w z:x,y", "y z", sliced(3));
+        for (uint32_t i = 0; i < steps / 12 && stage.step.graph_pending; i++) {
+            more(&stage);
+        }
+        struct event leave = {.kind = EVENT_CLIENT_REMOVE, .of.client_remove = {me}};
+        stage_step(&stage, &leave);
+        for (uint32_t i = 0; i < steps % 12 && stage.step.pending; i++) {
+            more(&stage);
+        }
+        stage_desire(&stage, "published", "x");
+        while (stage.step.pending) {
+            more(&stage);
+        }
+        if (stage_task(&stage, "x") != NULL) {
+            assert_int_equal(stage_view(&stage, "x").dependency_count, 1);
+            assert_int_equal(stage_view(&stage, "w").dependency_count, 1);
+        }
+        stage_release(&stage, "published", "x");
+        while (stage.step.pending) {
+            more(&stage);
+        }
+        assert_int_equal(view_task_count(stage.s), 0);
+        stage_close(&stage);
+    }
+}
+
 /* The client registers again, over a new connection, in the middle of its graph: it has given that up, and what
  * it asks for from here on is not mixed up with it. */
 static void test_client_registers_again(void **state)
@@ -545,6 +583,7 @@ int main(void)
         cmocka_unit_test(test_client_leaves),
         cmocka_unit_test(test_client_registers_again),
         cmocka_unit_test(test_collision_leaves_no_orphan),
+        cmocka_unit_test(test_wanted_while_taken_back),
         cmocka_unit_test(test_later),
         cmocka_unit_test(test_large_after_large),
         cmocka_unit_test(test_overtaken),
