@@ -98,6 +98,21 @@ void client_reconnect(struct sim *sim, struct sim_client *client)
     begin_life(sim, client);
 }
 
+/* Keys are numbered in order of dependence. A graph may say so; it may have its tasks in that order, too. */
+static void draw_order(struct sim *sim, struct graph_ask *ask)
+{
+    ask->has_order = percent(sim, 20);
+    for (uint32_t i = 1; ask->has_order && percent(sim, 90) && i < ask->tasks.count; i++) {
+        uint32_t task = ask->tasks.items[i], at = i;
+        for (;
+             at > 0 && (ask->tasks.items[at - 1] & ~OTHER_DEFINITION) > (task & ~OTHER_DEFINITION);
+             at--) {
+            ask->tasks.items[at] = ask->tasks.items[at - 1];
+        }
+        ask->tasks.items[at] = task;
+    }
+}
+
 /* How it is sent: by chance. */
 static void draw_way(struct sim *sim, struct graph_ask *ask)
 {
@@ -105,6 +120,10 @@ static void draw_way(struct sim *sim, struct graph_ask *ask)
     ask->is_annotated = percent(sim, 10);
     ask->user_priority = has(sim, FEATURE_RESTRICT) && percent(sim, 20) ? 1 : 0;
     ask->is_bad = has(sim, FEATURE_BAD_GRAPHS) && percent(sim, 10);
+    ask->is_senseless = has(sim, FEATURE_BAD_GRAPHS) && percent(sim, 4);
+    ask->has_spans = has(sim, FEATURE_SPANS) && percent(sim, 50);
+    ask->marks = below(sim, 64);
+    draw_order(sim, ask);
     if (has(sim, FEATURE_SLICES)) {
         ask->planning_seconds = percent(sim, 40) ? 2 * prng_unit(&sim->prng) : 0;
         ask->slice = percent(sim, 70) ? 1 + below(sim, 8) : 0;

@@ -13,6 +13,7 @@
 #include "sim/p2p.h"
 #include "sim/replicas.h"
 #include "sim/requests.h"
+#include "sim/watch.h"
 #include "sim/worker.h"
 #include "sim/workload.h"
 
@@ -47,6 +48,16 @@ static void draw_config(struct sim *sim)
     config->lease_validation_interval = percent(sim, 50) ? 1 : 10;
     config->step_moves_max = has(sim, FEATURE_SLICES) ? 1 + below(sim, 8) : 1024;
     config->no_workers_timeout = percent(sim, 10) ? 20 : INFINITY;
+    if (has(sim, FEATURE_TIGHT) && percent(sim, 50)) {
+        config->no_workers_timeout = 0.2 + 2 * prng_unit(&sim->prng);
+    }
+}
+
+/* 0: no limit. The little there may be holds one large result, but not two. */
+static int64_t draw_memory(struct sim *sim)
+{
+    bool is_tight = has(sim, FEATURE_TIGHT) && percent(sim, 60);
+    return !percent(sim, 80) ? 0 : is_tight ? 80000000 : 4000000000;
 }
 
 static void draw_workers(struct sim *sim)
@@ -58,7 +69,7 @@ static void draw_workers(struct sim *sim)
             .slot = slot,
             .nthreads = 1 + below(sim, 3),
             .gpus = slot == 0 || percent(sim, 20),
-            .memory_limit = percent(sim, 80) ? 4000000000 : 0,
+            .memory_limit = draw_memory(sim),
             .speed = percent(sim, 20) ? 0.2 : 1,
             .has_nanny = percent(sim, 70),
             .keeps_address = percent(sim, 30),
@@ -89,6 +100,12 @@ static void sim_init(struct sim *sim, const struct options *options)
                                                     "2nd")),
                                     0);
     sim->exception = blob_create(slice_copy(SPAN("\xa4oops")), 0);
+    sim->texts[0] = blob_create(slice_copy(SPAN("\x91\xa5"
+                                                "f(x)\n")),
+                                0);
+    sim->texts[1] = blob_create(slice_copy(SPAN("\x91\xa5"
+                                                "g(x)\n")),
+                                0);
     draw_config(sim);
     sim->s = scheduler_create(&sim->config);
     draw_workers(sim);
@@ -129,6 +146,8 @@ static void sim_fini(struct sim *sim)
     blob_unref(sim->run_specs[0]);
     blob_unref(sim->run_specs[1]);
     blob_unref(sim->exception);
+    blob_unref(sim->texts[0]);
+    blob_unref(sim->texts[1]);
     text_fini(&sim->line);
     step_fini(&sim->step);
     arena_fini(&sim->scratch);
@@ -145,6 +164,9 @@ static void plan(struct sim *sim, struct letter *letter)
     }
     if (is_work) {
         work(sim);
+        if (has(sim, FEATURE_WATCH)) {
+            watch(sim);
+        }
     } else {
         trouble(sim);
     }

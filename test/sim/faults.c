@@ -2,6 +2,7 @@
 #include "sim/client.h"
 #include "sim/network.h"
 #include "sim/node.h"
+#include "sim/p2p.h"
 #include "sim/requests.h"
 #include "sim/worker.h"
 #include "sim/workload.h"
@@ -97,13 +98,33 @@ static void restart(struct sim *sim)
     restart_workers(sim, 100);
 }
 
+/* A policy outside the core suggests what it saw a moment ago. */
+static void suggest(struct sim *sim)
+{
+    struct numbers keys = {0};
+    worker_id id = worker_id_now(sim, below(sim, sim->worker_count));
+    for (uint32_t i = 0; i < 1 + below(sim, 5); i++) {
+        vec_push(&keys, below(sim, sim->keys.count));
+    }
+    struct event event = {
+        .kind = EVENT_AMM_SUGGEST,
+        .of.amm_suggest = {id, key_list(sim, keys.items, keys.count), percent(sim, 50)}};
+    apply(sim, &event);
+    vec_fini(&keys);
+}
+
 static void adjust(struct sim *sim)
 {
     static const char *const methods[] = {"stop", "run_once", "start"};
     struct event event = {.kind = EVENT_AMM};
-    if (has(sim, FEATURE_AMM)) {
+    if (has(sim, FEATURE_AMM) && percent(sim, 60)) {
         event.of.amm.method = span_of_text(methods[below(sim, 3)]);
         apply(sim, &event);
+    } else if (has(sim, FEATURE_AMM) && sim->keys.count > 0) {
+        suggest(sim);
+    }
+    if (has(sim, FEATURE_RUDE) && sim->shuffles.count > 0 && percent(sim, 30)) {
+        p2p_ask_oddly(sim);
     }
     if (has(sim, FEATURE_RUDE) &&
         sim->keys.count > 0) { /* a gather did not find it where it should be */

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "core/scheduler/spans.h"
 #include "sim/checkers.h"
 #include "sim/client.h"
 #include "sim/machine.h"
@@ -166,6 +167,26 @@ static void register_worker(struct sim *sim, const struct letter *letter)
     finish_step(sim);
 }
 
+/* What the worker measured for spans, some of them nobody's. */
+static void measure_spans(struct sim *sim, worker_id id)
+{
+    struct span spans[3];
+    struct resource metrics[3];
+    for (uint32_t i = 0; i < 3; i++) {
+        struct span_view view;
+        bool is_known = spans_at(sim->s, below(sim, 4), &view);
+        spans[i] = is_known ? arena_copy(&sim->scratch, view.id) : SPAN("unknown");
+        metrics[i] = (struct resource){percent(sim, 50) ? SPAN("\x91\xa3"
+                                                               "cpu")
+                                                        : SPAN("\x91\xa4"
+                                                               "disk"),
+                                       0.5};
+    }
+    struct event event = {.kind = EVENT_SPAN_METRICS,
+                          .of.span_metrics = {id, {spans, 3}, {metrics, 3}}};
+    apply(sim, &event);
+}
+
 static void heartbeat(struct sim *sim, const struct letter *letter)
 {
     worker_id id = worker_at(sim, letter->key);
@@ -187,6 +208,9 @@ static void heartbeat(struct sim *sim, const struct letter *letter)
     };
     struct event event = {.kind = EVENT_WORKER_HEARTBEAT, .of.worker_heartbeat = {id, &metrics}};
     apply(sim, &event);
+    if (has(sim, FEATURE_SPANS)) {
+        measure_spans(sim, id);
+    }
 }
 
 static void remove_worker(struct sim *sim, worker_id id, bool expected, const char *cause)

@@ -59,18 +59,40 @@ static struct annotation_info annotation_of(struct sim_graph *graph, const struc
     return info;
 }
 
-static void annotate(struct sim *sim, struct sim_graph *graph, const struct numbers *tasks)
+/* One of a few spans, one of them inside another. Their ids are theirs for good. */
+static void add_span(struct sim_graph *graph, struct annotation_info *info, uint32_t mark)
 {
-    struct annotation_info *all =
-        arena_array(&graph->arena, struct annotation_info, tasks->count + 1);
-    uint32_t *of = arena_array(&graph->arena, uint32_t, tasks->count + 1);
-    memset(all, 0, sizeof *all);
-    for (uint32_t i = 0; i < tasks->count; i++) {
+    struct span *names = arena_array(&graph->arena, struct span, 4);
+    uint32_t count = mark % 3 == 2 ? 2 : 1;
+    names[0] = mark % 3 == 0 ? SPAN("load") : SPAN("train");
+    names[1] = SPAN("step");
+    names[2] = mark % 3 == 0 ? SPAN("11111111-0000-4000-8000-000000000000")
+                             : SPAN("22222222-0000-4000-8000-000000000000");
+    names[3] = SPAN("33333333-0000-4000-8000-000000000000");
+    info->span_name = (struct span_list){names, count};
+    info->span_ids = (struct span_list){names + 2, count};
+}
+
+static void annotate(struct sim *sim, struct sim_graph *graph, const struct graph_ask *ask)
+{
+    uint32_t count = ask->tasks.count;
+    struct annotation_info *all = arena_array(&graph->arena, struct annotation_info, count + 1);
+    uint32_t *of = arena_array(&graph->arena, uint32_t, count + 1);
+    memset(all, 0, (count + 1) * sizeof *all);
+    for (uint32_t i = 0; i < count; i++) {
         of[i] = i + 1;
-        all[i + 1] = annotation_of(graph, key_of(sim, tasks->items[i]));
+        all[i + 1] = annotation_of(graph, key_of(sim, ask->tasks.items[i]));
+    }
+    for (uint32_t i = 0; ask->has_spans && i <= count; i++) {
+        add_span(graph, &all[i], ask->marks >> i % 4);
+    }
+    if (ask->is_senseless && ask->marks % 2 == 0) {
+        static const struct span no_worker = {(const uint8_t *)"\x07", 1};
+        all[count].has_workers = true;
+        all[count].workers = (struct span_list){&no_worker, 1};
     }
     graph->info.annotations = all;
-    graph->info.annotation_count = tasks->count + 1;
+    graph->info.annotation_count = count + 1;
     graph->info.annotation_of = of;
 }
 
@@ -135,6 +157,25 @@ static struct span_list spans_of(struct sim *sim, struct arena *arena, const str
     return (struct span_list){spans, keys->count};
 }
 
+/* The last task that has inputs has itself instead of the first of them. */
+static void need_itself(struct sim_graph *graph, uint32_t task_count)
+{
+    uint32_t task = task_count - 1;
+    while (graph->start[task] == graph->start[task + 1]) {
+        task--;
+    }
+    graph->deps[graph->start[task]] = task;
+}
+
+static const int64_t *order_of(struct sim_graph *graph, const struct numbers *tasks)
+{
+    int64_t *order = arena_array(&graph->arena, int64_t, tasks->count + 1);
+    for (uint32_t i = 0; i < tasks->count; i++) {
+        order[i] = tasks->items[i] & ~OTHER_DEFINITION;
+    }
+    return order;
+}
+
 static struct sim_graph *graph_make(struct sim *sim, client_id client, const struct graph_ask *ask)
 {
     struct sim_graph *graph = mem_zalloc(1, sizeof *graph);
@@ -158,8 +199,18 @@ static struct sim_graph *graph_make(struct sim *sim, client_id client, const str
     if (ask->submitter != 0) {
         info->submitting_task = sim->keys.items[ask->submitter - 1].bytes;
     }
-    if (has(sim, FEATURE_RESTRICT) || ask->is_annotated) {
-        annotate(sim, graph, &ask->tasks);
+    if (has(sim, FEATURE_RESTRICT) || ask->is_annotated || ask->has_spans || ask->is_senseless) {
+        annotate(sim, graph, ask);
+    }
+    if (ask->is_senseless && ask->marks % 2 == 1 && graph->start[ask->tasks.count] > 0) {
+        need_itself(graph, ask->tasks.count);
+    }
+    if (ask->has_order) {
+        info->priorities = order_of(graph, &ask->tasks);
+    }
+    if (ask->has_spans) {
+        info->code = sim->texts[ask->marks % 2];
+        info->span_metadata = sim->texts[ask->marks / 2 % 2];
     }
     if (ask->planning_seconds > 0) {
         graph->plan = graph_plan_create(info);
@@ -282,6 +333,23 @@ static struct letter planned(const struct letter *letter, client_id client)
                            .key = client};
 }
 
+/* Clients were told that what they want of it erred; the keys stay as they are. */
+static void note_refused(struct sim *sim, const struct graph_ask *ask)
+{
+    bool is_refused = false;
+    for (uint32_t i = 0; i < sim->step.action_count; i++) {
+        const struct action *action = &sim->step.actions[i];
+        is_refused = is_refused || (action->kind == ACTION_NOTICE &&
+                                    action->of.notice.notice->kind == NOTICE_GRAPH_FAILED);
+    }
+    for (uint32_t i = 0; is_refused && i < ask->wanted.count; i++) {
+        sim->keys.items[ask->wanted.items[i]].has_failed_graph = true;
+    }
+    if (is_refused && !ask->is_senseless) {
+        fail(sim, "a graph was refused that makes sense");
+    }
+}
+
 static void take_graph(struct sim *sim, const struct letter *letter, client_id client,
                        const struct graph_ask *ask)
 {
@@ -291,6 +359,7 @@ static void take_graph(struct sim *sim, const struct letter *letter, client_id c
     graph->slot = letter->from;
     graph->life = letter->life;
     apply(sim, &event);
+    note_refused(sim, ask);
     if (sim->step.graph_later) {
         graph_free(graph);
         vec_push(&sim->graphs_waiting, planned(letter, client));

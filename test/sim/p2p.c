@@ -3,6 +3,7 @@
  * Must agree with: distributed shuffle/_worker_plugin.py _ShuffleRunManager; shuffle/_core.py ShuffleRun. */
 #include "sim/p2p.h"
 
+#include "sim/machine.h"
 #include "sim/network.h"
 #include "sim/worker.h"
 
@@ -212,6 +213,10 @@ static void barrier(const struct job *job)
     const struct letter *letter = job->letter;
     const struct sim_key *key = &sim->keys.items[letter->key];
     int64_t least = INT64_MAX, greatest = 0;
+    if (machine_state(sim, worker, letter->key) == WTASK_CANCELLED) {
+        raise(job, "P2P: stale run"); /* its inputs are of a run that is over */
+        return;
+    }
     for (uint32_t i = 0; i < key->inputs.count; i++) {
         int64_t value = worker_result(worker, key->inputs.items[i])->value;
         least = value < least ? value : least;

@@ -28,6 +28,8 @@ const struct numbers *p2p_spread(struct sim *sim, uint32_t shuffle, int64_t run_
 
 /* An RPC of a worker: P2P_ASK. */
 void p2p_asked(struct sim *sim, const struct letter *letter);
+/* Somebody asks about a run of a shuffle that is not active: it must be refused. */
+void p2p_ask_oddly(struct sim *sim);
 void p2p_replied(struct sim *sim, const struct pending_request *request,
                  const struct answer *answer);
 /* A barrier is reached: all participants are told. */

@@ -11,20 +11,24 @@
 
 /* ---- graphs ---- */
 
-static struct shuffle_info row_of(struct sim *sim, struct arena *arena, uint32_t task,
+static struct shuffle_info row_of(struct arena *arena, uint32_t task,
                                   const struct sim_shuffle *shuffle)
 {
     uint32_t count = shuffle->part_count;
     struct span *parts = arena_array(arena, struct span, count);
     for (uint32_t i = 0; i < count; i++) {
-        uint8_t number = (uint8_t)i; /* a msgpack integer */
-        parts[i] = arena_copy(arena, span_of(&number, 1));
+        uint8_t number[2] = {0x91, (uint8_t)i}; /* (i,), or i alone, as msgpack */
+        parts[i] = arena_copy(arena, span_of(number + !shuffle->is_array, 1 + shuffle->is_array));
     }
-    (void)sim;
+    uint32_t *axis = arena_array(arena, uint32_t, 1);
+    *axis = count;
     return (struct shuffle_info){.task = task,
                                  .id = shuffle->id,
                                  .spec = SPAN("spec"),
+                                 .is_array = shuffle->is_array,
                                  .parts = {parts, count},
+                                 .axis_lengths = axis,
+                                 .axis_count = 1,
                                  .npartitions = count};
 }
 
@@ -36,7 +40,7 @@ const struct shuffle_info *p2p_rows(struct sim *sim, struct arena *arena,
     for (uint32_t i = 0; i < tasks->count; i++) {
         const struct sim_key *key = &sim->keys.items[tasks->items[i] & ~OTHER_DEFINITION];
         if (key->kind == KEY_BARRIER) {
-            rows[count++] = row_of(sim, arena, i, &sim->shuffles.items[key->shuffles.items[0]]);
+            rows[count++] = row_of(arena, i, &sim->shuffles.items[key->shuffles.items[0]]);
         }
     }
     *out_count = count;
@@ -162,6 +166,38 @@ void p2p_asked(struct sim *sim, const struct letter *letter)
     apply(sim, &event);
 }
 
+void p2p_ask_oddly(struct sim *sim)
+{
+    uint32_t shuffle = below(sim, sim->shuffles.count);
+    const struct sim_shuffle *it = &sim->shuffles.items[shuffle];
+    struct letter letter = {.key = it->barrier,
+                            .number = percent(sim, 50) ? P2P_BARRIER : P2P_RESTRICT};
+    worker_id worker = worker_id_now(sim, below(sim, sim->worker_count));
+    letter.real = (double)(it->active_run + (percent(sim, 50) ? 1 : -1));
+    letter_add(&letter, shuffle);
+    letter_add(&letter, worker == WORKER_NONE ? 0 : sim->incarnations.items[worker].address);
+    struct event event = {0};
+    make_event(sim, &letter, &event);
+    struct pending_request asked = {.client = PEERS_MAX,
+                                    .worker = WORKERS_MAX,
+                                    .kind = event.kind,
+                                    .object = shuffle,
+                                    .key = it->barrier,
+                                    .run_id = (int64_t)letter.real};
+    uint64_t request = request_add(sim, asked);
+    if (event.kind == EVENT_SHUFFLE_BARRIER) {
+        event.of.shuffle_barrier.request = request;
+    } else {
+        event.of.shuffle_restrict.request = request;
+    }
+    if (worker != WORKER_NONE) { /* else the node refuses it */
+        apply(sim, &event);
+    } else {
+        request_settle(sim, request);
+    }
+    letter_fini(&letter);
+}
+
 void p2p_replied(struct sim *sim, const struct pending_request *request,
                  const struct answer *answer)
 {
@@ -176,7 +212,12 @@ void p2p_replied(struct sim *sim, const struct pending_request *request,
         say(sim, "shuffle %u: key %u is refused: %.*s", request->object, request->key,
             (int)answer->text.size, (const char *)answer->text.data);
     }
-    answer_worker(sim, request, run_id, is_fine);
+    if (request->worker < WORKERS_MAX) {
+        answer_worker(sim, request, run_id, is_fine);
+    } else if (is_fine) {
+        fail(sim, "shuffle %u: run %lld, which is none, is taken for one", request->object,
+             (long long)run_id);
+    }
 }
 
 /* ---- barriers ---- */

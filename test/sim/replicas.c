@@ -116,8 +116,10 @@ static bool has_copy(const struct sim *sim, const struct task *task, worker_id w
     return false;
 }
 
-/* A plan sends what there is to where it is not, once, and to workers that are there. */
-static void check_move(struct sim *sim, const struct balance_plan *plan, uint32_t index)
+/* A plan sends what there is to where it is not, once, and to workers that are there. (To rebalance, it may send both
+ * copies of a key to one worker, which then has the only one; so does stock.) */
+static void check_move(struct sim *sim, const struct balance_plan *plan, uint32_t index,
+                       bool is_rebalance)
 {
     const struct balance_move *move = &plan->moves[index];
     struct worker_view view;
@@ -126,8 +128,9 @@ static void check_move(struct sim *sim, const struct balance_plan *plan, uint32_
     bool takes = move->recipient == WORKER_NONE || (view_worker(sim->s, move->recipient, &view) &&
                                                     !has_copy(sim, move->task, move->recipient));
     for (uint32_t i = 0; i < index; i++) {
-        takes = takes && (plan->moves[i].task != move->task || move->recipient == WORKER_NONE ||
-                          plan->moves[i].recipient != move->recipient);
+        bool is_same = plan->moves[i].task == move->task && move->recipient != WORKER_NONE &&
+                       plan->moves[i].recipient == move->recipient;
+        takes = takes && !(is_same && (!is_rebalance || plan->moves[i].sender == move->sender));
     }
     if (!sends || !takes) {
         fail(sim, "a plan moves key %u from worker id %u to %u", key, move->sender,
@@ -138,7 +141,7 @@ static void check_move(struct sim *sim, const struct balance_plan *plan, uint32_
 static void carry_out_plan(struct sim *sim, const struct balance_plan *plan, bool is_rebalance)
 {
     for (uint32_t i = 0; i < plan->count; i++) {
-        check_move(sim, plan, i);
+        check_move(sim, plan, i, is_rebalance);
         if (plan->moves[i].recipient == WORKER_NONE) {
             uint32_t key = key_number(sim, view_task_key(plan->moves[i].task));
             free_by_rpc(sim, plan->moves[i].sender, &key, 1);

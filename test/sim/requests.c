@@ -70,7 +70,8 @@ struct span object_name(struct sim *sim, char kind, uint32_t object)
 
 double draw_deadline(struct sim *sim)
 {
-    return percent(sim, 20) ? INFINITY : EPOCH + sim->now + 5 * prng_unit(&sim->prng);
+    double seconds = percent(sim, 5) ? 0 : 5 * prng_unit(&sim->prng); /* 0: now or never */
+    return percent(sim, 20) ? INFINITY : EPOCH + sim->now + seconds;
 }
 
 static void random_call(struct sim *sim, uint32_t slot)

@@ -56,7 +56,10 @@ enum feature {
     FEATURE_SETUP = 1 << 25,      /* worker plugins: slow to set up, or failing */
     FEATURE_BROADCAST = 1 << 26,  /* scatter to many, then to all */
     FEATURE_WIDE = 1 << 27,       /* more root tasks than there is room for */
-    FEATURE_ALL = (1 << 28) - 1,
+    FEATURE_WATCH = 1 << 28,      /* people who look at everything now and then */
+    FEATURE_SPANS = 1 << 29,      /* graphs and metrics with spans */
+    FEATURE_TIGHT = 1 << 30,      /* little memory; little patience with missing workers */
+    FEATURE_ALL = INT32_MAX,
 };
 
 struct options {
@@ -74,7 +77,8 @@ enum key_kind { KEY_PLAIN, KEY_TRANSFER, KEY_BARRIER, KEY_OUTPUT }; /* the latte
 struct sim_key {
     struct span bytes;           /* canonical msgpack; in sim->forever */
     struct numbers inputs;       /* key numbers, all smaller than its own */
-    struct numbers other_inputs; /* of its second definition */
+    struct numbers other_inputs; /* of its second definition, once it has one */
+    bool is_redefined;
     struct numbers children;     /* what it submits and waits for */
     enum key_kind kind;
     struct numbers shuffles; /* it is part of: numbers in sim->shuffles */
@@ -99,6 +103,10 @@ struct sim_key {
 struct graph_ask {
     struct numbers wanted, tasks; /* tasks: key number, perhaps with OTHER_DEFINITION */
     bool cull, is_annotated, is_bad;
+    bool is_senseless; /* a task needs itself, or may only run where no worker can be */
+    bool has_order;    /* it says what comes before what */
+    bool has_spans;
+    uint32_t marks;                         /* by chance: which spans, which texts */
     double user_priority, planning_seconds; /* 0: read at once */
     uint32_t submitter;                     /* 1 + key of the task that submits it; 0: none */
     uint32_t slice;
@@ -242,6 +250,7 @@ struct p2p_spread {
 struct sim_shuffle {
     struct span id;
     uint32_t barrier, part_count;
+    bool is_array;                     /* of arrays: else of dataframes */
     struct numbers transfers, outputs; /* keys */
     bool has_erred;     /* one of its tasks failed: then the scheduler does not run it again */
     int64_t active_run; /* as the core has said; 0: none */
@@ -278,6 +287,7 @@ struct sim {
     struct arena scratch;       /* of the event being made */
     struct arena forever;
     struct blob *run_specs[2], *exception; /* of the first and the second definition */
+    struct blob *texts[2];                 /* for code and metadata of graphs */
 
     struct VEC(struct sim_key) keys;
     struct map key_numbers;

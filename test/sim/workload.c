@@ -80,7 +80,17 @@ static void report_one(struct sim *sim, struct sim_client *client)
     vec_fini(&keys);
 }
 
-/* Values for one worker, or dealt out to several; perhaps copied to all then. */
+static uint32_t make_data(struct sim *sim, uint32_t batch, uint32_t index)
+{
+    uint32_t key = make_key(sim, batch, index);
+    struct sim_key *made = &sim->keys.items[key];
+    *made = (struct sim_key){
+        .bytes = made->bytes, .nbytes = made->nbytes, .is_data = true, .only_on = WORKERS_MAX};
+    return key;
+}
+
+/* Values for one worker, or dealt out to several; perhaps copied to all then. Some have
+ * been scattered before (scatter names a value by its hash). */
 static void scatter(struct sim *sim, struct sim_client *client)
 {
     struct numbers slots = {0};
@@ -95,13 +105,9 @@ static void scatter(struct sim *sim, struct sim_client *client)
         struct numbers keys = {0};
         uint32_t batch = sim->keys.count;
         for (uint32_t i = 0; i < 1 + below(sim, is_wide ? 8 : 3); i++) {
-            uint32_t key = make_key(sim, batch, i);
-            struct sim_key *made = &sim->keys.items[key];
-            *made = (struct sim_key){.bytes = made->bytes,
-                                     .nbytes = made->nbytes,
-                                     .is_data = true,
-                                     .only_on = WORKERS_MAX};
-            vec_push(&keys, key);
+            uint32_t known = batch > 0 ? below(sim, batch) : 0;
+            bool is_again = batch > 0 && sim->keys.items[known].is_data && percent(sim, 30);
+            set_add(&keys, is_again ? known : make_data(sim, batch, i));
         }
         scatter_begin(sim, client, &keys, &slots, is_wide && percent(sim, 60));
         vec_fini(&keys);
@@ -115,8 +121,10 @@ static void use_data(struct sim *sim, struct sim_client *client, uint32_t chance
         desire_one(sim, client, false);
     } else if (chance < 91) {
         desire_one(sim, client, true);
-    } else if (chance < 93) {
+    } else if (chance < 92) {
         report_one(sim, client);
+    } else if (chance < 93) {
+        client_send(sim, client, LETTER_CLIENT_BEAT, &(struct numbers){0}, 0);
     } else if (has(sim, FEATURE_SCATTER)) {
         move_replicas(sim, chance < 96 ? 1 + below(sim, 4) : chance < 98 ? 1 : 0);
     }

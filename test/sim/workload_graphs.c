@@ -183,7 +183,8 @@ static uint32_t make_shuffle(struct sim *sim, uint32_t batch, uint32_t *index, u
     char text[16];
     int size = snprintf(text, sizeof text, "shuffle%u", number);
     struct sim_shuffle shuffle = {.id = arena_copy(&sim->forever, span_of(text, (size_t)size)),
-                                  .part_count = part_count};
+                                  .part_count = part_count,
+                                  .is_array = batch % 3 == 0};
     for (uint32_t i = 0; i < inputs; i++) {
         uint32_t root = percent(sim, 50) ? make_key(sim, batch, (*index)++) : UINT32_MAX;
         uint32_t key = make_shuffle_key(sim, batch, (*index)++, KEY_TRANSFER);
@@ -279,12 +280,13 @@ void new_batch(struct sim *sim, struct sim_client *client)
 static void redefine(struct sim *sim, uint32_t number, struct graph_ask *ask)
 {
     struct sim_key *key = &sim->keys.items[number];
-    for (uint32_t i = 0; key->other_inputs.count == 0 && number > 0 && i < 1 + below(sim, 3); i++) {
+    for (uint32_t i = 0; !key->is_redefined && number > 0 && i < 1 + below(sim, 3); i++) {
         uint32_t input = below(sim, number);
         if (is_result(sim, input)) {
             set_add(&key->other_inputs, input);
         }
     }
+    key->is_redefined = true;
     set_add(&ask->wanted, number);
     set_add(&ask->tasks, number | OTHER_DEFINITION);
     close_over(sim, &ask->tasks, 0);
