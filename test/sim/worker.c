@@ -297,12 +297,16 @@ static void receive_stream(struct sim *sim, struct sim_worker *worker, struct le
     }
 }
 
-/* Keys, then their values: these are noted here, the rest is the machine's. */
-static void take_values(struct sim_worker *worker, struct letter *letter)
+/* Keys, then their values: these are noted here, the rest is the machine's. What was made here once, and let go,
+ * comes from elsewhere now. */
+static void take_values(const struct sim *sim, struct sim_worker *worker, struct letter *letter)
 {
     letter->word_count /= 2;
     for (uint32_t i = 0; i < letter->word_count; i++) {
-        worker_result(worker, letter->words[i])->value = letter->words[letter->word_count + i];
+        struct result *result = worker_result(worker, letter->words[i]);
+        bool is_here = machine_state(sim, worker, letter->words[i]) == WTASK_MEMORY;
+        result->value = letter->words[letter->word_count + i];
+        result->was_made = result->was_made && is_here;
     }
 }
 
@@ -340,7 +344,7 @@ static void receive_own(struct sim *sim, struct sim_worker *worker, struct lette
         beat(sim, worker);
         break;
     case LETTER_GOT_DATA:
-        take_values(worker, letter);
+        take_values(sim, worker, letter);
         machine_got_data(sim, worker, letter);
         break;
     case LETTER_KILL:
