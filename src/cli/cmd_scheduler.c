@@ -106,6 +106,12 @@ static int refuse(const struct options *options)
             "start jupyter beside it and connect with dask.distributed.Client\n");
         return 2;
     }
+    const char *timeout = options->text[OPTION_SCHEDULER_IDLE_TIMEOUT];
+    double seconds;
+    if (timeout != NULL && !text_parse_seconds(span_of_text(timeout), &seconds)) {
+        return options_complain(COMMAND_SCHEDULER,
+                                "--idle-timeout takes a duration such as 1h, not", timeout);
+    }
     if (options->argument_count > 0 && options->many[0] == NULL) {
         return options_complain(COMMAND_SCHEDULER,
                                 "arguments are for --preload modules; there is none for",

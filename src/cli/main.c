@@ -25,7 +25,9 @@ static void print_usage(FILE *out)
 {
     fputs("Usage: cask COMMAND [OPTIONS]\n\nCommands:\n", out);
     for (size_t i = 0; i < ROW_COUNT; i++) {
-        fprintf(out, "  %-11s%s\n", COMMANDS[i].name, COMMANDS[i].summary);
+        const char *summary =
+            COMMANDS[i].summary; /* what follows a colon is for the command's own help */
+        fprintf(out, "  %-11s%.*s\n", COMMANDS[i].name, (int)strcspn(summary, ":"), summary);
     }
     fputs("  version    print the version\n\n'cask COMMAND --help' tells more.\n", out);
 }

@@ -15,7 +15,9 @@
 void io_tls_add_reason(struct text *text)
 {
     unsigned long code = ERR_get_error();
-    const char *reason = code == 0 ? NULL : ERR_reason_error_string(code);
+    const char *reason = code == 0                ? NULL
+                         : ERR_SYSTEM_ERROR(code) ? io_errno_text(ERR_GET_REASON(code))
+                                                  : ERR_reason_error_string(code);
     if (reason != NULL) {
         text_add_cstr(text, reason);
     } else {

@@ -41,6 +41,7 @@ def test_every_command_has_help_within_80_columns():
         assert text.startswith(f"Usage: cask {command}")
         assert max(map(len, text.splitlines())) <= 80
     assert all(command in cask("--help") for command in commands())
+    assert max(map(len, cask("--help").splitlines())) <= 80
 
 
 def test_wrong_command_lines_are_refused_with_advice():
@@ -53,6 +54,7 @@ def test_wrong_command_lines_are_refused_with_advice():
     assert "takes no value" in cask("status", "--json=yes", code=2)
     assert "--preload" in cask("scheduler", "stray", code=2)
     assert "jupyter" in cask("scheduler", "--jupyter", code=2)
+    assert "duration" in cask("scheduler", "--idle-timeout", "soon", code=2)
     cask("explain", code=2)
     cask("explain", "a", "b", code=2)
     cask("explain", "('x', ", code=2)

@@ -387,7 +387,7 @@ static void test_bad_settings(void **state)
     expect_unusable(options, "needs a CA file");
     options = good;
     options.ca = "/does/not/exist.pem";
-    expect_unusable(options, "CA file '/does/not/exist.pem'");
+    expect_unusable(options, "CA file '/does/not/exist.pem' cannot be used: ENOENT");
     options = good;
     options.cert = "not a certificate\n";
     expect_unusable(options, "certificate 'given as text'");
