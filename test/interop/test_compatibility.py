@@ -1,4 +1,4 @@
-"""docs/compatibility.md is true: it lists every operation, and the tests that the documentation names exist."""
+"""docs/compatibility.md lists every operation; tests and pages that the documentation names exist."""
 
 import asyncio
 import fnmatch
@@ -55,4 +55,23 @@ def test_the_documentation_names_tests_that_exist():
                 continue
             if not path.exists() or (test and f"def {test}(" not in path.read_text()):
                 wrong.append(f"{document.name}: {module}::{test}")
+    assert not wrong
+
+
+def anchors(page):
+    """What GitHub makes of a page's headings"""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_links_of_the_documentation_lead_somewhere():
+    wrong = []
+    folders = "bench", "changes", "docs", "examples", "src", "test"
+    below = [page for folder in folders for page in (ROOT / folder).rglob("*.md")]
+    for page in [*ROOT.glob("*.md"), *below]:
+        for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+            path, _, anchor = link.partition("#")
+            target = page.parent / path if path else page
+            if "://" not in link and not (target.exists() and (not anchor or anchor in anchors(target))):
+                wrong.append(f"{page.relative_to(ROOT)}: {link}")
     assert not wrong
