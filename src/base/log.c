@@ -205,6 +205,24 @@ static void add_time(struct text *text, const struct timespec *now)
     text_printf(text, "%s,%03ld", date, now->tv_nsec / 1000000);
 }
 
+/* Peers name clients, tasks and errors, and no name may look like a line of its own or command a terminal:
+ * further lines are indented, control characters (also those of C1, as UTF-8) spelled out. */
+static void add_harmless(struct text *text, struct span said)
+{
+    for (size_t i = 0; i < said.size; i++) {
+        uint8_t byte = said.data[i];
+        bool is_c1 = byte == 0xc2 && i + 1 < said.size && said.data[i + 1] < 0xa0;
+        if (byte == '\n') {
+            text_add_cstr(text, "\n    ");
+        } else if ((byte < ' ' && byte != '\t') || byte == 0x7f || is_c1) {
+            i += is_c1;
+            text_printf(text, "\\x%02x", said.data[i]);
+        } else {
+            text_add_char(text, (char)byte);
+        }
+    }
+}
+
 void log_write(enum log_level level, const char *logger, const char *format, ...)
 {
     pthread_mutex_lock(&state.mutex);
@@ -216,14 +234,16 @@ void log_write(enum log_level level, const char *logger, const char *format, ...
     }
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    struct text text = {0};
-    add_time(&text, &now);
-    text_printf(&text, " - %s - %s - ", logger, log_level_name(level));
+    struct text text = {0}, said = {0};
     va_list arguments;
     va_start(arguments, format);
-    text_vprintf(&text, format, arguments);
+    text_vprintf(&said, format, arguments);
     va_end(arguments);
+    add_time(&text, &now);
+    text_printf(&text, " - %s - %s - ", logger, log_level_name(level));
+    add_harmless(&text, text_span(&said));
     text_add_char(&text, '\n');
+    text_fini(&said);
 
     pthread_mutex_lock(&state.mutex);
     (void)fwrite(text.data, 1, text.size, stderr); /* if stderr is gone, nobody is left to tell */

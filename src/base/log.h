@@ -23,7 +23,8 @@ struct log_line {
     const char *text;   /* the whole formatted line; valid until the ring overwrites it */
 };
 
-/* Write one line if `logger`'s level allows it. `logger` is a dotted name ("distributed.core"). */
+/* Write one line if `logger`'s level allows it; what the text has of further lines is indented, control
+ * characters are spelled out. `logger` is a dotted name ("distributed.core"). */
 void log_write(enum log_level level, const char *logger, const char *format, ...) PRINTF_LIKE(3, 4);
 
 #define log_debug(logger, ...) log_write(LOG_DEBUG, (logger), __VA_ARGS__)

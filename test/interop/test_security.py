@@ -1,11 +1,13 @@
 """What docs/security.md promises of open ports and of files."""
 
+import asyncio
 import os
 import pathlib
 import stat
 
 import harness
 import pytest
+from distributed.core import connect
 from harness import Scheduler, eventually
 
 pytestmark = pytest.mark.skipif(harness.KIND == "stock", reason="stock neither warns nor protects its files")
@@ -100,3 +102,20 @@ def test_uploads_lie_where_only_their_owner_looks(client, tmp_path):
 
     folder = pathlib.Path(client.run_on_scheduler(where)).parent
     assert mode(folder) == 0o700
+
+
+def test_names_neither_forge_log_lines_nor_command_terminals(start):
+    scheduler = start("127.0.0.1")
+    name = "evil\n2026-01-01 00:00:00,000 - distributed.scheduler - ERROR - forged\x1b[31m"
+
+    async def register():
+        comm = await connect(scheduler.address)
+        await comm.write({"op": "register-client", "client": name, "reply": False, "versions": {}})
+        await comm.read()
+        await comm.close()
+
+    asyncio.run(register())
+    eventually(lambda: "Remove client evil" in scheduler.log(), 10)
+    lines = scheduler.log().splitlines()
+    assert [line for line in lines if "forged" in line]
+    assert not [line for line in lines if line.startswith("2026-01-01") or "\x1b" in line]

@@ -62,6 +62,21 @@ static void test_format(void **state)
     assert_int_equal(line.level, LOG_INFO);
 }
 
+/* A client may call itself what it wants: it neither forges lines nor commands a terminal. */
+static void test_harmless(void **state)
+{
+    (void)state;
+    char out[4096];
+    capture_begin();
+    log_info("distributed.scheduler", "client %s",
+             "a\n2026-01-01 00:00:00,000 - forged\x1b[31m\x7f\xc2\x9b\t\xc3\xa4\xc2\xa0");
+    capture_end(out, sizeof out);
+    assert_string_equal(
+        out + strcspn(out, "c"),
+        "cheduler - INFO - client a\n"
+        "    2026-01-01 00:00:00,000 - forged\\x1b[31m\\x7f\\x9b\t\xc3\xa4\xc2\xa0\n");
+}
+
 /* Stock's levels without configuration, then as a `logging:` section sets them. */
 static void test_levels(void **state)
 {
@@ -140,9 +155,8 @@ static void test_ring(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_format),
-        cmocka_unit_test(test_levels),
-        cmocka_unit_test(test_parse_level),
+        cmocka_unit_test(test_format), cmocka_unit_test(test_harmless),
+        cmocka_unit_test(test_levels), cmocka_unit_test(test_parse_level),
         cmocka_unit_test(test_ring),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
