@@ -17,6 +17,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -412,6 +413,53 @@ def worker_transfer(quick: bool) -> str:
 def worker_standing_still(quick: bool) -> str:
     """A worker's start until its first result; its memory and CPU without work."""
     return worker_cases.standing_still_text(quick)
+
+
+# ---- the worker's store ----
+
+# Bytes of a value, how many; the same divided by four with --quick.
+SPILL_CASES = [("10 KiB", 10_240, 40_000), ("1 MiB", 1 << 20, 400), ("100 MB", 100_000_000, 4)]
+
+
+def spill_once(command: list[object], directory: str, size: int, count: int) -> dict[str, float]:
+    output = subprocess.run(
+        [*map(str, command), directory, str(size), str(count)], capture_output=True, text=True, check=True
+    ).stdout
+    return json.loads(output)
+
+
+@section
+def spill(quick: bool) -> str:
+    """Values to disk and back: `bench/spill.c`, `bench/spill_stock.py`."""
+    rows: list[list[object]] = []
+    for name, size, count in SPILL_CASES:
+        best: dict[str, dict[str, float]] = {"stock": {}, "cask": {}}
+        for _ in range(3 if quick else 7):
+            with tempfile.TemporaryDirectory(prefix="cask-bench-spill-") as directory:
+                found = {
+                    "cask": spill_once([BUILD / "bench/spill"], directory, size, max(count // 4, 1) if quick else count),
+                    # Stock's 10 KiB would take a minute: a tenth of them will do.
+                    "stock": spill_once(
+                        [sys.executable, ROOT / "bench/spill_stock.py"], directory, size, max(count // 10, 2)
+                    ),
+                }
+            for kind, numbers in found.items():
+                for key, number in numbers.items():
+                    better = min if key == "cpu_seconds" else max
+                    best[kind][key] = better(best[kind].get(key, number), number)
+        for what, raw in (("spill", "raw_write"), ("unspill", "raw_read")):
+            stock, cask = best["stock"][what], best["cask"][what]
+            rows.append(
+                [f"{what} {name}", f"{best['cask'][raw] / 1e6:,.0f}", f"{stock / 1e6:,.0f}", f"{cask / 1e6:,.0f}"]
+                + [f"{cask / best['cask'][raw]:.0%}", f"**{times(cask / stock)}**"]
+            )
+    head = ["", "raw, MB/s", "stock, MB/s", "cask, MB/s", "of raw", "cask / stock"]
+    return (
+        "Random bytes, which do not compress; the best of several rounds, in turn, in one directory. Nothing is synced, so all of "
+        "it is the page cache. Raw: one new file, 1 MiB a call, without checks. Stock: `SpillBuffer` without room, NumPy arrays; "
+        "cask: `src/store` with loop and threads, serialised values (what executors do before is not in it), a "
+        "64-bit check of every byte.\n\n" + table(head, rows)
+    )
 
 
 def about(quick: bool) -> str:
