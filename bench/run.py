@@ -14,6 +14,7 @@ import json
 import math
 import operator
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING
 
 import programs
 import worker_cases
-from cluster import BUILD, KINDS, ROOT, Cluster, Scheduler, machine
+from cluster import BUILD, ENVIRONMENT, KINDS, ROOT, Cluster, Scheduler, machine
 from tables import mebibytes, table, times
 
 if TYPE_CHECKING:
@@ -459,6 +460,38 @@ def spill(quick: bool) -> str:
         "it is the page cache. Raw: one new file, 1 MiB a call, without checks. Stock: `SpillBuffer` without room, NumPy arrays; "
         "cask: `src/store` with loop and threads, serialised values (what executors do before is not in it), a "
         "64-bit check of every byte.\n\n" + table(head, rows)
+    )
+
+
+def one_life(kind: str, workers: int) -> dict[str, float]:
+    """Seconds of a local cluster's life, and the CPU of all its processes."""
+    program = [sys.executable, str(Path(__file__).with_name("start.py")), kind, str(workers)]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    told = subprocess.run(program, env=ENVIRONMENT, check=True, capture_output=True, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    return {**json.loads(told.stdout), "cpu": cpu}
+
+
+@section
+def local_clusters(quick: bool) -> str:
+    """From `LocalCluster(n_workers=4)` to the first result, and to its end."""
+    lives: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
+    for i in range(3 if quick else 10):
+        for kind in KINDS if i % 2 == 0 else KINDS[::-1]:
+            lives[kind].append(one_life(kind, 4))
+    rows = []
+    for name, what in (
+        ("workers", "until all workers are there"),
+        ("result", "then until a client has a first result"),
+        ("closed", "closing client and cluster"),
+        ("cpu", "CPU of all processes, import of Dask included"),
+    ):
+        stock_time, cask_time = (statistics.median(life[name] for life in lives[kind]) for kind in KINDS)
+        rows.append([what, f"{stock_time:.2f} s", f"{cask_time:.2f} s", times(stock_time / cask_time)])
+    return (
+        "Medians; each life in a Python of its own (`bench/start.py`), imports done. Stock's workers are Python processes with "
+        "nannies, cask's start one Python each.\n\n" + table(["", "stock", "cask", "ratio"], rows)
     )
 
 
