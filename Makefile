@@ -20,7 +20,7 @@ build: $(BUILD)/build.ninja ## build/cask and all that is tested
 setup: ## install what building and the demo need (nothing else), once
 	tools/setup.sh
 
-demo: setup build ## real work through a stock client and workers, narrated
+demo: setup build ## real work on a local cluster, narrated
 	.venv/bin/python tools/demo.py
 
 test: ## everything that CI runs

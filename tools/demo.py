@@ -1,24 +1,21 @@
 #!/usr/bin/env python3
-"""A tour of cask in a minute: a scheduler in C, stock Dask workers, a stock Dask client.
+"""A tour of cask in a minute: a scheduler and workers in C, a Dask client, real work.
 
-    tools/demo.py [--scheduler-cmd "dask scheduler"]
+    tools/demo.py [--stock-workers | --stock]
 
-Starts `build/cask scheduler` and two `dask worker` processes from this Python's environment,
-does real work through a stock `distributed.Client`, and checks every answer.  The exit status
-is 0 only if all of them were right.  Nothing is left behind: no process, no file.
+Makes a cluster by `cask.LocalCluster`, works on it through a client, and checks every answer.
+The exit status is 0 only if all of them were right.  Nothing is left behind: no process, no file.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import os
 import pathlib
 import random
-import shlex
 import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import textwrap
@@ -26,12 +23,17 @@ import time
 import traceback
 
 import dask.dataframe as dd
+import distributed
 import pandas as pd
 import psutil
 from dask import delayed
-from dask.distributed import Client, as_completed, futures_of, wait
+from dask.distributed import as_completed, futures_of, wait
+from distributed.deploy.spec import ProcessInterface
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "python"))
+import cask  # noqa: E402
+
 COLOURS = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 
@@ -82,71 +84,34 @@ def eventually(condition, what, timeout=30):
         time.sleep(0.01)
 
 
+# The cluster
 # ---------------------------------------------------------------------------
-# Processes
-# ---------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def process(command, log, directory):
-    """A child in a session of its own; its whole group is killed at the end"""
-    with open(log, "wb") as output:
-        child = subprocess.Popen(
-            command,
-            cwd=directory,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env={**os.environ, "CASK_PYTHON": sys.executable},
-        )
-    try:
-        yield child
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
+def make_cluster(options, directory):
+    """Two workers of two threads"""
+    arguments = {"n_workers": 2, "threads_per_worker": 2, "local_directory": str(directory)}
+    arguments["silence_logs"] = logging.CRITICAL  # errors are a part of the tour
+    if options.stock:
+        arguments["dashboard_address"] = None
+    elif options.stock_workers:
+        arguments["worker_class"] = distributed.Nanny
+    kind = distributed.LocalCluster if options.stock else cask.LocalCluster
+    code(f"""
+        from {'dask.distributed' if options.stock else 'cask'} import Client, LocalCluster
+        cluster = LocalCluster(n_workers=2, threads_per_worker=2)
+        client = Client(cluster)
+    """)
+    begin = time.perf_counter()
+    cluster = kind(**arguments)
+    check(True, f"a scheduler and two workers run after {time.perf_counter() - begin:.1f} s")
+    return cluster
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def listens(child, port, log):
-    if child.poll() is not None:
-        raise Wrong(f"the scheduler ended at once:\n{log.read_text(errors='replace')}")
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-        return True
-
-
-@contextlib.contextmanager
-def cluster(scheduler_cmd, directory):
-    """The scheduler's process and address, with two stock workers connected"""
-    port = free_port()
-    address = f"tcp://127.0.0.1:{port}"
-    command = [*shlex.split(scheduler_cmd), "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--dashboard-address", "127.0.0.1:0"]
-    shown = scheduler_cmd.replace(f"{ROOT}/", "")
-    code(f"$ {shown} --host 127.0.0.1 --port {port}")
-    with contextlib.ExitStack() as stack:
-        log = directory / "scheduler.log"
-        begin = time.perf_counter()
-        scheduler = stack.enter_context(process(command, log, directory))
-        eventually(lambda: listens(scheduler, port, log), "the scheduler listens")
-        check(True, f"listens after {(time.perf_counter() - begin) * 1000:.0f} ms")
-        for name in ("one", "two"):
-            code(f"$ dask worker {address} --name {name} --nthreads 2")
-            worker = [sys.executable, "-m", "dask", "worker", address, "--name", name]
-            worker += ["--nthreads", "2", "--no-dashboard", "--local-directory", str(directory)]
-            stack.enter_context(process(worker, directory / f"{name}.log", directory))
-        try:
-            yield psutil.Process(scheduler.pid), address
-        except Exception:
-            for path in sorted(directory.glob("*.log")):
-                print(f"\n--- {path.name}\n{path.read_text(errors='replace')[-3000:]}")
-            raise
+def pid_of(worker):
+    """Of the process that keeps a worker's data"""
+    process = worker if isinstance(worker, ProcessInterface) else worker.process
+    return process and process.pid
 
 
 # ---------------------------------------------------------------------------
@@ -293,7 +258,7 @@ def slow_square(x):
     return x * x
 
 
-def death(client):
+def death(client, cluster):
     title("4. A worker is killed in the middle")
     code("""
         squares = client.map(slow_square, range(100))
@@ -306,17 +271,21 @@ def death(client):
         return sum(f.status == "finished" for f in squares)
 
     eventually(lambda: done() >= 30, "30 squares are there")
-    address, pid = max(client.run(os.getpid).items())
-    held = len(client.has_what()[address])
+    held = {w.worker_address: len(client.has_what()[w.worker_address]) for w in cluster.workers.values()}
+    victim = max(cluster.workers.values(), key=lambda w: held[w.worker_address])
+    pid, lost = pid_of(victim), held[victim.worker_address]
     code(f"$ kill -9 {pid}")
     os.kill(pid, signal.SIGKILL)
-    say(f"gone, with the {held} results that it held, after {done()} squares")
+    say(f"gone, with the {lost} results that it held, after {done()} squares")
     answer = total.result(timeout=60)
-    check(held > 0, "results were lost")
+    check(lost > 0, "results were lost")
     check(answer == sum(x * x for x in range(100)), f"and the answer is right all the same: {answer}")
-    client.wait_for_workers(2, timeout=30)
-    pids = set(client.run(os.getpid).values())
-    check(len(pids) == 2 and pid not in pids, "its nanny has started another: two workers again")
+
+    def replaced():
+        return pid_of(victim) not in (None, pid) and len(client.nthreads()) == 2
+
+    eventually(replaced, "another process has its place", timeout=60)
+    check(True, "another has been started in its place: two workers again")
 
 
 # ---------------------------------------------------------------------------
@@ -328,22 +297,19 @@ def resources(process):
     return f"{used.user + used.system:.2f} s of CPU and {mib:.0f} MiB of memory"
 
 
-def tour(scheduler_cmd):
-    on_cask = "cask" in pathlib.Path(shlex.split(scheduler_cmd)[0]).name
-    with tempfile.TemporaryDirectory(prefix="cask-demo-") as name:
+def tour(options):
+    title("The demo, on Dask's own" if options.stock else "Dask's distributed system, in C")
+    with tempfile.TemporaryDirectory(prefix="cask-demo-") as name, contextlib.ExitStack() as stack:
         directory = pathlib.Path(name)
-        title("A scheduler in C, stock Dask around it" if on_cask else "The demo, on another scheduler")
-        with cluster(scheduler_cmd, directory) as (scheduler, address):
-            code(f'client = Client("{address}")')
-            with Client(address, timeout=30) as client:
-                client.wait_for_workers(2, timeout=60)
-                threads = client.nthreads()
-                check(len(threads) == 2, f"two workers, {sum(threads.values())} threads")
-                errors(client, on_cask)
-                search(client)
-                dataframe(directory)
-                death(client)
-            title("All of it was right")
+        cluster = stack.enter_context(make_cluster(options, directory))
+        client = stack.enter_context(distributed.Client(cluster))
+        errors(client, on_cask=not options.stock)
+        search(client)
+        dataframe(directory)
+        death(client, cluster)
+        title("All of it was right")
+        if not options.stock:
+            scheduler = psutil.Process(cluster.scheduler.pid)
             say(f"The scheduler used {resources(scheduler)}.")
             for child in scheduler.children():
                 say(f"Its {child.name()} child, which reads the graphs of collections, used {resources(child)}.")
@@ -353,15 +319,12 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--scheduler-cmd",
-        default=f"{ROOT}/build/cask scheduler",
-        help="another scheduler; it gets --host, --port and --dashboard-address",
-    )
+    parser.add_argument("--stock-workers", action="store_true", help="Dask's workers under cask's scheduler")
+    parser.add_argument("--stock", action="store_true", help="all of it Dask's, to compare")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        tour(options.scheduler_cmd)
+        tour(options)
     except Wrong as wrong:
         sys.exit(f"\n{paint('31', '✗')} {wrong}")
 
