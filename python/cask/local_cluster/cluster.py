@@ -207,7 +207,8 @@ class LocalCluster(SpecCluster):
         if op == "add":
             for address, info in msg["workers"].items():
                 for worker in list(self._created):
-                    if isinstance(worker, processes_.Worker) and worker.name == info["name"]:
+                    # `cask worker --name 7` is called 7, as `dask worker`'s is.
+                    if isinstance(worker, processes_.Worker) and str(worker.name) == str(info["name"]):
                         worker.arrived(address, info)
         super()._update_worker_status(op, msg)
 

@@ -234,10 +234,15 @@ class Worker(CaskProcess):
             pause = RESTART_SECONDS if lived_long else min(pause * 2, RESTART_SECONDS_MAX)
             await asyncio.sleep(pause)  # the scheduler may have gone, too
             if code == 0 or not self._cluster().scheduler.is_alive():
+                self.status = Status.closed
                 break
             logger.warning("%s; it is started again", self._ended(child))
-            child = await self._launch(self._scheduler)
-        self.status = Status.closed
+            try:
+                child = await self._launch(self._scheduler)
+            except OSError as error:
+                logger.error("%s cannot be started again: %s", self._title(), error)
+                self.status = Status.failed
+                break
         self._event_finished.set()
 
     async def close(self) -> None:
