@@ -17,6 +17,7 @@
 #include "cli/options.h"
 #include "cli/setup.h"
 #include "node/worker_node.h"
+#include "store/memory.h"
 #include "wire/address.h"
 
 #define LOGGER "distributed.dask_worker"
@@ -95,50 +96,35 @@ static bool read_threads(const struct options *options, uint32_t workers, uint32
     return true;
 }
 
-/* What the machine, or our cgroup, has. Source: dask/system.py, memory_limit. */
-static double system_memory(void)
+static int complain(const char *option, const char *value)
 {
-    static const char *const limits[] = {"/sys/fs/cgroup/memory.max",
-                                         "/sys/fs/cgroup/memory/memory.limit_in_bytes"};
-    double bytes = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
-    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
-        unsigned long long limit = 0;
-        FILE *file = fopen(limits[i], "re");
-        if (file != NULL) {
-            if (fscanf(file, "%llu", &limit) == 1 && limit > 0 && (double)limit < bytes) {
-                bytes = (double)limit;
-            }
-            fclose(file);
-        }
-    }
-    return bytes;
+    return options_complain(COMMAND_WORKER, option, value == NULL ? "" : value);
 }
 
-/* Source: distributed worker_memory.py, parse_memory_limit. */
-static bool read_memory(const char *text, uint32_t nthreads, uint64_t *out_bytes)
+/* An exit code, or −1 to go on. */
+static int read_memory(const char *text, uint32_t nthreads, uint64_t *out_bytes)
 {
-    double system = system_memory(), bytes;
-    char *end;
-    if (text == NULL || strcmp(text, "auto") == 0) {
-        double share = (double)nthreads / cpu_count();
-        *out_bytes = (uint64_t)(system * (share < 1 ? share : 1));
-        return true;
+    struct memory_limit limit;
+    struct text why = {0};
+    text = text == NULL ? "auto" : text;
+    int code = memory_parse_limit(span_of_text(text), memory_system_limit(""),
+                                  (double)nthreads / cpu_count(), &limit, &why);
+    int exit_code =
+        code == OK
+            ? -1
+            : complain("--memory-limit is a number of bytes, a fraction or 'auto', not", text);
+    if (code == OK && limit.is_capped) {
+        struct text size = {0};
+        text_add_bytes_size(&size, (double)limit.bytes);
+        log_warning(LOGGER, "Ignoring provided memory limit %s due to system memory limit of %s",
+                    text, text_cstr(&size));
+        text_fini(&size);
     }
-    bytes = strtod(text, &end);
-    if (end != text && *end == '\0') {
-        bytes = bytes <= 1 ? bytes * system : bytes;
-    } else if (!text_parse_bytes(span_of_text(text), &bytes)) {
-        return false;
+    if (code == OK) {
+        *out_bytes = limit.bytes;
     }
-    if (!(bytes >= 0)) {
-        return false;
-    }
-    if (bytes > system) {
-        log_warning(LOGGER, "Ignoring provided memory limit %s due to system memory limit", text);
-        bytes = system;
-    }
-    *out_bytes = (uint64_t)bytes;
-    return true;
+    text_fini(&why);
+    return exit_code;
 }
 
 /* The option's text as seconds; the setting without it; 0: neither. */
@@ -215,11 +201,6 @@ static const char *protocol_of(const struct launch *launch, struct text *scheme)
     }
     text_add(scheme, span_of(scheduler, (size_t)(end - scheduler)));
     return text_cstr(scheme);
-}
-
-static int complain(const char *option, const char *value)
-{
-    return options_complain(COMMAND_WORKER, option, value == NULL ? "" : value);
 }
 
 /* Fill what a worker is told; an exit code, or −1 to go on. */
@@ -415,10 +396,7 @@ static int read_sizes(struct launch *launch)
         return complain("--nthreads is a number of threads, not",
                         options->text[OPTION_WORKER_NTHREADS]);
     }
-    if (!read_memory(memory, launch->nthreads, &launch->memory_limit)) {
-        return complain("--memory-limit is a number of bytes, a fraction or 'auto', not", memory);
-    }
-    return -1;
+    return read_memory(memory, launch->nthreads, &launch->memory_limit);
 }
 
 static int find_scheduler(struct launch *launch, struct text *why)

@@ -20,6 +20,7 @@
 #include "store/store.h"
 
 struct retry;
+struct scratch;
 struct worker_gauges;
 struct worker_pressure;
 
@@ -89,11 +90,11 @@ struct worker_node {
     enum worker_phase status;
     double started;
 
-    struct text id, nanny_id; /* "Worker-<uuid>", "Nanny-<uuid>" */
-    struct text scheduler;    /* address */
-    struct text directory;    /* of this worker; made at start, removed at the end */
-    int directory_lock; /* as long as it is held, nobody takes the directory for a dead worker's */
-    struct text resource_names; /* what resources point to */
+    struct text id, nanny_id;          /* "Worker-<uuid>", "Nanny-<uuid>" */
+    struct text scheduler;             /* address */
+    struct text directory;             /* of this worker; made at start, removed at the end */
+    struct scratch *scratch_directory; /* and its lock */
+    struct text resource_names;        /* what resources point to */
     struct VEC(struct resource) resources;
     struct slice name; /* msgpack */
 

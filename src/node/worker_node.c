@@ -249,7 +249,6 @@ static void create_parts(struct worker_node *worker)
         rpc_pool_create(&worker->comm_settings, (uint32_t)(files / 2 > 512 ? 512 : files / 2));
     worker->gauges = worker_gauges_create();
     worker->lifetime = io_timer_create(worker->loop, lifetime_over, worker);
-    worker->directory_lock = -1;
     write_identity(worker);
 }
 

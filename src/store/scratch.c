@@ -23,8 +23,8 @@
 
 enum { ATTEMPTS = 100, STAT_MAX = 1024, TREE_FDS = 16 };
 
-static const char prefix[] = "cask-";
-static const char suffix[] = ".lock";
+static const char prefix[] = "worker-";
+static const char suffix[] = ".dirlock";
 
 struct scratch {
     struct text path;

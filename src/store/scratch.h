@@ -1,8 +1,9 @@
 /* scratch.h: a directory of a process, for as long as it lives. What processes leave that die without a chance to
  * remove theirs, the next one removes.
  *
- * BASE/cask-HOST-PID-START-NONCE/ belongs to whoever holds the lock (flock) of the file of that name with ".lock"
- * behind it. These functions block. */
+ * BASE/worker-HOST-PID-START-NONCE/ belongs to whoever holds the lock (flock) of the file of that name with ".dirlock"
+ * behind it. So stock Dask has it, too: it removes ours of dead owners as its own. These functions block.
+ * Source: distributed diskutils.py. */
 #ifndef CASK_STORE_SCRATCH_H
 #define CASK_STORE_SCRATCH_H
 

@@ -114,8 +114,8 @@ static void test_dead_owner(void **state)
     assert_int_equal(count_entries(), 6);
     kill_owner(dead);
     write_in(base, "precious");
-    static const char *const alike[] = {"cask-.lock", "cask-x.lock", "cask-otherhost-1-2-3.lock",
-                                        "worker-abc.lock"};
+    static const char *const alike[] = {"worker-.dirlock", "worker-x.dirlock",
+                                        "worker-otherhost-1-2-3.dirlock", "other-abc.dirlock"};
     for (size_t i = 0; i < sizeof alike / sizeof alike[0]; i++) {
         char path[256];
         struct text why = {0};
@@ -141,7 +141,7 @@ static void test_lock_is_held(void **state)
     io_host_name(host);
     struct text why = {0};
     assert_int_equal(io_directory_create(base, &why), OK);
-    snprintf(path, sizeof path, "%s/cask-%s-1-1-0.lock", base, host);
+    snprintf(path, sizeof path, "%s/worker-%s-1-1-0.dirlock", base, host);
     assert_int_equal(io_file_write(path, SPAN(""), false, &why), OK);
     int fd = open(path, O_RDWR);
     assert_int_equal(flock(fd, LOCK_EX), 0);
