@@ -30,6 +30,8 @@ CLIENT = "Client-bench"
 PAUSE_SECONDS = 0.1
 # Seconds with hardly any CPU (a share) after which a scheduler is at rest.
 REST_SECONDS, REST_SHARE = 1.0, 0.05
+# Between looks a scheduler that has taken the graph in uses less than this.
+QUIET_SHARE = 0.15
 
 
 def read_parts(path: Path) -> list[bytes]:
@@ -69,9 +71,15 @@ async def send_once(cluster: Scheduler, comm: Comm, scheduler: rpc, parts: list[
     async def is_out() -> bool:
         return await known_tasks(scheduler) == 0
 
+    async def is_quiet() -> bool:
+        used = cluster.cpu_seconds()
+        await asyncio.sleep(PAUSE_SECONDS)
+        return cluster.cpu_seconds() - used < PAUSE_SECONDS * QUIET_SHARE
+
     before = cluster.cpu_seconds()
     await comm.stream.write(parts[4])
     await until(is_in)
+    await until(is_quiet)  # a large graph is taken piece by piece, the wanted task perhaps first
     spent = cluster.cpu_seconds() - before
     count = await known_tasks(scheduler)
     await comm.write([{"op": "client-releases-keys", "keys": wanted, "client": CLIENT}])
