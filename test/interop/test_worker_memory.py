@@ -118,6 +118,28 @@ def test_max_spill(make_cluster, tmp_path):  # noqa: F811
         assert client.gather(client.map(total, futures)) == [total(make(i)) for i in range(20)]
 
 
+def test_process_memory_over_the_threshold_spills(make_cluster, tmp_path):  # noqa: F811
+    """Values alone stay below `target`; with the processes it is too much"""
+    cluster = make_cluster("alice", memory="400MB", env=settings(target=0.45, spill=0.5))
+    with Client(cluster.address, timeout=20) as client:
+        futures = client.scatter([make(i) for i in range(42)])
+        harness.eventually(lambda: spilled(cluster)["memory"] > 0, 20, "memory over the threshold spills")
+        assert client.gather(client.map(total, futures)) == [total(make(i)) for i in range(42)]
+
+
+def test_paused_while_memory_is_high(make_cluster):  # noqa: F811
+    cluster = make_cluster("alice", memory="400MB", env=settings(pause=0.6))
+    with Client(cluster.address, timeout=20) as client:
+        futures = client.scatter([make(i) for i in range(45)])
+        harness.eventually(lambda: cluster.infos()["alice"]["status"] == "paused", 20, "it is paused")
+        held_back = client.submit(sum, [1, 2])
+        time.sleep(0.3)
+        assert not held_back.done()
+        del futures
+        harness.eventually(lambda: cluster.infos()["alice"]["status"] == "running", 20, "it goes on")
+        assert held_back.result(timeout=20) == 3
+
+
 def test_kill_leaves_nothing_for_long(make_cluster, tmp_path):  # noqa: F811
     options = {"memory": "400MB", "env": settings(target=0.1)}
     options["options"] = ("--local-directory", str(tmp_path))
