@@ -14,6 +14,7 @@ from distributed.core import Status
 from distributed.utils_test import captured_logger
 
 from cask import Client, LocalCluster
+from cask.local_cluster.environment import find_program
 from harness import ROOT, clean_environment, eventually
 from tasks import inc
 
@@ -208,3 +209,13 @@ def test_a_worker_that_hangs_is_killed():
     process = psutil.Process(worker.pid)
     cluster.close()
     assert not process.is_running()
+
+
+def test_a_parent_that_is_another_process():
+    """As a command finds it whose parent has ended before it could ask the kernel to be told"""
+    environment = clean_environment({"CASK_PARENT_PID": "1"})
+    told = subprocess.run(
+        [find_program(), "scheduler", "--port", "0"], env=environment, capture_output=True, text=True, timeout=30
+    )
+    assert (told.returncode, told.stdout) == (1, "")
+    assert told.stderr == "cask: CASK_PARENT_PID: 1 is not our parent, or has ended\n"
