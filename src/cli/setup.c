@@ -51,6 +51,9 @@ void setup_memory(void)
     /* Small pieces are merged as they are freed. Else glibc merges all at once when next a large one is freed:
      * after a million tasks that takes a sixth of a second. */
     mallopt(M_MXFAST, 0);
+    /* One arena for the loop, one for all threads: what one thread gave back the next one uses. Not one for all, as
+     * the loop would wait for a thread that is interrupted inside the allocator. */
+    mallopt(M_ARENA_MAX, 2);
     /* Small pieces that were freed are merged at once. Else glibc merges them all when next a large one is freed:
      * after a million tasks that takes a sixth of a second. */
     mallopt(M_MXFAST, 0);

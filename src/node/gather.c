@@ -13,6 +13,7 @@
 
 #define LOGGER "distributed.scheduler"
 #define BUSY_PAUSE 0.15 /* seconds, as stock */
+#define KEYS_LOGGED_MAX 20u
 
 struct worker_vec VEC(worker_id);
 
@@ -72,14 +73,18 @@ static void gather_free(struct gather *gather)
 static void log_failed(struct gather *gather)
 {
     struct text keys = {0};
+    uint32_t failed = 0;
     for (uint32_t i = 0; i < gather->count; i++) {
-        if (gather->wanted[i].state == FAILED) {
+        if (gather->wanted[i].state == FAILED && failed++ < KEYS_LOGGED_MAX) {
             const struct task *task = view_task_find(gather->node->core, gather->wanted[i].key);
             text_add_cstr(&keys, keys.size == 0 ? "" : ", ");
             key_repr(&keys, gather->wanted[i].key);
             text_printf(&keys, ": '%s'",
                         task == NULL ? "forgotten" : task_state_name(view_task_state(task)));
         }
+    }
+    if (failed > KEYS_LOGGED_MAX) {
+        text_printf(&keys, " and %u more", failed - KEYS_LOGGED_MAX);
     }
     log_error(LOGGER, "Couldn't gather keys: {%s}", text_cstr(&keys));
     text_fini(&keys);
