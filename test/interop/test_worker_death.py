@@ -157,7 +157,7 @@ def test_cancelled_task_is_stopped(client, mixed, tmp_path):
     assert client.submit(inc, 1, workers="bob", pure=False).result(timeout=60) == 2
 
 
-def test_cancelled_task_that_had_not_begun(client, tmp_path):
+def test_cancelled_task_that_had_not_begun(client, mixed, tmp_path):
     marker, gate = tmp_path / "marker", tmp_path / "gate"
 
     def wait_for(path):
@@ -170,6 +170,9 @@ def test_cancelled_task_that_had_not_begun(client, tmp_path):
     first = client.submit(wait_for, str(gate), workers="bob", pure=False)
     second = client.submit(mark, str(marker), workers="bob", pure=False)
     second.cancel()
+    harness.eventually(lambda: second.key not in str(mixed.ask("processing")))
+    bob = mixed.addresses()["bob"]
+    harness.eventually(lambda: second.key not in harness.ask(bob, "dump_state")["tasks"])
     gate.touch()
     first.result(timeout=60)
     assert client.submit(inc, 1, workers="bob", pure=False).result(timeout=60) == 2
