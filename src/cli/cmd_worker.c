@@ -22,14 +22,14 @@
 
 #define LOGGER "distributed.dask_worker"
 
-enum { WORKERS_MAX = 1024, NTHREADS_MAX = 4096, EXECUTORS_MAX = 64 };
+enum { WORKERS_MAX = 1024, NTHREADS_MAX = 4096, EXECUTORS_MAX = 64, HOST_MAX = IO_HOST_MAX + 2 };
 
 /* One of the workers to be launched, and what its options point to. */
 struct launch {
     const struct options *options;
     struct config *config;
     struct text scheduler, name, port, nanny_port;
-    char host[IO_HOST_MAX];
+    char host[HOST_MAX];
     uint32_t index, count; /* of this worker, of all */
     uint32_t nthreads;
     uint64_t memory_limit;
@@ -166,7 +166,7 @@ static bool pick_port(const char *text, uint32_t index, struct text *out)
 }
 
 /* Without a host: the address that this machine shows towards the scheduler. */
-static const char *host_of(const struct launch *launch, char found[IO_HOST_MAX])
+static const char *host_of(const struct launch *launch, char found[HOST_MAX])
 {
     const struct options *options = launch->options;
     const char *listen = options->text[OPTION_WORKER_LISTEN_ADDRESS];
@@ -182,7 +182,10 @@ static const char *host_of(const struct launch *launch, char found[IO_HOST_MAX])
     if (strcmp(scheduler.host, "localhost") == 0) {
         return "127.0.0.1";
     }
-    io_outward_address(io_is_numeric(scheduler.host) ? scheduler.host : NULL, found);
+    char shown[IO_HOST_MAX];
+    io_outward_address(io_is_numeric(scheduler.host) ? scheduler.host : NULL, shown);
+    bool is_v6 = strchr(shown, ':') != NULL;
+    snprintf(found, HOST_MAX, is_v6 ? "[%s]" : "%s", shown);
     return found;
 }
 

@@ -94,11 +94,25 @@ bool worker_offer_data(struct worker_node *worker, const struct frames *frames, 
     return true;
 }
 
+/* The run that uses them will tell of the transfer. */
+static void note_transfer(const struct gather *gather)
+{
+    struct worker_node *worker = gather->worker;
+    double stop = io_now(), start = stop - (io_monotonic() - gather->asked);
+    for (uint32_t i = 0; i < worker->offered.count; i++) {
+        struct object *object = worker->offered.items[i].object;
+        object->came[0] = start;
+        object->came[1] = stop;
+        text_add(&object->source, text_span(&gather->peer));
+    }
+}
+
 static void succeeded(struct gather *gather, const struct frames *reply)
 {
     struct worker_node *worker = gather->worker;
     struct worker_event event = event_for(gather, WORKER_EVENT_GATHER_SUCCESS);
     if (worker_offer_data(worker, reply, &gather->sizes, &event.of.gather_success.offers)) {
+        note_transfer(gather);
         worker_gauges_received(worker, text_span(&gather->peer), frames_size(reply),
                                io_monotonic() - gather->asked);
         worker_apply(worker, &event);

@@ -24,6 +24,7 @@ struct worker_gauges {
     struct map digests;         /* name (msgpack) → double *, since the last heartbeat */
     double cpu_before;          /* seconds of CPU used by then */
     double time_before;         /* monotonic */
+    uint64_t network_before[2], disks_before[2]; /* bytes read and written by then */
 };
 
 struct worker_gauges *worker_gauges_create(void)
@@ -174,6 +175,65 @@ static double cpu_percent(struct worker_node *worker)
     return percent > 0 ? percent : 0; /* an executor that died took its seconds with it */
 }
 
+/* ---- the host ---------------------------------------------------------------------------------- */
+
+/* Bytes of all network interfaces but loopback, so far. */
+static void read_network(uint64_t out_bytes[2])
+{
+    char line[512], name[64];
+    FILE *file = fopen("/proc/net/dev", "re");
+    out_bytes[0] = out_bytes[1] = 0;
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        unsigned long long read, written;
+        if (sscanf(line, " %63[^:]: %llu %*u %*u %*u %*u %*u %*u %*u %llu", name, &read,
+                   &written) == 3 &&
+            strcmp(name, "lo") != 0) {
+            out_bytes[0] += read;
+            out_bytes[1] += written;
+        }
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+}
+
+/* Bytes of all disks (partitions are in them), so far. */
+static void read_disks(uint64_t out_bytes[2])
+{
+    char line[512], name[64];
+    FILE *file = fopen("/proc/diskstats", "re");
+    out_bytes[0] = out_bytes[1] = 0;
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        unsigned long long read, written;
+        char path[96];
+        if (sscanf(line, " %*u %*u %63s %*u %*u %llu %*u %*u %*u %llu", name, &read, &written) ==
+            3) {
+            snprintf(path, sizeof path, "/sys/block/%s", name);
+            bool is_disk = access(path, F_OK) == 0;
+            out_bytes[0] += is_disk ? 512 * read : 0;
+            out_bytes[1] += is_disk ? 512 * written : 0;
+        }
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+}
+
+/* {read_bps, write_bps} since the last time; `now` becomes what was seen. */
+static void put_rates(struct text *out, const char *name, uint64_t before[2], const uint64_t now[2],
+                      double seconds)
+{
+    static const char *const names[] = {"read_bps", "write_bps"};
+    msgpack_write_cstr(out, name);
+    msgpack_write_map(out, 2);
+    for (int i = 0; i < 2; i++) {
+        bool is_known = before[i] > 0 && now[i] >= before[i] && seconds > 0;
+        msgpack_write_cstr(out, names[i]);
+        msgpack_write_float(out, is_known ? (double)(now[i] - before[i]) / seconds : 0);
+        before[i] = now[i];
+    }
+}
+
 static uint32_t open_file_count(void)
 {
     uint32_t count = 0;
@@ -273,7 +333,13 @@ void worker_gauges_write(struct worker_node *worker, struct span more, struct te
     struct store_totals totals;
     worker_summarise(worker->core, &summary);
     io_loop_turns(worker->loop, true, &turns);
-    msgpack_write_map(out, 11 + more_count);
+    double seconds = io_monotonic() - worker->gauges->time_before;
+    uint64_t network[2], disks[2];
+    read_network(network);
+    read_disks(disks);
+    msgpack_write_map(out, 13 + more_count);
+    put_rates(out, "host_net_io", worker->gauges->network_before, network, seconds);
+    put_rates(out, "host_disk_io", worker->gauges->disks_before, disks, seconds);
     put_counts(out, &summary);
     put_bandwidth(out, worker->gauges);
     put_digests(out, worker->gauges);

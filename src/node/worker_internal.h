@@ -213,8 +213,10 @@ void worker_outbound(struct worker_node *worker);
 void worker_offer_object(struct worker_node *worker, struct object *object);
 /* After that event: what was neither kept nor refused is given up. */
 void worker_settle_offers(struct worker_node *worker);
-/* What the scheduler is told of a run that ended, as `about` of events; `type` and `typename` may be empty. */
-struct blob *worker_about(const struct worker_node *worker, const struct executor_message *ended);
+/* What the scheduler is told of a run that ended, as `about` of events; `type` and `typename` may be empty.
+ * `inputs` (handles): what was transferred for it is told once. */
+struct blob *worker_about(struct worker_node *worker, const struct executor_message *ended,
+                          const uint64_t *inputs, uint32_t input_count);
 
 /* ---- worker_payload.c: values of executors as blobs, and back ---- */
 

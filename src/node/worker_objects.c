@@ -30,6 +30,7 @@ static void free_object(struct worker_objects *objects, struct object *object)
     objects->slots.items[slot] = NULL;
     vec_push(&objects->free_slots, slot);
     store_value_unref(object->value);
+    text_fini(&object->source);
     text_fini(&object->unfit);
     text_fini(&object->unfit_text);
     mem_free((void *)(uintptr_t)object->key.data);

@@ -37,6 +37,8 @@ struct object {
     struct store_value *value; /* serialised, if it is, until it is kept: then the store has it */
     bool is_kept;
     struct worker_run *run; /* its run, while that is under way; else NULL */
+    double came[2]; /* transfer from a peer, start and stop; 0: none that is still to be told … */
+    struct text source; /* … and from whom */
     struct text unfit,
         unfit_text; /* why it cannot be serialised: exception (pickle), and its text */
 };

@@ -67,11 +67,46 @@ static void drop(struct worker_node *worker, const struct worker_action_drop *ac
 
 /* ---- to the scheduler -------------------------------------------------------------------------- */
 
-struct blob *worker_about(const struct worker_node *worker, const struct executor_message *ended)
+static void put_startstop(struct text *out, const char *action, const double times[2],
+                          const struct text *source)
+{
+    msgpack_write_map(out, source == NULL ? 3 : 4);
+    msgpack_write_cstr(out, "action");
+    msgpack_write_cstr(out, action);
+    msgpack_write_cstr(out, "start");
+    msgpack_write_float(out, times[0]);
+    msgpack_write_cstr(out, "stop");
+    msgpack_write_float(out, times[1]);
+    if (source != NULL) {
+        msgpack_write_cstr(out, "source");
+        msgpack_write_str(out, text_span(source));
+    }
+}
+
+/* Transfers of inputs that nobody told of yet; gives their number. */
+static uint32_t put_transfers(struct worker_node *worker, const uint64_t *inputs, uint32_t count,
+                              struct text *out)
+{
+    uint32_t told = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        struct object *input = object_find(&worker->objects, inputs[i]);
+        if (input != NULL && input->came[1] > 0) {
+            const double times[2] = {input->came[0] + worker->link.delay,
+                                     input->came[1] + worker->link.delay};
+            put_startstop(out, "transfer", times, &input->source);
+            input->came[1] = 0;
+            told++;
+        }
+    }
+    return told;
+}
+
+struct blob *worker_about(struct worker_node *worker, const struct executor_message *ended,
+                          const uint64_t *inputs, uint32_t input_count)
 {
     const struct executor_ledger *ledger = &ended->ledger;
-    double delay = worker->link.delay;
-    struct text text = {0};
+    const double times[2] = {ledger->start + worker->link.delay, ledger->stop + worker->link.delay};
+    struct text text = {0}, transfers = {0};
     msgpack_write_array(&text, 4);
     if (ended->type.size > 0) {
         msgpack_write_bin(&text, ended->type);
@@ -81,16 +116,12 @@ struct blob *worker_about(const struct worker_node *worker, const struct executo
         msgpack_write_nil(&text);
     }
     msgpack_write_uint(&text, ledger->thread);
-    msgpack_write_array(&text, 1);
-    msgpack_write_map(&text, 3);
-    msgpack_write_cstr(&text, "action");
-    msgpack_write_cstr(&text, "compute");
-    msgpack_write_cstr(&text, "start");
-    msgpack_write_float(&text, ledger->start + delay);
-    msgpack_write_cstr(&text, "stop");
-    msgpack_write_float(&text, ledger->stop + delay);
+    msgpack_write_array(&text, 1 + put_transfers(worker, inputs, input_count, &transfers));
+    msgpack_write_raw(&text, text_span(&transfers));
+    put_startstop(&text, "compute", times, NULL);
     struct blob *blob = blob_create(slice_copy(text_span(&text)), 0);
     text_fini(&text);
+    text_fini(&transfers);
     return blob;
 }
 

@@ -141,7 +141,7 @@ void worker_run_done(struct worker_node *worker, struct object *object,
         object->value = NULL; /* it will be asked for when it is needed */
     }
     struct worker_event event = worker_event_of(WORKER_EVENT_EXECUTE_SUCCESS);
-    struct blob *about = worker_about(worker, done);
+    struct blob *about = worker_about(worker, done, run->inputs.items, run->inputs.count);
     event.of.execute_success.task = run->task;
     event.of.execute_success.run_id = run->run_id;
     event.of.execute_success.nbytes = done->nbytes > INT64_MAX ? INT64_MAX : (int64_t)done->nbytes;
@@ -180,7 +180,7 @@ void worker_run_failed(struct worker_node *worker, struct object *object,
 {
     struct worker_run *run = take_run(worker, object);
     note_end(worker, object, run, &failed->ledger);
-    struct blob *about = worker_about(worker, failed);
+    struct blob *about = worker_about(worker, failed, run->inputs.items, run->inputs.count);
     fail(worker, run, &failed->error, about);
     blob_unref(about);
     object_give_up(worker, object);
@@ -286,7 +286,7 @@ static void fail_with_death(struct worker_node *worker, const struct worker_run 
     ended.ledger.start = victim->start;
     ended.ledger.stop = io_now();
     ended.ledger.thread = victim->thread;
-    struct blob *about = worker_about(worker, &ended);
+    struct blob *about = worker_about(worker, &ended, NULL, 0);
     fail(worker, run, &error, about);
     blob_unref(about);
     text_fini(&report);
