@@ -95,8 +95,8 @@ def test_lifetime(make_cluster):
 
 
 def test_pause(make_cluster):
-    """A paused worker finishes what runs and starts nothing"""
-    cluster = make_cluster("alice", "bob")
+    """A paused worker finishes what runs and starts nothing; with a memory limit the worker itself would go on"""
+    cluster = make_cluster("alice", "bob", memory="0")
 
     def pause():
         get_worker().status = type(get_worker().status).paused
