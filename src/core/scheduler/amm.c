@@ -266,14 +266,12 @@ static double poll_interval(const struct scheduler *s, const struct retirement *
     return fmax(0.01, fmin(0.5, worker->has_what.count / 400.0));
 }
 
-/* The worker goes on as before; the node says so to people. It may have been retired in vain before, and not have
- * answered to that yet: stock would leave it closing for ever then. */
-static void give_up(const struct retirement *retirement, const struct worker *worker,
-                    struct step *step)
+/* The worker goes on as before; the node says so to people. */
+static void give_up(const struct retirement *retirement, struct step *step)
 {
     action_add(step, ACTION_CHANGE_STATUS)->of.change_status = (struct action_change_status){
-        .worker = worker->id,
-        .status = span_of_text(worker_status_name(worker->status_before_closing)),
+        .worker = retirement->worker,
+        .status = span_of_text(worker_status_name(retirement->former_status)),
         .stimulus = arena_copy(&step->arena, retirement->stimulus),
     };
 }
@@ -290,7 +288,7 @@ static void end(struct scheduler *s, uint32_t place, struct step *step)
     bool is_here = worker != NULL && worker->known;
     bool retired = !(retirement.no_recipients && is_here);
     if (!retired) {
-        give_up(&retirement, worker, step);
+        give_up(&retirement, step);
     }
     struct notice *notice = action_notice(step, NOTICE_RETIRED);
     notice->worker = retirement.worker;
@@ -326,8 +324,12 @@ static void poll(struct scheduler *s, struct step *step)
 static void begin(struct scheduler *s, struct worker *worker,
                   const struct event_retire_begin *event, struct step *step)
 {
+    /* It may have been retired in vain before, and not have answered to that yet: stock would leave it closing for
+     * ever then. */
+    bool is_closing = worker->status == WORKER_CLOSING_GRACEFULLY;
     struct retirement retirement = {
         .worker = worker->id,
+        .former_status = is_closing ? worker->status_before_closing : worker->status,
         .close = event->close,
         .remove = event->remove,
         .is_active = true,

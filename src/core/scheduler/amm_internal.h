@@ -8,10 +8,11 @@
 /* A worker being retired, and its policy. */
 struct retirement {
     worker_id worker;
-    bool close, remove; /* what the caller wants done afterwards */
-    bool is_active;     /* the policy still runs */
-    bool no_recipients; /* its data has nowhere to go, or it holds actors */
-    bool is_temporary;  /* the manager does not run by itself: an interval of their own */
+    uint8_t former_status; /* to which the worker goes back if it is retired in vain */
+    bool close, remove;    /* what the caller wants done afterwards */
+    bool is_active;        /* the policy still runs */
+    bool no_recipients;    /* its data has nowhere to go, or it holds actors */
+    bool is_temporary;     /* the manager does not run by itself: an interval of their own */
     uint64_t request;
     struct span stimulus; /* owned */
     double poll_due;
