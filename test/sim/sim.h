@@ -79,7 +79,7 @@ struct sim_key {
     struct numbers inputs;       /* key numbers, all smaller than its own */
     struct numbers other_inputs; /* of its second definition, once it has one */
     bool is_redefined;
-    struct numbers children;     /* what it submits and waits for */
+    struct numbers children; /* what it submits and waits for */
     enum key_kind kind;
     struct numbers shuffles; /* it is part of: numbers in sim->shuffles */
     uint32_t part;           /* OUTPUT: its partition */
