@@ -29,7 +29,8 @@ void io_loop_run(struct io_loop *loop);
 /* Make io_loop_run() return after this turn. */
 void io_loop_stop(struct io_loop *loop);
 /* Abort streams, listeners and signal watches that are left (`closed` is still called for each
- * stream), wait for thread-pool work, free. Timers and processes must be destroyed before. */
+ * stream), wait for thread-pool work, free. Timers and processes must be destroyed before. Signals that
+ * were watched are ignored from then on: what the process still has to clear away is not cut short. */
 void io_loop_destroy(struct io_loop *loop);
 
 /* `turn` runs once in each turn of the loop, after every ready socket was read and every due timer

@@ -228,7 +228,9 @@ void io_loop_destroy(struct io_loop *loop)
     while (loop->signals != NULL) {
         struct io_signal *watch = loop->signals;
         loop->signals = watch->next;
+        int number = watch->handle.signum;
         uv_close((uv_handle_t *)&watch->handle, on_signal_closed);
+        signal(number, SIG_IGN); /* who ends already is not killed while it clears away */
     }
     drain(loop);
     uv_close((uv_handle_t *)&loop->before_sleep, NULL);

@@ -54,6 +54,8 @@ def all_gone(processes):
 BUSY = """
     import os, signal, sys, time
     from cask import Client, LocalCluster
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore them
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     cluster = LocalCluster(n_workers=2, threads_per_worker=1)
     client = Client(cluster)
     futures = client.map(lambda x: x + 1, range(20))
