@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/text.h"
 
 enum { SMALL_FILE_MAX = 8192 };
 
@@ -77,34 +78,43 @@ void memory_give_back(void)
 /* The number in a file, if it is one (not "max") and smaller, replaces *limit. */
 static void lower(const char *root, const char *path, uint64_t *limit)
 {
-    char full[PATH_MAX], content[SMALL_FILE_MAX], *end;
-    snprintf(full, sizeof full, "%s%s", root, path);
-    if (read_small(full, content)) {
+    char content[SMALL_FILE_MAX], *end;
+    struct text full = {0};
+    text_printf(&full, "%s%s", root, path);
+    if (read_small(text_cstr(&full), content)) {
         uint64_t number = strtoull(content, &end, 10);
         if (end != content && number > 0 && number < *limit) {
             *limit = number;
         }
     }
+    text_fini(&full);
 }
 
 /* `file` of the group `path` below `base`, and of all groups above it. */
 static void lower_up(const char *root, const char *base, const char *path, const char *file,
                      uint64_t *limit)
 {
-    char group[PATH_MAX], full[2 * PATH_MAX];
-    snprintf(group, sizeof group, "%s", path);
-    for (char *slash; (slash = strrchr(group, '/')) != NULL; *slash = '\0') {
-        snprintf(full, sizeof full, "%s%s/%s", base, group, file);
-        lower(root, full, limit);
+    struct text full = {0};
+    for (size_t size = strlen(path); size > 0;) {
+        text_clear(&full);
+        text_printf(&full, "%s%.*s/%s", base, (int)size, path, file);
+        lower(root, text_cstr(&full), limit);
+        do {
+            size--;
+        } while (size > 0 && path[size] != '/');
     }
+    text_fini(&full);
 }
 
 /* Our own groups: lines of "hierarchy:controllers:path". */
 static void lower_own(const char *root, uint64_t *limit)
 {
-    char path[PATH_MAX], groups[SMALL_FILE_MAX];
-    snprintf(path, sizeof path, "%s/proc/self/cgroup", root);
-    if (!read_small(path, groups)) {
+    char groups[SMALL_FILE_MAX];
+    struct text path = {0};
+    text_printf(&path, "%s/proc/self/cgroup", root);
+    bool is_read = read_small(text_cstr(&path), groups);
+    text_fini(&path);
+    if (!is_read) {
         return;
     }
     char *rest = groups;
