@@ -15,7 +15,7 @@ python3 -m venv "$folder/env"
 cd /
 cask=$folder/env/bin/cask
 version=$(PATH=$folder/env/bin:$PATH cask --version)
-"$folder/env/bin/python" -c 'import cask, cask.executor, cask.local_cluster, cask.planner'
+"$folder/env/bin/python" -c 'import cask, cask.executor, cask.planner'
 for command in scheduler worker status explain story trace internals; do
     "$cask" $command --help >/dev/null
     grep -q "^\.TH CASK" "$folder/env/share/man/man1/cask-$command.1"
