@@ -19,21 +19,13 @@
 /* Options that are settings by another name. */
 static void apply_settings(const struct options *options, struct config *config)
 {
-    static const struct {
-        enum option_id option;
-        const char *setting;
-    } settings[] = {
+    static const struct setting_option settings[] = {
         {OPTION_SCHEDULER_TLS_CA_FILE, "distributed.comm.tls.ca-file"},
         {OPTION_SCHEDULER_TLS_CERT, "distributed.comm.tls.scheduler.cert"},
         {OPTION_SCHEDULER_TLS_KEY, "distributed.comm.tls.scheduler.key"},
         {OPTION_SCHEDULER_IDLE_TIMEOUT, "distributed.scheduler.idle-timeout"},
     };
-    for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++) {
-        const char *value = options->text[settings[i].option];
-        if (value != NULL) {
-            config_set(config, settings[i].setting, value);
-        }
-    }
+    setup_settings(config, options, settings, sizeof settings / sizeof settings[0]);
 }
 
 /* --preload replaces the setting's list, as in stock. */

@@ -346,20 +346,12 @@ static int launch_all(struct launch *launch, const char *const *preload_argv)
 
 static void apply_settings(const struct options *options, struct config *config)
 {
-    static const struct {
-        enum option_id option;
-        const char *setting;
-    } settings[] = {
+    static const struct setting_option settings[] = {
         {OPTION_WORKER_TLS_CA_FILE, "distributed.comm.tls.ca-file"},
         {OPTION_WORKER_TLS_CERT, "distributed.comm.tls.worker.cert"},
         {OPTION_WORKER_TLS_KEY, "distributed.comm.tls.worker.key"},
     };
-    for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++) {
-        const char *value = options->text[settings[i].option];
-        if (value != NULL) {
-            config_set(config, settings[i].setting, value);
-        }
-    }
+    setup_settings(config, options, settings, sizeof settings / sizeof settings[0]);
 }
 
 /* What cannot be meant; an exit code, or −1 to go on. */

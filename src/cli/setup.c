@@ -58,3 +58,14 @@ void setup_memory(void)
      * after a million tasks that takes a sixth of a second. */
     mallopt(M_MXFAST, 0);
 }
+
+void setup_settings(struct config *config, const struct options *options,
+                    const struct setting_option *settings, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const char *value = options->text[settings[i].option];
+        if (value != NULL) {
+            config_set(config, settings[i].setting, value);
+        }
+    }
+}
