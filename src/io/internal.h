@@ -124,6 +124,7 @@ struct io_stream {
     int fd;
     int watched; /* what `poll` waits for */
     enum io_phase phase;
+    uint8_t in_vain; /* events since it was paused */
     bool paused;
     bool ready;
     bool pressed;    /* the user was told of pressure */

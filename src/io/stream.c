@@ -14,6 +14,7 @@
 #include "io/internal.h"
 
 #define FLUSH_SECONDS 5.0
+#define IN_VAIN_MAX 16
 
 /* ---- life ---- */
 
@@ -192,7 +193,7 @@ static bool wants_input(const struct io_stream *stream)
     case IO_PHASE_LINGERING:
         return true;
     case IO_PHASE_OPEN:
-        return !stream->paused;
+        return !stream->paused || stream->in_vain < IN_VAIN_MAX;
     case IO_PHASE_FLUSHING:
         return !stream->peer_ended;
     default:
@@ -221,6 +222,14 @@ void io_stream_watch(struct io_stream *stream)
     ASSERT(code == 0);
 }
 
+/* Bytes came for a stream that is paused: left where they are. To change what is watched costs three system calls;
+ * to be told of the same bytes again, far less than one. */
+static bool is_in_vain(struct io_stream *stream)
+{
+    return stream->phase == IO_PHASE_OPEN && stream->paused && !stream->broken &&
+           ++stream->in_vain < IN_VAIN_MAX;
+}
+
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
     struct io_stream *stream = poll->data;
@@ -236,7 +245,8 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     if (((events & UV_WRITABLE) != 0 || status < 0) && stream->phase <= IO_PHASE_FLUSHING) {
         io_stream_flush(stream);
     }
-    if (((events & UV_READABLE) != 0 || status < 0) && stream->poll == poll) {
+    if (stream->poll == poll &&
+        (status < 0 || ((events & UV_READABLE) != 0 && !is_in_vain(stream)))) {
         io_stream_pump(stream);
     }
     if (status < 0 && stream->poll == poll) {
@@ -319,10 +329,11 @@ void io_stream_expect(struct io_stream *stream, double seconds)
     }
 }
 
+/* Most pauses end within a few turns, so the socket stays watched at first: see is_in_vain(). */
 void io_stream_pause(struct io_stream *stream)
 {
     stream->paused = true;
-    io_stream_watch(stream);
+    stream->in_vain = 0;
 }
 
 void io_stream_resume(struct io_stream *stream)
@@ -331,8 +342,8 @@ void io_stream_resume(struct io_stream *stream)
         return;
     }
     stream->paused = false;
-    if (stream->phase == IO_PHASE_OPEN) {
-        io_loop_ready(stream->loop, stream);
+    if (stream->phase == IO_PHASE_OPEN && (stream->tls != NULL || stream->ws != NULL)) {
+        io_loop_ready(stream->loop, stream); /* bytes may wait above the socket */
     }
     io_stream_watch(stream);
 }
