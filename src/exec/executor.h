@@ -89,6 +89,9 @@ MUST_USE int supervisor_create(struct io_loop *loop, const struct supervisor_opt
                                struct supervisor **out_supervisor, struct text *why);
 /* The executor at `index`, or NULL while there is none. */
 struct executor *supervisor_at(const struct supervisor *supervisor, uint32_t index);
+/* Who is started from now on gets these additions to the environment in place of the former ones (copied);
+ * spares, which have the former ones, are started anew. Not inside a call about one of its executors. */
+void supervisor_set_environment(struct supervisor *supervisor, const char *const *environment);
 /* Flush them all. */
 void supervisor_flush(struct supervisor *supervisor);
 /* Ask all to exit; `closed` is called once, when all have ended or were killed after `grace`. `died`

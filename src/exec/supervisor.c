@@ -28,11 +28,11 @@ static char *copy_string(const char *string)
     return string == NULL ? NULL : mem_copy(string, strlen(string) + 1);
 }
 
-static void copy_options(struct supervisor *supervisor, const struct supervisor_options *options)
+static void copy_options(struct supervisor *supervisor, const struct executor_options *options)
 {
-    supervisor->options = *options;
     struct executor_options *own = &supervisor->options.executor;
     size_t count = 0;
+    *own = *options;
     while (own->environment != NULL && own->environment[count] != NULL) {
         count++;
     }
@@ -47,15 +47,15 @@ static void copy_options(struct supervisor *supervisor, const struct supervisor_
     own->directory = supervisor->strings[count + 2];
 }
 
-static void free_options(struct supervisor *supervisor)
+static void free_strings(char **strings)
 {
     size_t count = 0;
-    while (supervisor->strings[count] != NULL) {
-        mem_free(supervisor->strings[count++]);
+    while (strings[count] != NULL) {
+        mem_free(strings[count++]);
     }
-    mem_free(supervisor->strings[count + 1]);
-    mem_free(supervisor->strings[count + 2]);
-    mem_free(supervisor->strings);
+    mem_free(strings[count + 1]);
+    mem_free(strings[count + 2]);
+    mem_free(strings);
 }
 
 /* ---- places ---- */
@@ -235,7 +235,8 @@ int supervisor_create(struct io_loop *loop, const struct supervisor_options *opt
     ASSERT(options->executor_count > 0);
     struct supervisor *supervisor = mem_zalloc(1, sizeof *supervisor);
     supervisor->loop = loop;
-    copy_options(supervisor, options);
+    supervisor->options = *options;
+    copy_options(supervisor, &options->executor);
     supervisor->options.executor.events = &executor_events;
     supervisor->options.executor.user = supervisor;
     supervisor->places = mem_zalloc(options->executor_count, sizeof *supervisor->places);
@@ -254,6 +255,21 @@ struct executor *supervisor_at(const struct supervisor *supervisor, uint32_t ind
 {
     ASSERT(index < supervisor->options.executor_count);
     return supervisor->places[index];
+}
+
+void supervisor_set_environment(struct supervisor *supervisor, const char *const *environment)
+{
+    char **before = supervisor->strings;
+    struct executor_options options = supervisor->options.executor;
+    options.environment = environment;
+    copy_options(supervisor, &options);
+    free_strings(before);
+    while (supervisor->waiting.count > 0) {
+        executor_destroy(vec_pop(&supervisor->waiting));
+    }
+    if (!supervisor->is_closing && supervisor->failed_count == 0) {
+        start_missing(supervisor);
+    }
 }
 
 void supervisor_flush(struct supervisor *supervisor)
@@ -309,6 +325,6 @@ void supervisor_destroy(struct supervisor *supervisor)
     vec_fini(&supervisor->waiting);
     io_timer_destroy(supervisor->retry);
     mem_free(supervisor->places);
-    free_options(supervisor);
+    free_strings(supervisor->strings);
     mem_free(supervisor);
 }

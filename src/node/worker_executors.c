@@ -2,10 +2,7 @@
  *
  * An executor is usable once it has answered HELLO and has every plugin; until then tasks wait. A new one, after
  * a death, goes the same way, so plugins are where user code expects them. */
-#include <stdlib.h>
-
 #include "base/log.h"
-#include "node/planner_process.h"
 #include "node/worker_internal.h"
 #include "wire/payload.h"
 
@@ -341,48 +338,6 @@ void worker_executors_replace(struct worker_node *worker, const char *reason)
 
 /* ---- the start --------------------------------------------------------------------------------- */
 
-/* Variables that the nanny of stock sets before it starts a worker, unless ours has them already. */
-static void add_environment(struct worker_node *worker, struct text *texts, uint32_t *out_count)
-{
-    static const char *const defaults[][2] = {{"MALLOC_TRIM_THRESHOLD_", "65536"},
-                                              {"OMP_NUM_THREADS", "1"},
-                                              {"MKL_NUM_THREADS", "1"},
-                                              {"OPENBLAS_NUM_THREADS", "1"}};
-    static const char *const settings[] = {"distributed.nanny.pre-spawn-environ",
-                                           "distributed.nanny.environ"};
-    const char *name, *value;
-    for (uint32_t i = 0; i < sizeof defaults / sizeof defaults[0]; i++) {
-        if (getenv(defaults[i][0]) == NULL) {
-            text_printf(texts, "%s=%s%c", defaults[i][0], defaults[i][1], '\0');
-            ++*out_count;
-        }
-    }
-    for (uint32_t s = 0; s < sizeof settings / sizeof settings[0]; s++) {
-        for (uint32_t i = 0; config_child(worker->config, settings[s], i, &name, &value); i++) {
-            if (value != NULL && getenv(name) == NULL) {
-                text_printf(texts, "%s=%s%c", name, value, '\0');
-                ++*out_count;
-            }
-        }
-    }
-    for (uint32_t i = 0; (value = config_variable(worker->config, i)) != NULL; i++) {
-        text_printf(texts, "%s%c", value, '\0');
-        ++*out_count;
-    }
-}
-
-static void add_python_path(const struct text *package_path, struct text *texts,
-                            uint32_t *out_count)
-{
-    const char *inherited = getenv("PYTHONPATH");
-    bool has_own = inherited != NULL && inherited[0] != '\0';
-    if (package_path->size > 0) {
-        text_printf(texts, "PYTHONPATH=%s%s%s%c", text_cstr(package_path), has_own ? ":" : "",
-                    has_own ? inherited : "", '\0');
-        ++*out_count;
-    }
-}
-
 static void make_seats(struct worker_node *worker)
 {
     uint32_t count = worker->options.executors;
@@ -395,16 +350,8 @@ static void make_seats(struct worker_node *worker)
 
 int worker_executors_start(struct worker_node *worker, struct text *why)
 {
-    struct text python = {0}, package_path = {0}, texts = {0};
-    uint32_t count = 0;
-    planner_find_python(worker->config, &python, &package_path);
-    add_python_path(&package_path, &texts, &count);
-    add_environment(worker, &texts, &count);
-    const char **environment = mem_zalloc(count + 1, sizeof *environment);
-    const char *at = texts.data;
-    for (uint32_t i = 0; i < count; i++, at += strlen(at) + 1) {
-        environment[i] = at;
-    }
+    struct text python = {0}, texts = {0};
+    const char **environment = worker_environment(worker, (struct span){0}, &python, &texts);
     make_seats(worker);
     struct supervisor_options options = {
         .executor = {.python = text_cstr(&python),
@@ -418,7 +365,6 @@ int worker_executors_start(struct worker_node *worker, struct text *why)
     int code = supervisor_create(worker->loop, &options, &worker->supervisor, why);
     mem_free(environment);
     text_fini(&python);
-    text_fini(&package_path);
     text_fini(&texts);
     return code;
 }

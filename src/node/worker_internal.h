@@ -257,6 +257,13 @@ void worker_executors_replace(struct worker_node *worker, const char *reason);
 /* The plugins of the registration are known: add them everywhere, then run tasks. */
 void worker_executors_prepare(struct worker_node *worker);
 
+/* ---- worker_environment.c ---- */
+
+/* The interpreter of executors, and the additions to their environment: a NULL-terminated array (the caller's, as
+ * its strings in `out_texts`). `told`: {environ, path} of the nanny's Python, or empty. */
+const char **worker_environment(struct worker_node *worker, struct span told,
+                                struct text *out_python, struct text *out_texts);
+
 /* ---- worker_questions.c: what executors ask and tell ---- */
 
 void worker_asked(struct worker_node *worker, uint32_t seat, struct executor_message *ask);
