@@ -462,6 +462,30 @@ def test_call_stack_and_profile(peer, tmp_path):
     peer.wait(channel.DONE, handle=handle)
 
 
+def test_profile_keeps_nothing_alive(peer):
+    """What is in the frames that it looked at goes with them, without waiting for the collector"""
+
+    def look(dask_worker):
+        import gc
+        import weakref
+
+        class Thing:
+            pass
+
+        def inner():
+            thing = Thing()
+            dask_worker.trigger_profile()
+            return weakref.ref(thing)
+
+        gc.disable()
+        try:
+            return inner()() is None
+        finally:
+            gc.enable()
+
+    assert peer.call("run", function=cloudpickle.dumps(look))["result"] is True
+
+
 # ---- preload ----
 
 

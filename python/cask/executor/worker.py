@@ -211,7 +211,8 @@ class Worker(distributed.worker.Worker):
         """Stock's, for threads whose frames begin in this package."""
         with self.active_threads_lock:
             active = dict(self.active_threads)
-        frames = sys._current_frames()
+        # One of all frames is this one: a cycle, which would keep what is in them, results too, until it is collected.
+        frames = {ident: frame for ident, frame in sys._current_frames().items() if ident in active}
         for ident, key in active.items():
             frame = frames.get(ident)
             if frame is not None and not frame.f_code.co_filename.endswith(_RUNNER):
