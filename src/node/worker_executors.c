@@ -301,6 +301,7 @@ static void died(void *user, uint32_t index, const struct executor_death *death)
     seat->preparing = 0;
     seat->beats = false;
     arena_reset(&worker->scratch);
+    worker_shuffles_died(worker, index);
     worker_calls_died(worker, index);
     worker_runs_died(worker, index, death);
     seat->running = 0;
@@ -330,6 +331,7 @@ void worker_executors_replace(struct worker_node *worker, const char *reason)
     for (uint32_t i = 0; i < worker->seats.count; i++) {
         struct seat *seat = &worker->seats.items[i];
         seat->state = SEAT_EMPTY; /* what it still says is of no interest */
+        text_clear(&seat->shuffles);
         if (seat->executor != NULL) {
             executor_kill(seat->executor, EXECUTOR_END_ASKED, reason);
         }

@@ -67,9 +67,11 @@ struct seat {
     enum seat_state state;
     struct executor *executor;
     uint32_t nthreads;
-    uint32_t running;   /* tasks sent there that count for a thread */
-    uint32_t preparing; /* calls whose replies make it usable */
-    bool beats;         /* user code adds to heartbeats */
+    uint32_t running;         /* tasks sent there that count for a thread */
+    uint32_t preparing;       /* calls whose replies make it usable */
+    bool beats;               /* user code adds to heartbeats */
+    struct text shuffles;     /* that it is part of: msgpack [[id, run_id], …] */
+    uint32_t shuffles_ending; /* of its predecessors, that the scheduler has yet to begin again */
 };
 
 struct worker_node {
@@ -289,6 +291,13 @@ void worker_run_seceded(struct worker_node *worker, struct object *object, doubl
 void worker_runs_died(struct worker_node *worker, uint32_t seat,
                       const struct executor_death *death);
 
+/* ---- worker_shuffles.c: P2P shuffles that lose an executor ---- */
+
+/* [[id, run_id], …]: those that this executor is part of. */
+void worker_shuffles_told(struct worker_node *worker, uint32_t seat, struct span told);
+/* Have them begin again. */
+void worker_shuffles_died(struct worker_node *worker, uint32_t seat);
+
 /* ---- worker_gather.c: values of peers ---- */
 
 void worker_gather(struct worker_node *worker, const struct worker_action_gather *action);
@@ -308,6 +317,10 @@ void worker_gather_clear(struct worker_node *worker);
 
 /* Give the call to an executor; its reply is the answer. */
 void worker_rpc_to_python(struct worker_node *worker, struct request *request,
+                          const struct message *message);
+/* The same for an operation that a plugin added. If its executor dies the connection ends, as it would with a stock
+ * worker that dies: who knows to try again does. */
+void worker_rpc_to_plugin(struct worker_node *worker, struct request *request,
                           const struct message *message);
 /* An operation in the scheduler's stream that is not the worker's own; false: nobody knows it. */
 bool worker_pass_stream_message(struct worker_node *worker, const struct frames *frames,

@@ -344,6 +344,9 @@ void worker_node_destroy(struct worker_node *worker)
     blob_unref(worker->versions);
     slice_fini(&worker->name);
     vec_fini(&worker->resources);
+    for (uint32_t i = 0; i < worker->seats.count; i++) {
+        text_fini(&worker->seats.items[i].shuffles);
+    }
     vec_fini(&worker->seats);
     vec_fini(&worker->runs);
     vec_fini(&worker->offered);

@@ -223,6 +223,8 @@ void worker_told(struct worker_node *worker, uint32_t seat, struct executor_mess
         pass_on(worker, &frames);
     } else if (span_equal(tell->text, SPAN("handlers"))) {
         take_handlers(worker, seat, told);
+    } else if (span_equal(tell->text, SPAN("shuffles"))) {
+        worker_shuffles_told(worker, seat, told);
     } else if (span_equal(tell->text, SPAN("status"))) {
         take_status(worker, told);
     } else if (span_equal(tell->text, SPAN("close"))) {

@@ -33,7 +33,7 @@ static void dispatch_worker(void *user, struct request *request, const struct me
     if (worker_handlers[message->id] != NULL) {
         worker_handlers[message->id](worker, request, message);
     } else if (map_find(&worker->handlers, message->op) != NULL) {
-        worker_rpc_to_python(worker, request, message);
+        worker_rpc_to_plugin(worker, request, message);
     } else {
         refuse(request, message, "Worker");
     }

@@ -9,6 +9,7 @@ struct forward {
     uint64_t request;
     uint32_t pending; /* replies that are still to come; its maker counts as one */
     bool is_lost;     /* an executor died instead of answering */
+    bool hangs_up;    /* then the connection ends instead of an answer */
     void (*finish)(struct worker_node *worker, struct request *request,
                    const struct forward *forward);
     struct VEC(struct blob *) replies;
@@ -87,7 +88,11 @@ static void send(struct worker_node *worker, uint32_t seat, struct request *requ
 static void finish(struct worker_node *worker, struct forward *forward)
 {
     struct request *request = request_find(&worker->server, forward->request);
-    if (request != NULL && forward->replies.count == 0) {
+    if (request != NULL && forward->replies.count == 0 && forward->hangs_up) {
+        request->wants_reply = false;
+        request->closes = true;
+        request_reply_nil(request);
+    } else if (request != NULL && forward->replies.count == 0) {
         request_raise_builtin(request, "RuntimeError",
                               forward->is_lost
                                   ? "the executor died before it answered"
@@ -227,6 +232,21 @@ void worker_rpc_to_python(struct worker_node *worker, struct request *request,
     (void)message;
     for (uint32_t i = 0; i < worker->seats.count && forward->pending == 1; i++) {
         if (worker->seats.items[i].state >= SEAT_WELCOME) {
+            send(worker, i, request, forward);
+        }
+    }
+    done_with_one(worker, forward);
+}
+
+void worker_rpc_to_plugin(struct worker_node *worker, struct request *request,
+                          const struct message *message)
+{
+    struct forward *forward = begin(request, answer_first);
+    (void)message;
+    forward->hangs_up = true;
+    for (uint32_t i = 0; i < worker->seats.count && forward->pending == 1; i++) {
+        const struct seat *seat = &worker->seats.items[i];
+        if (seat->state == SEAT_USABLE && seat->shuffles_ending == 0) {
             send(worker, i, request, forward);
         }
     }

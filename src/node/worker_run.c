@@ -344,7 +344,7 @@ static uint32_t choose_seat(const struct worker_node *worker, const struct worke
     for (uint32_t i = 0; i < worker->seats.count; i++) {
         const struct seat *seat = &worker->seats.items[i];
         if (seat->state != SEAT_USABLE || seat->running >= seat->nthreads ||
-            executor_is_dying(seat->executor)) {
+            seat->shuffles_ending > 0 || executor_is_dying(seat->executor)) {
             continue;
         }
         uint32_t inputs = 0;

@@ -27,7 +27,7 @@ from distributed.utils import key_split
 from distributed.worker_state_machine import PauseEvent, SecedeEvent, UnpauseEvent
 from tornado.ioloop import IOLoop
 
-from cask.executor import channel
+from cask.executor import channel, shuffles
 from cask.executor.channel import pack_bytes, pack_payload
 
 
@@ -192,6 +192,11 @@ class Worker(distributed.worker.Worker):
         if added != self._told_handlers:
             self._told_handlers = added
             self.tell("handlers", added)
+
+    async def plugin_add(self, plugin, name=None, catch_errors=True):
+        reply = await super().plugin_add(plugin, name, catch_errors)
+        shuffles.watch(self)
+        return reply
 
     # ---- actors ----
 
