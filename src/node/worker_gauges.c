@@ -12,9 +12,10 @@
 #define BANDWIDTH_FIRST 100e6
 #define BANDWIDTH_BYTES_MIN 1000000u
 #define BANDWIDTH_WEIGHT 0.05
+#define SHORTEST_TRANSFER 0.001 /* seconds; what is shorter counts as this */
 
 struct peer_bandwidth {
-    double mean;
+    double sum; /* of bytes per second; stock's scheduler divides by the count */
     uint64_t count;
 };
 
@@ -22,6 +23,9 @@ struct worker_gauges {
     double bandwidth;
     struct map bandwidth_peers; /* address → struct peer_bandwidth *, since the last heartbeat */
     struct map digests;         /* name (msgpack) → double *, since the last heartbeat */
+    struct map span_digests;    /* the same of tasks and shuffles, with the span's id in the name */
+    struct text name;           /* of a digest, while it is being made */
+    struct store_totals stored; /* by the last heartbeat */
     double cpu_before;          /* seconds of CPU used by then */
     double time_before;         /* monotonic */
     uint64_t network_before[2], disks_before[2]; /* bytes read and written by then */
@@ -48,34 +52,63 @@ void worker_gauges_destroy(struct worker_gauges *gauges)
 {
     clear(&gauges->bandwidth_peers);
     clear(&gauges->digests);
+    clear(&gauges->span_digests);
+    text_fini(&gauges->name);
     mem_free(gauges);
 }
 
-void worker_gauges_received(struct worker_node *worker, struct span peer, uint64_t bytes,
-                            double seconds)
+static void add_to(struct map *digests, struct span name, double number)
 {
-    struct worker_gauges *gauges = worker->gauges;
-    if (bytes < BANDWIDTH_BYTES_MIN || seconds <= 0) {
-        return;
-    }
-    double rate = (double)bytes / seconds;
-    gauges->bandwidth = gauges->bandwidth * (1 - BANDWIDTH_WEIGHT) + rate * BANDWIDTH_WEIGHT;
-    struct map_entry *entry = map_put(&gauges->bandwidth_peers, peer, NULL);
-    if (entry->value.pointer == NULL) {
-        entry->value.pointer = mem_zalloc(1, sizeof(struct peer_bandwidth));
-    }
-    struct peer_bandwidth *mean = entry->value.pointer;
-    mean->mean = (mean->mean * (double)mean->count + rate) / (double)(mean->count + 1);
-    mean->count++;
-}
-
-static void add_digest(struct worker_gauges *gauges, struct span name, double number)
-{
-    struct map_entry *entry = map_put(&gauges->digests, name, NULL);
+    struct map_entry *entry = map_put(digests, name, NULL);
     if (entry->value.pointer == NULL) {
         entry->value.pointer = mem_zalloc(1, sizeof(double));
     }
     *(double *)entry->value.pointer += number;
+}
+
+/* (context, activity, unit) */
+static void add_digest(struct worker_gauges *gauges, const char *context, const char *activity,
+                       const char *unit, double number)
+{
+    struct text *name = &gauges->name;
+    text_clear(name);
+    msgpack_write_array(name, 3);
+    msgpack_write_cstr(name, context);
+    msgpack_write_cstr(name, activity);
+    msgpack_write_cstr(name, unit);
+    add_to(&gauges->digests, text_span(name), number);
+}
+
+/* "name" */
+static void add_plain(struct worker_gauges *gauges, const char *plain, double number)
+{
+    text_clear(&gauges->name);
+    msgpack_write_cstr(&gauges->name, plain);
+    add_to(&gauges->digests, text_span(&gauges->name), number);
+}
+
+/* (context, span's id, …): for spans as it is, for the worker without the id. False: it is no such name. */
+static bool add_with_span(struct worker_gauges *gauges, struct span name, double number)
+{
+    struct msgpack_reader reader = msgpack_reader(name);
+    struct span context, id;
+    uint32_t count;
+    if (msgpack_peek(&reader) != MSGPACK_ARRAY || msgpack_read_array(&reader, &count) != OK ||
+        count < 3 || msgpack_read_value(&reader, &context) != OK ||
+        (!span_equal(context, SPAN("\xa7"
+                                   "execute")) &&
+         !span_equal(context, SPAN("\xa3p2p"))) ||
+        msgpack_read_value(&reader, &id) != OK) {
+        return false;
+    }
+    struct text *squashed = &gauges->name;
+    text_clear(squashed);
+    msgpack_write_array(squashed, count - 1);
+    msgpack_write_raw(squashed, context);
+    msgpack_write_raw(squashed, span_of(reader.at, (size_t)(reader.end - reader.at)));
+    add_to(&gauges->digests, text_span(squashed), number);
+    add_to(&gauges->span_digests, name, number);
+    return true;
 }
 
 void worker_gauges_digest(struct worker_node *worker, struct span told)
@@ -88,49 +121,133 @@ void worker_gauges_digest(struct worker_node *worker, struct span told)
         msgpack_read_value(&reader, &name) != OK || msgpack_read_float(&reader, &number) != OK) {
         return; /* an executor is not believed */
     }
-    add_digest(worker->gauges, name, number);
+    if (!add_with_span(worker->gauges, name, number)) {
+        add_to(&worker->gauges->digests, name, number);
+    }
 }
 
-/* ("execute", prefix, label, unit), as stock without the span's id. `label` and `unit` are msgpack. */
-static void add_execute(struct worker_gauges *gauges, const struct span parts[3], double number)
+/* ---- transfers --------------------------------------------------------------------------------- */
+
+void worker_gauges_received(struct worker_node *worker, struct span peer, uint64_t bytes,
+                            double seconds)
 {
-    struct text name = {0};
+    struct worker_gauges *gauges = worker->gauges;
+    double duration = seconds > SHORTEST_TRANSFER ? seconds : SHORTEST_TRANSFER;
+    double rate = (double)bytes / duration;
+    add_plain(gauges, "transfer-bandwidth", rate);
+    add_plain(gauges, "transfer-duration", duration);
+    add_digest(gauges, "gather-dep", "network", "seconds", seconds);
+    if (bytes < BANDWIDTH_BYTES_MIN) {
+        return;
+    }
+    gauges->bandwidth = gauges->bandwidth * (1 - BANDWIDTH_WEIGHT) + rate * BANDWIDTH_WEIGHT;
+    struct map_entry *entry = map_put(&gauges->bandwidth_peers, peer, NULL);
+    if (entry->value.pointer == NULL) {
+        entry->value.pointer = mem_zalloc(1, sizeof(struct peer_bandwidth));
+    }
+    struct peer_bandwidth *seen = entry->value.pointer;
+    seen->sum += rate;
+    seen->count++;
+}
+
+void worker_gauges_latency(struct worker_node *worker, double seconds)
+{
+    if (seconds > 0) { /* the wall clock may have been set meanwhile */
+        add_plain(worker->gauges, "latency", seconds);
+    }
+}
+
+/* ---- tasks ------------------------------------------------------------------------------------- */
+
+/* A run that is being told: its task's span and prefix. */
+struct told_run {
+    struct worker_gauges *gauges;
+    struct span span_id, prefix;
+    struct text name;
+};
+
+/* ("execute", span's id, prefix, label, unit). `label` and `unit` are msgpack. */
+static void add_execute(struct told_run *run, struct span label, struct span unit, double number)
+{
+    struct text *name = &run->name;
     if (!(number > 0)) {
         return;
     }
-    msgpack_write_array(&name, 4);
-    msgpack_write_cstr(&name, "execute");
-    msgpack_write_str(&name, parts[0]);
-    msgpack_write_raw(&name, parts[1]);
-    msgpack_write_raw(&name, parts[2]);
-    add_digest(gauges, text_span(&name), number);
-    text_fini(&name);
+    text_clear(name);
+    msgpack_write_array(name, 5);
+    msgpack_write_cstr(name, "execute");
+    if (run->span_id.size > 0) {
+        msgpack_write_str(name, run->span_id);
+    } else {
+        msgpack_write_nil(name);
+    }
+    msgpack_write_str(name, run->prefix);
+    msgpack_write_raw(name, label);
+    msgpack_write_raw(name, unit);
+    bool has_span = add_with_span(run->gauges, text_span(name), number);
+    ASSERT(has_span);
 }
 
-void worker_gauges_ran(struct worker_node *worker, struct span prefix,
+/* [label, number, unit] */
+static int read_metric(struct msgpack_reader *reader, struct span *out_label, double *out_number,
+                       struct span *out_unit)
+{
+    uint32_t fields;
+    int code = msgpack_read_array(reader, &fields);
+    code = code == OK && fields != 3 ? ERR_TYPE : code;
+    code = code == OK ? msgpack_read_value(reader, out_label) : code;
+    code = code == OK ? msgpack_read_float(reader, out_number) : code;
+    return code == OK ? msgpack_read_value(reader, out_unit) : code;
+}
+
+void worker_gauges_ran(struct worker_node *worker, const struct wtask_view *task,
                        const struct executor_ledger *ledger)
 {
     const struct span seconds = SPAN("\xa7seconds");
-    double cpu = ledger->cpu_user + ledger->cpu_system;
-    const struct span on_cpu[3] = {prefix, SPAN("\xaathread-cpu"), seconds};
-    const struct span off_cpu[3] = {prefix, SPAN("\xadthread-noncpu"), seconds};
-    add_execute(worker->gauges, on_cpu, cpu);
-    add_execute(worker->gauges, off_cpu, ledger->stop - ledger->start - cpu);
+    struct told_run run = {worker->gauges, task->span_id, task->prefix, {0}};
     struct msgpack_reader reader = msgpack_reader(ledger->metrics);
-    uint32_t count = 0, fields;
+    double cpu = ledger->cpu_user + ledger->cpu_system, number;
+    uint32_t count = 0;
+    add_execute(&run,
+                SPAN("\xab"
+                     "deserialize"),
+                seconds, ledger->start - ledger->prepared);
+    add_execute(&run, SPAN("\xaathread-cpu"), seconds, cpu);
+    add_execute(&run, SPAN("\xadthread-noncpu"), seconds, ledger->stop - ledger->start - cpu);
     int code = ledger->metrics.size == 0 ? OK : msgpack_read_array(&reader, &count);
-    for (uint32_t i = 0; code == OK && i < count; i++) { /* [label, number, unit] */
-        struct span parts[3] = {prefix, {0}, {0}};
-        double number;
-        code = msgpack_read_array(&reader, &fields);
-        code = code == OK && fields != 3 ? ERR_TYPE : code;
-        code = code == OK ? msgpack_read_value(&reader, &parts[1]) : code;
-        code = code == OK ? msgpack_read_float(&reader, &number) : code;
-        code = code == OK ? msgpack_read_value(&reader, &parts[2]) : code;
+    for (uint32_t i = 0; code == OK && i < count; i++) {
+        struct span label, unit;
+        code = read_metric(&reader, &label, &number, &unit);
         if (code == OK) {
-            add_execute(worker->gauges, parts, number);
+            add_execute(&run, label, unit, number);
         }
     }
+    text_fini(&run.name);
+}
+
+/* ---- the store --------------------------------------------------------------------------------- */
+
+static void add_meter(struct worker_gauges *gauges, const char *context, const char *activity,
+                      const struct store_meter *before, const struct store_meter *now)
+{
+    if (now->count == before->count) {
+        return;
+    }
+    add_digest(gauges, context, activity, "count", (double)(now->count - before->count));
+    add_digest(gauges, context, activity, "bytes", (double)(now->bytes - before->bytes));
+    if (now->seconds > before->seconds) {
+        add_digest(gauges, context, activity, "seconds", now->seconds - before->seconds);
+    }
+}
+
+/* What it did since the last heartbeat. It writes when memory is short, and is read by peers and executors alike. */
+static void add_stored(struct worker_gauges *gauges, const struct store_totals *now)
+{
+    const struct store_totals *before = &gauges->stored;
+    add_meter(gauges, "memory-monitor", "disk-write", &before->disk_write, &now->disk_write);
+    add_meter(gauges, "get-data", "disk-read", &before->disk_read, &now->disk_read);
+    add_meter(gauges, "get-data", "memory-read", &before->memory_read, &now->memory_read);
+    gauges->stored = *now;
 }
 
 /* ---- the process ------------------------------------------------------------------------------- */
@@ -276,27 +393,37 @@ static void put_bandwidth(struct text *out, struct worker_gauges *gauges)
     msgpack_write_map(out, gauges->bandwidth_peers.count);
     uint32_t cursor = 0;
     for (struct map_entry *entry; (entry = map_next(&gauges->bandwidth_peers, &cursor)) != NULL;) {
-        const struct peer_bandwidth *mean = entry->value.pointer;
+        const struct peer_bandwidth *seen = entry->value.pointer;
         msgpack_write_str(out, entry->name);
         msgpack_write_array(out, 2);
-        msgpack_write_float(out, mean->mean);
-        msgpack_write_uint(out, mean->count);
+        msgpack_write_float(out, seen->sum);
+        msgpack_write_uint(out, seen->count);
     }
     msgpack_write_cstr(out, "types");
     msgpack_write_map(out, 0);
     clear(&gauges->bandwidth_peers);
 }
 
-static void put_digests(struct text *out, struct worker_gauges *gauges)
+/* {name: number}; they begin anew. */
+static void put_digests(struct text *out, struct map *digests)
 {
-    msgpack_write_cstr(out, "digests_total_since_heartbeat");
-    msgpack_write_map(out, gauges->digests.count);
+    msgpack_write_map(out, digests->count);
     uint32_t cursor = 0;
-    for (struct map_entry *entry; (entry = map_next(&gauges->digests, &cursor)) != NULL;) {
+    for (struct map_entry *entry; (entry = map_next(digests, &cursor)) != NULL;) {
         msgpack_write_raw(out, entry->name);
         msgpack_write_number(out, *(const double *)entry->value.pointer);
     }
-    clear(&gauges->digests);
+    clear(digests);
+}
+
+bool worker_gauges_write_spans(struct worker_node *worker, struct text *out)
+{
+    struct map *digests = &worker->gauges->span_digests;
+    if (digests->count == 0) {
+        return false;
+    }
+    put_digests(out, digests);
+    return true;
 }
 
 static void put_transfer(struct text *out, const struct worker_node *worker,
@@ -342,10 +469,13 @@ void worker_gauges_write(struct worker_node *worker, struct span more, struct te
     put_rates(out, "host_disk_io", worker->gauges->disks_before, disks, seconds);
     put_counts(out, &summary);
     put_bandwidth(out, worker->gauges);
-    put_digests(out, worker->gauges);
+    store_totals(worker->store, &totals);
+    add_stored(worker->gauges, &totals);
+    add_plain(worker->gauges, "tick-duration", turns.longest_busy);
+    msgpack_write_cstr(out, "digests_total_since_heartbeat");
+    put_digests(out, &worker->gauges->digests);
     msgpack_write_cstr(out, "managed_bytes");
     msgpack_write_int(out, summary.nbytes);
-    store_totals(worker->store, &totals);
     msgpack_write_cstr(out, "spilled_bytes");
     msgpack_write_map(out, 2);
     msgpack_write_cstr(out, "memory");

@@ -246,6 +246,7 @@ static void beaten(void *user, int code, const char *text, const struct frames *
         worker_close(worker, "worker-heartbeat-missing", 0);
         return;
     }
+    worker_gauges_latency(worker, io_now() - link->asked);
     arena_reset(&worker->scratch);
     if (message_decode_as(&link->decoder, MESSAGE_REPLY_HEARTBEAT, frames_head(reply), &message) !=
         OK) {
@@ -275,28 +276,47 @@ static void write_executing(struct worker_node *worker, struct text *out)
     }
 }
 
+/* Those of user code, and spans. */
+static void write_extensions(struct worker_node *worker, struct span theirs, struct text *out)
+{
+    struct text spans = {0};
+    struct msgpack_reader reader = msgpack_reader(theirs);
+    uint32_t count = 0;
+    bool has_theirs = theirs.size > 0 && msgpack_read_map(&reader, &count) == OK;
+    bool has_spans = worker_gauges_write_spans(worker, &spans);
+    msgpack_write_map(out, (has_theirs ? count : 0) + has_spans);
+    if (has_theirs) {
+        msgpack_write_raw(out, span_of(reader.at, (size_t)(reader.end - reader.at)));
+    }
+    if (has_spans) {
+        msgpack_write_cstr(out, "spans");
+        msgpack_write_raw(out, text_span(&spans));
+    }
+    text_fini(&spans);
+}
+
 /* `parts`: {extensions, metrics} that user code adds, or empty. */
 static void send_beat(struct worker_node *worker, struct span parts)
 {
-    struct span extensions = SPAN("\x80"), more = {0};
-    if (parts.size > 0 && (msgpack_find(parts, "extensions", &extensions) != OK ||
+    struct span theirs = {0}, more = {0};
+    if (parts.size > 0 && (msgpack_find(parts, "extensions", &theirs) != OK ||
                            msgpack_find(parts, "metrics", &more) != OK)) {
-        extensions = SPAN("\x80");
-        more = (struct span){0};
+        theirs = more = (struct span){0};
     }
-    struct text metrics = {0}, executing = {0};
+    struct text metrics = {0}, executing = {0}, extensions = {0};
     struct outgoing out;
     outgoing_init(&out);
     arena_reset(&worker->scratch);
     worker_gauges_write(worker, more, &metrics);
     write_executing(worker, &executing);
+    write_extensions(worker, theirs, &extensions);
     worker->link.asked = io_now();
     struct msg_heartbeat_worker message = {
         .address = text_span(&worker->server.address),
         .now = worker->link.asked,
         .metrics = text_span(&metrics),
         .executing = text_span(&executing),
-        .extensions = {.raw = extensions},
+        .extensions = {.raw = text_span(&extensions)},
         .resolve_address = true,
     };
     message_encode(&out, MESSAGE_HEARTBEAT_WORKER, &message);
@@ -305,6 +325,7 @@ static void send_beat(struct worker_node *worker, struct span parts)
     outgoing_fini(&out);
     text_fini(&metrics);
     text_fini(&executing);
+    text_fini(&extensions);
 }
 
 /* What user code adds, if it could be had and is plain. */

@@ -123,7 +123,7 @@ static void note_end(struct worker_node *worker, const struct object *object,
     struct wtask_view view;
     if (worker_task_is_known(worker->core, run->task)) {
         worker_task(worker->core, run->task, &view);
-        worker_gauges_ran(worker, view.prefix, ledger);
+        worker_gauges_ran(worker, &view, ledger);
     }
     if (worker->deaths.count > 0) {
         map_remove(&worker->deaths, object->key);
