@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "cli/ask.h"
@@ -29,6 +30,7 @@ struct launch {
     const struct options *options;
     struct config *config;
     struct text scheduler, name, port, nanny_port;
+    const char **preload, **preload_nanny; /* NULL-terminated */
     char host[HOST_MAX];
     uint32_t index, count; /* of this worker, of all */
     uint32_t nthreads;
@@ -249,7 +251,9 @@ static int read_launch(struct launch *launch, struct worker_options *out, struct
     out->name = name;
     out->local_directory = options->text[OPTION_WORKER_LOCAL_DIRECTORY];
     out->resources = options->text[OPTION_WORKER_RESOURCES];
-    out->preload = options->many;
+    out->preload = launch->preload;
+    out->preload_nanny = launch->preload_nanny;
+    out->worker_class = options->text[OPTION_WORKER_CLASS];
     out->nthreads = launch->nthreads;
     out->executors =
         (uint32_t)executor_count < launch->nthreads ? (uint32_t)executor_count : launch->nthreads;
@@ -357,21 +361,12 @@ static void apply_settings(const struct options *options, struct config *config)
 /* What cannot be meant; an exit code, or −1 to go on. */
 static int refuse(const struct options *options)
 {
-    if (options->text[OPTION_WORKER_CLASS] != NULL) {
-        return complain("--worker-class: the worker is no class of Python's; use --preload or "
-                        "plugins instead of",
-                        options->text[OPTION_WORKER_CLASS]);
-    }
-    if (options->text[OPTION_WORKER_PRELOAD_NANNY] != NULL) {
-        return complain("--preload-nanny: no Python runs in the nanny that could load",
-                        options->text[OPTION_WORKER_PRELOAD_NANNY]);
-    }
     if (options->text[OPTION_WORKER_LISTEN_ADDRESS] != NULL &&
         (options->text[OPTION_WORKER_PORT] != NULL || options->text[OPTION_WORKER_HOST] != NULL)) {
         return complain("--listen-address goes without --worker-port and --host:",
                         options->text[OPTION_WORKER_LISTEN_ADDRESS]);
     }
-    if (options->argument_count > 1 && options->many[0] == NULL) {
+    if (options->argument_count > 1 && options->text[OPTION_WORKER_PRELOAD] == NULL) {
         return complain("arguments are for --preload modules; there is none for",
                         options->arguments[1]);
     }
@@ -424,6 +419,8 @@ static int run(struct launch *launch, struct text *why)
         return EXIT_FAILURE;
     }
     setup_memory();
+    launch->preload = options_values(options, OPTION_WORKER_PRELOAD);
+    launch->preload_nanny = options_values(options, OPTION_WORKER_PRELOAD_NANNY);
     pid_t parent = getpid();
     exit_code = launch_all(launch, options->argument_count > 1 ? options->arguments + 1 : NULL);
     if (has_pid_file && getpid() == parent) {
@@ -458,6 +455,8 @@ int cmd_worker(int argc, char **argv)
     }
     text_fini(&why);
     text_fini(&launch.scheduler);
+    mem_free(launch.preload);
+    mem_free(launch.preload_nanny);
     options_fini(&options);
     return exit_code;
 }

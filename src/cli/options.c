@@ -117,6 +117,7 @@ static int take_value(struct parse *parse, int id, char **at, const char *behind
         return -1;
     }
     if (OPTIONS[id].kind == KIND_MANY) {
+        out->many_options[parse->many_count] = (enum option_id)id;
         out->many[parse->many_count++] = value;
         value = out->text[id] == NULL ? value : out->text[id];
     }
@@ -196,6 +197,7 @@ int options_parse(enum command_id command, int argc, char **argv, struct options
     struct parse parse = {.command = command, .out = out};
     memset(out, 0, sizeof *out);
     out->many = mem_zalloc((size_t)argc + 1, sizeof *out->many);
+    out->many_options = mem_zalloc((size_t)argc + 1, sizeof *out->many_options);
     out->arguments = mem_zalloc((size_t)argc + 1, sizeof *out->arguments);
     int done = take_all(&parse, argc, argv);
     if (done >= 0) {
@@ -204,9 +206,25 @@ int options_parse(enum command_id command, int argc, char **argv, struct options
     return done;
 }
 
+const char **options_values(const struct options *options, enum option_id option)
+{
+    size_t count = 0, kept = 0;
+    while (options->many[count] != NULL) {
+        count++;
+    }
+    const char **values = mem_zalloc(count + 1, sizeof *values);
+    for (size_t i = 0; i < count; i++) {
+        if (options->many_options[i] == option) {
+            values[kept++] = options->many[i];
+        }
+    }
+    return values;
+}
+
 void options_fini(struct options *options)
 {
     mem_free(options->many);
+    mem_free(options->many_options);
     mem_free(options->arguments);
     memset(options, 0, sizeof *options);
 }

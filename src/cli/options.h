@@ -47,6 +47,7 @@ struct options {
     const char *text[OPTION_COUNT]; /* TEXT: the last one given; MANY: the first; NULL: none */
     enum option_switch is_on[OPTION_COUNT]; /* SWITCH, FLAG */
     const char **many;                      /* MANY values, NULL-terminated (of whichever option) */
+    enum option_id *many_options;           /* whose they are */
     const char **arguments;                 /* what is no option, NULL-terminated */
     uint32_t argument_count;
 };
@@ -56,6 +57,8 @@ struct options {
  * lacks are arguments. */
 int options_parse(enum command_id command, int argc, char **argv, struct options *out_options);
 void options_fini(struct options *options);
+/* The values of one MANY option, NULL-terminated; the array is the caller's. */
+const char **options_values(const struct options *options, enum option_id option);
 /* Say on stderr what is wrong with the command line, and with which argument (NULL: one is missing); gives exit
  * code 2. */
 int options_complain(enum command_id command, const char *what, const char *argument);

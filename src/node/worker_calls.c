@@ -19,12 +19,13 @@ static struct span number_name(const uint64_t *number)
 void worker_call(struct worker_node *worker, const struct call_wish *wish)
 {
     const struct executor_payload nothing = {.value = SPAN("\x80"), .segment = -1};
-    struct seat *seat = &worker->seats.items[wish->seat];
+    struct executor *executor = wish->seat == SEAT_NANNY ? worker_nanny_executor(worker)
+                                                         : worker->seats.items[wish->seat].executor;
     struct call *call = mem_zalloc(1, sizeof *call);
     *call = (struct call){++worker->call_last, wish->seat, wish->replied, wish->user};
-    int code = seat->executor == NULL ? ERR_CLOSED : OK;
+    int code = executor == NULL ? ERR_CLOSED : OK;
     if (code == OK) {
-        code = channel_add_call(executor_out(seat->executor), call->number, wish->replied != NULL,
+        code = channel_add_call(executor_out(executor), call->number, wish->replied != NULL,
                                 wish->op, wish->arguments != NULL ? wish->arguments : &nothing);
     }
     if (code != OK) {

@@ -17,11 +17,13 @@ static void stop(void *user)
     io_loop_stop(worker->loop);
 }
 
-/* The executors have ended; what was sent has a moment to leave. */
-static void executors_closed(void *user)
+/* The executors, or the nanny's Python, have ended; after the last, what was sent has a moment to leave. */
+static void children_closed(void *user)
 {
     struct worker_node *worker = user;
-    io_timer_start(worker->closing, 0.05, 0);
+    if (--worker->children_closing == 0) {
+        io_timer_start(worker->closing, 0.05, 0);
+    }
 }
 
 static void log_closing(struct worker_node *worker, const char *reason)
@@ -55,7 +57,9 @@ void worker_close(struct worker_node *worker, const char *reason, int exit_code)
     listen_stop(&worker->server);
     listen_stop(&worker->nanny);
     worker->closing = io_timer_create(worker->loop, stop, worker);
-    supervisor_close(worker->supervisor, EXECUTOR_GRACE, executors_closed);
+    worker->children_closing = 1;
+    supervisor_close(worker->supervisor, EXECUTOR_GRACE, children_closed);
+    worker->children_closing += worker_nanny_close(worker, EXECUTOR_GRACE, children_closed);
 }
 
 void worker_end(struct worker_node *worker, const char *reason, bool with_nanny)
@@ -126,7 +130,7 @@ void worker_close_gracefully(struct worker_node *worker, const char *reason, boo
 
 /* ---- a new life -------------------------------------------------------------------------------- */
 
-static void forget_plugins(struct map *plugins)
+void worker_forget_plugins(struct map *plugins)
 {
     uint32_t cursor = 0;
     for (struct map_entry *entry; (entry = map_next(plugins, &cursor)) != NULL;) {
@@ -143,7 +147,7 @@ void worker_forget(struct worker_node *worker)
     worker_runs_clear(worker);
     worker_gather_clear(worker);
     objects_clear(worker);
-    forget_plugins(&worker->plugins);
+    worker_forget_plugins(&worker->plugins);
     map_fini(&worker->handlers);
     map_fini(&worker->stream_handlers);
     map_fini(&worker->deaths);
@@ -190,6 +194,7 @@ void worker_restart(struct worker_node *worker, const char *reason)
 
 void worker_restarted(struct worker_node *worker, bool is_fine)
 {
+    worker_nanny_registered(worker, is_fine);
     while (worker->restarts.count > 0) {
         struct request *request = request_find(&worker->nanny, vec_pop(&worker->restarts));
         if (request != NULL && is_fine) {

@@ -2,6 +2,8 @@
  *
  * An executor is usable once it has answered HELLO and has every plugin; until then tasks wait. A new one, after
  * a death, goes the same way, so plugins are where user code expects them. */
+#include <unistd.h>
+
 #include "base/log.h"
 #include "node/worker_internal.h"
 #include "wire/payload.h"
@@ -59,36 +61,69 @@ static void put_tls(const struct worker_node *worker, struct text *map)
     }
 }
 
+/* What executors and the nanny's Python are told alike: COMMON_FIELDS of them. */
+enum { COMMON_FIELDS = 9 };
+
+static void put_common(struct worker_node *worker, uint32_t nthreads, struct text *map)
+{
+    put_cstr(map, "address", text_cstr(&worker->server.address));
+    msgpack_write_cstr(map, "name");
+    msgpack_write_raw(map, slice_span(worker->name));
+    msgpack_write_cstr(map, "nanny");
+    if (worker->nanny.address.size > 0) {
+        msgpack_write_str(map, text_span(&worker->nanny.address));
+    } else {
+        msgpack_write_nil(map);
+    }
+    msgpack_write_cstr(map, "nthreads");
+    msgpack_write_uint(map, nthreads);
+    msgpack_write_cstr(map, "memory_limit");
+    msgpack_write_uint(map, worker->options.memory_limit);
+    put_cstr(map, "local_directory", text_cstr(&worker->directory));
+    put_cstr(map, "scheduler", text_cstr(&worker->scheduler));
+    put_cstr(map, "status", worker_phase_text(worker->status));
+    put_tls(worker, map);
+}
+
 static void say_hello(struct worker_node *worker, const struct seat *seat)
 {
     struct text map = {0};
-    msgpack_write_map(&map, 15);
-    put_cstr(&map, "address", text_cstr(&worker->server.address));
-    msgpack_write_cstr(&map, "name");
-    msgpack_write_raw(&map, slice_span(worker->name));
-    msgpack_write_cstr(&map, "nanny");
-    if (worker->nanny.address.size > 0) {
-        msgpack_write_str(&map, text_span(&worker->nanny.address));
-    } else {
-        msgpack_write_nil(&map);
-    }
-    msgpack_write_cstr(&map, "nthreads");
-    msgpack_write_uint(&map, seat->nthreads);
-    msgpack_write_cstr(&map, "memory_limit");
-    msgpack_write_uint(&map, worker->options.memory_limit);
-    put_cstr(&map, "local_directory", text_cstr(&worker->directory));
-    put_cstr(&map, "scheduler", text_cstr(&worker->scheduler));
+    msgpack_write_map(&map, COMMON_FIELDS + 7);
+    put_common(worker, seat->nthreads, &map);
     msgpack_write_cstr(&map, "scheduler_delay");
     msgpack_write_float(&map, worker->link.delay);
-    put_cstr(&map, "status", worker_phase_text(worker->status));
     put_cstr(&map, "id", text_cstr(&worker->id));
     put_resources(worker, &map);
     put_list(&map, "preload", worker->options.preload);
     put_list(&map, "preload_argv", worker->options.preload_argv);
-    put_tls(worker, &map);
+    put_cstr(&map, "worker_class",
+             worker->options.worker_class == NULL ? "" : worker->options.worker_class);
     msgpack_write_cstr(&map, "data_keys");
     msgpack_write_bool(&map, true);
     channel_add_settings(executor_out(seat->executor), EXECUTOR_HELLO, text_span(&map));
+    text_fini(&map);
+}
+
+void worker_say_hello_to_nanny(struct worker_node *worker, struct executor *executor)
+{
+    struct text map = {0};
+    msgpack_write_map(&map, COMMON_FIELDS + 4);
+    put_common(worker, worker->options.nthreads, &map);
+    put_cstr(&map, "role", "nanny");
+    put_cstr(&map, "id", text_cstr(&worker->nanny_id));
+    put_list(&map, "preload", worker->options.preload_nanny);
+    msgpack_write_cstr(&map, "worker_pid");
+    msgpack_write_int(&map, getpid());
+    channel_add_settings(executor_out(executor), EXECUTOR_HELLO, text_span(&map));
+    text_fini(&map);
+}
+
+void worker_update_nanny(struct worker_node *worker, struct executor *executor)
+{
+    struct text map = {0};
+    msgpack_write_map(&map, 1);
+    put_cstr(&map, "address", text_cstr(&worker->server.address));
+    channel_add_settings(executor_out(executor), EXECUTOR_UPDATE, text_span(&map));
     text_fini(&map);
 }
 
@@ -122,8 +157,8 @@ static void prepared(void *user, struct worker_node *worker, const struct frames
     }
 }
 
-static void add_plugin(struct worker_node *worker, uint32_t index, struct span name,
-                       const struct blob *plugin)
+void worker_call_plugin_add(struct worker_node *worker, struct call_wish *wish, struct span name,
+                            const struct blob *plugin)
 {
     struct text map = {0};
     msgpack_write_map(&map, 2);
@@ -133,13 +168,8 @@ static void add_plugin(struct worker_node *worker, uint32_t index, struct span n
     msgpack_write_raw(&map, slice_span(plugin->value));
     struct executor_payload arguments = worker_payload_of(&worker->scratch, plugin);
     arguments.value = text_span(&map);
-    struct call_wish wish = {.seat = index,
-                             .op = SPAN("plugin-add"),
-                             .arguments = &arguments,
-                             .replied = prepared,
-                             .user = (void *)(uintptr_t)index};
-    worker->seats.items[index].preparing++;
-    worker_call(worker, &wish);
+    wish->arguments = &arguments;
+    worker_call(worker, wish);
     text_fini(&map);
 }
 
@@ -150,7 +180,12 @@ static void prepare(struct worker_node *worker, uint32_t index)
     seat->preparing = 1; /* this function */
     uint32_t cursor = 0;
     for (struct map_entry *entry; (entry = map_next(&worker->plugins, &cursor)) != NULL;) {
-        add_plugin(worker, index, entry->name, entry->value.pointer);
+        struct call_wish wish = {.seat = index,
+                                 .op = SPAN("plugin-add"),
+                                 .replied = prepared,
+                                 .user = (void *)(uintptr_t)index};
+        seat->preparing++;
+        worker_call_plugin_add(worker, &wish, entry->name, entry->value.pointer);
     }
     prepared((void *)(uintptr_t)index, worker, NULL);
 }
@@ -191,12 +226,14 @@ static void welcome(struct worker_node *worker, uint32_t index,
         return;
     }
     seat->state = SEAT_WELCOME;
+    worker_take_handlers(worker, index, message->map);
     if (worker->link.is_registered) {
         prepare(worker, index);
     } else if (worker->versions != NULL) {
         worker_link_open(worker);
     } else {
-        struct call_wish wish = {.seat = index, .op = SPAN("versions"), .replied = versions_came};
+        const struct call_wish wish = {
+            .seat = index, .op = SPAN("versions"), .replied = versions_came};
         worker_call(worker, &wish);
     }
 }
@@ -339,6 +376,15 @@ void worker_executors_replace(struct worker_node *worker, const char *reason)
 }
 
 /* ---- the start --------------------------------------------------------------------------------- */
+
+bool worker_executors_are_there(const struct worker_node *worker)
+{
+    bool is_one_there = false;
+    for (uint32_t i = 0; i < worker->seats.count; i++) {
+        is_one_there = is_one_there || worker->seats.items[i].state >= SEAT_WELCOME;
+    }
+    return is_one_there && worker->versions != NULL;
+}
 
 static void make_seats(struct worker_node *worker)
 {

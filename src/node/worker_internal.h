@@ -22,6 +22,7 @@
 struct retry;
 struct scratch;
 struct worker_gauges;
+struct worker_nanny;
 struct worker_pressure;
 
 enum worker_phase {
@@ -117,6 +118,8 @@ struct worker_node {
     struct map stream_handlers;
     struct blob *versions; /* what an executor said: for the scheduler and for `versions` */
     struct worker_gauges *gauges;
+    struct worker_nanny
+        *nanny_side; /* the nanny's registration, plugins, Python (worker_nanny.c) */
     struct VEC(struct retry *) retries; /* peers that were busy (worker_gather.c) */
     struct map deaths; /* key → executors that died while it ran, nobody knows by whom */
 
@@ -127,6 +130,7 @@ struct worker_node {
     struct VEC(
         uint64_t) restarts; /* requests of the nanny that wait until it has registered anew */
     struct io_timer *lifetime, *closing;
+    uint32_t children_closing; /* executors, and the nanny's Python, if they have not yet ended */
     bool is_closing;
     bool is_leaving; /* retiring: its data goes elsewhere first */
     int exit_code;
@@ -167,6 +171,8 @@ void worker_close_gracefully(struct worker_node *worker, const char *reason, boo
 void worker_restart(struct worker_node *worker, const char *reason);
 /* Forget tasks, values, calls and plugins; who waits for any of them is answered. */
 void worker_forget(struct worker_node *worker);
+/* Forget {name → struct blob *}. */
+void worker_forget_plugins(struct map *plugins);
 /* It has registered (or never will): requests that wait for that are answered. */
 void worker_restarted(struct worker_node *worker, bool is_fine);
 
@@ -194,10 +200,14 @@ struct policy_settings worker_memory_settings(const struct worker_node *worker);
 
 void worker_link_init(struct worker_node *worker);
 void worker_link_fini(struct worker_node *worker);
-/* Register, as often as it takes. */
+/* Register, as often as it takes; once the nanny has started and an executor can be used. */
 void worker_link_open(struct worker_node *worker);
 /* Leave; what was written goes out. */
 void worker_link_close(struct worker_node *worker);
+/* Whether to go on waiting for a scheduler; if not, the worker closes. */
+bool worker_link_has_patience(struct worker_node *worker);
+/* {name: plugin} of a registration. False: malformed. */
+bool worker_take_plugins(struct map *plugins, const struct frames *frames, struct span raw);
 /* Where to write the next map for the scheduler; it goes out at the end of the turn. */
 struct outgoing *worker_to_scheduler(struct worker_node *worker);
 void worker_link_flush(struct worker_node *worker);
@@ -259,6 +269,40 @@ void worker_executors_replace(struct worker_node *worker, const char *reason);
 /* The plugins of the registration are known: add them everywhere, then run tasks. */
 void worker_executors_prepare(struct worker_node *worker);
 
+/* One of them can be used, so it is known what packages they have. */
+bool worker_executors_are_there(const struct worker_node *worker);
+/* A call that adds a plugin; `wish` without its arguments. */
+void worker_call_plugin_add(struct worker_node *worker, struct call_wish *wish, struct span name,
+                            const struct blob *plugin);
+void worker_say_hello_to_nanny(struct worker_node *worker, struct executor *executor);
+/* The worker has another address. */
+void worker_update_nanny(struct worker_node *worker, struct executor *executor);
+
+/* ---- worker_nanny.c: what a nanny is beside restarting the worker ---- */
+
+/* Another place of executors, for worker_call: the nanny's Python. */
+#define SEAT_NANNY (UINT32_MAX - 1)
+
+void worker_nanny_create(struct worker_node *worker);
+void worker_nanny_destroy(struct worker_node *worker);
+/* Register it; load its preload modules. */
+void worker_nanny_begin(struct worker_node *worker);
+/* It is registered, its plugins are there: the worker may register. */
+bool worker_nanny_is_started(const struct worker_node *worker);
+/* Calls can be sent to SEAT_NANNY. */
+bool worker_nanny_has_python(const struct worker_node *worker);
+/* Start its Python, if need be; the request is dispatched again when it is there. */
+void worker_nanny_wait(struct worker_node *worker, struct request *request);
+/* The worker has registered, or never will. */
+void worker_nanny_registered(struct worker_node *worker, bool is_fine);
+/* Plugins that a new process of its Python gets. */
+void worker_nanny_keep_plugin(struct worker_node *worker, struct span name, struct blob *plugin);
+void worker_nanny_drop_plugin(struct worker_node *worker, struct span name);
+struct executor *worker_nanny_executor(const struct worker_node *worker); /* NULL: none */
+void worker_nanny_flush(struct worker_node *worker);
+/* Ask its Python to end; false: there is none, so `closed` will not be called. */
+bool worker_nanny_close(struct worker_node *worker, double grace, void (*closed)(void *user));
+
 /* ---- worker_environment.c ---- */
 
 /* The interpreter of executors, and the additions to their environment: a NULL-terminated array (the caller's, as
@@ -270,6 +314,12 @@ const char **worker_environment(struct worker_node *worker, struct span told,
 
 void worker_asked(struct worker_node *worker, uint32_t seat, struct executor_message *ask);
 void worker_told(struct worker_node *worker, uint32_t seat, struct executor_message *tell);
+/* {handlers, stream_handlers, beats}: what user code added in this executor. */
+void worker_take_handlers(struct worker_node *worker, uint32_t seat, struct span told);
+/* close [reason, nanny], close-gracefully [reason, restart]; other names mean nothing. */
+void worker_told_to_close(struct worker_node *worker, struct span name, struct span told);
+/* The text at `index` of a list; empty: there is none. */
+struct span worker_text_at(struct span list, uint32_t index);
 
 /* ---- worker_run.c ---- */
 

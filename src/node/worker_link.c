@@ -65,8 +65,7 @@ static void register_now(void *user, struct comm *comm)
     text_fini(&metrics);
 }
 
-/* {name: plugin} of the registration. False: malformed. */
-static bool take_plugins(struct worker_node *worker, const struct frames *frames, struct span raw)
+bool worker_take_plugins(struct map *plugins, const struct frames *frames, struct span raw)
 {
     struct msgpack_reader reader = msgpack_reader(raw);
     uint32_t count;
@@ -80,7 +79,7 @@ static bool take_plugins(struct worker_node *worker, const struct frames *frames
             payload_take(frames, value, &plugin) != OK) {
             return false;
         }
-        struct map_entry *entry = map_put(&worker->plugins, name, NULL);
+        struct map_entry *entry = map_put(plugins, name, NULL);
         blob_unref(entry->value.pointer);
         entry->value.pointer = plugin;
     }
@@ -111,7 +110,7 @@ static bool take_answer(struct worker_node *worker, const struct frames *frames)
     }
     const struct msg_reply_register_worker *m = &message.body.reply_register_worker;
     if (!span_equal(m->status, SPAN("OK")) ||
-        !take_plugins(worker, frames, m->worker_plugins.raw)) {
+        !worker_take_plugins(&worker->plugins, frames, m->worker_plugins.raw)) {
         return false;
     }
     if (m->warning.size > 0) {
@@ -176,7 +175,7 @@ static void on_message(void *user, struct comm *comm, const struct frames *frame
     text_fini(&why);
 }
 
-static void try_again(struct worker_node *worker)
+bool worker_link_has_patience(struct worker_node *worker)
 {
     double waited = io_monotonic() - worker->link.waiting_since;
     double patience = worker->options.death_timeout;
@@ -184,9 +183,9 @@ static void try_again(struct worker_node *worker)
         log_error(LOGGER, "No scheduler at %s within %g seconds", text_cstr(&worker->scheduler),
                   patience);
         worker_close(worker, "worker-death-timeout", 1);
-        return;
+        return false;
     }
-    io_timer_start(worker->link.beat, TRY_AGAIN_SECONDS, 0);
+    return true;
 }
 
 static void on_closed(void *user, struct comm *comm, int code, const char *text)
@@ -209,7 +208,9 @@ static void on_closed(void *user, struct comm *comm, int code, const char *text)
         worker_close(worker, "worker-handle-scheduler-connection-broken", 0);
     } else {
         log_info(LOGGER, "Waiting to connect to: %26s", text_cstr(&worker->scheduler));
-        try_again(worker);
+        if (worker_link_has_patience(worker)) {
+            io_timer_start(link->beat, TRY_AGAIN_SECONDS, 0);
+        }
     }
 }
 
@@ -407,7 +408,8 @@ void worker_link_fini(struct worker_node *worker)
 
 void worker_link_open(struct worker_node *worker)
 {
-    if (worker->link.comm == NULL && !worker->is_closing) {
+    if (worker->link.comm == NULL && !worker->is_closing && worker_nanny_is_started(worker) &&
+        worker_executors_are_there(worker)) {
         worker->link.waiting_since = io_monotonic();
         connect_now(worker);
     }

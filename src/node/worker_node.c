@@ -39,6 +39,7 @@ static void end_turn(void *user)
         worker_send_runs(worker);
         worker_link_flush(worker);
         supervisor_flush(worker->supervisor);
+        worker_nanny_flush(worker);
     }
     connections_go_on(&worker->server);
     connections_go_on(&worker->nanny);
@@ -248,6 +249,7 @@ static void create_parts(struct worker_node *worker)
     worker->rpc =
         rpc_pool_create(&worker->comm_settings, (uint32_t)(files / 2 > 512 ? 512 : files / 2));
     worker->gauges = worker_gauges_create();
+    worker_nanny_create(worker);
     worker->lifetime = io_timer_create(worker->loop, lifetime_over, worker);
     write_identity(worker);
 }
@@ -266,6 +268,9 @@ static int begin(struct worker_node *worker, struct text *why)
         worker_pressure_create(worker);
     }
     code = code == OK ? worker_executors_start(worker, why) : code;
+    if (code == OK) {
+        worker_nanny_begin(worker);
+    }
     return code;
 }
 
@@ -325,6 +330,7 @@ void worker_node_destroy(struct worker_node *worker)
     rpc_pool_destroy(worker->rpc);
     worker_forget(worker);
     supervisor_destroy(worker->supervisor);
+    worker_nanny_destroy(worker);
     io_timer_destroy(worker->lifetime);
     io_timer_destroy(worker->closing);
     worker_link_fini(worker);

@@ -18,8 +18,10 @@ struct worker_options {
     const char *name;            /* NULL: the address */
     const char *local_directory; /* where its own directory is made */
     const char *resources;       /* "GPU=2 MEM=10e9" */
+    const char *worker_class;    /* of Python, "module.Class": what get_worker() is in executors */
     const char *const *preload;  /* NULL-terminated */
-    const char *const *preload_argv;
+    const char *const *preload_nanny;
+    const char *const *preload_argv; /* of `preload` */
     uint32_t nthreads;
     uint32_t executors;    /* processes that the threads are split over; at least 1 */
     uint64_t memory_limit; /* bytes; 0: none */

@@ -141,7 +141,7 @@ static void take_names(struct map *map, struct span told, const char *field)
     }
 }
 
-static void take_handlers(struct worker_node *worker, uint32_t seat, struct span told)
+void worker_take_handlers(struct worker_node *worker, uint32_t seat, struct span told)
 {
     struct span beats;
     take_names(&worker->handlers, told, "handlers");
@@ -150,8 +150,7 @@ static void take_handlers(struct worker_node *worker, uint32_t seat, struct span
         msgpack_find(told, "beats", &beats) == OK && span_equal(beats, SPAN("\xc3"));
 }
 
-/* The text at `index` of a list; empty: there is none. */
-static struct span text_at(struct span list, uint32_t index)
+struct span worker_text_at(struct span list, uint32_t index)
 {
     struct msgpack_reader reader = msgpack_reader(list);
     struct span text = {0}, skipped;
@@ -169,7 +168,7 @@ static struct span text_at(struct span list, uint32_t index)
 /* User code set worker.status. */
 static void take_status(struct worker_node *worker, struct span told)
 {
-    struct span name = text_at(told, 0);
+    struct span name = worker_text_at(told, 0);
     if (span_equal(name, SPAN("paused"))) {
         worker_change_status(worker, WORKER_STATUS_PAUSED, (struct span){0});
     } else if (span_equal(name, SPAN("running"))) {
@@ -185,7 +184,7 @@ static void take_close(struct worker_node *worker, struct span told)
     uint32_t count;
     struct span skipped;
     bool nanny = true;
-    text_add(&reason, text_at(told, 0));
+    text_add(&reason, worker_text_at(told, 0));
     if (msgpack_read_array(&reader, &count) == OK && count == 2 &&
         msgpack_read_value(&reader, &skipped) == OK && msgpack_read_bool(&reader, &nanny) != OK) {
         nanny = true;
@@ -202,7 +201,7 @@ static void take_close_gracefully(struct worker_node *worker, struct span told)
     uint32_t count;
     struct span skipped;
     bool restart = worker->options.lifetime_restart;
-    text_add(&reason, text_at(told, 0));
+    text_add(&reason, worker_text_at(told, 0));
     if (msgpack_read_array(&reader, &count) == OK && count == 2 &&
         msgpack_read_value(&reader, &skipped) == OK && msgpack_peek(&reader) == MSGPACK_BOOL &&
         msgpack_read_bool(&reader, &restart) != OK) {
@@ -210,6 +209,15 @@ static void take_close_gracefully(struct worker_node *worker, struct span told)
     }
     worker_close_gracefully(worker, text_cstr(&reason), restart);
     text_fini(&reason);
+}
+
+void worker_told_to_close(struct worker_node *worker, struct span name, struct span told)
+{
+    if (span_equal(name, SPAN("close"))) {
+        take_close(worker, told);
+    } else if (span_equal(name, SPAN("close-gracefully"))) {
+        take_close_gracefully(worker, told);
+    }
 }
 
 void worker_told(struct worker_node *worker, uint32_t seat, struct executor_message *tell)
@@ -222,17 +230,15 @@ void worker_told(struct worker_node *worker, uint32_t seat, struct executor_mess
     } else if (span_equal(tell->text, SPAN("to-scheduler"))) {
         pass_on(worker, &frames);
     } else if (span_equal(tell->text, SPAN("handlers"))) {
-        take_handlers(worker, seat, told);
+        worker_take_handlers(worker, seat, told);
     } else if (span_equal(tell->text, SPAN("shuffles"))) {
         worker_shuffles_told(worker, seat, told);
     } else if (span_equal(tell->text, SPAN("status"))) {
         take_status(worker, told);
-    } else if (span_equal(tell->text, SPAN("close"))) {
-        take_close(worker, told);
-    } else if (span_equal(tell->text, SPAN("close-gracefully"))) {
-        take_close_gracefully(worker, told);
     } else if (span_equal(tell->text, SPAN("digest"))) {
         worker_gauges_digest(worker, told);
+    } else {
+        worker_told_to_close(worker, tell->text, told);
     }
     frames_fini(&frames);
 }

@@ -14,6 +14,7 @@ struct rows VEC(struct row);
 
 /* A get_logs under way. */
 struct logs {
+    struct server *server;
     uint64_t request;
     double start;
     int64_t n; /* lines wanted; ≤ 0: all */
@@ -42,9 +43,9 @@ static int newest_first(const void *left, const void *right)
     return (a->time < b->time) - (a->time > b->time);
 }
 
-static void finish(struct server *server, struct logs *logs)
+static void finish(struct logs *logs)
 {
-    struct request *request = request_find(server, logs->request);
+    struct request *request = request_find(logs->server, logs->request);
     uint32_t count = logs->rows.count;
     if (count > 0) {
         qsort(logs->rows.items, count, sizeof *logs->rows.items, newest_first);
@@ -94,17 +95,19 @@ static void add_theirs(struct logs *logs, struct span raw)
 static void came(void *user, struct worker_node *worker, const struct frames *reply)
 {
     struct logs *logs = user;
+    (void)worker;
     if (reply != NULL) {
         add_theirs(logs, frames_head(reply));
     }
     if (--logs->pending == 0) {
-        finish(&worker->server, logs);
+        finish(logs);
     }
 }
 
 static struct logs *begin(struct request *request, const struct msg_worker_get_logs *m)
 {
     struct logs *logs = mem_zalloc(1, sizeof *logs);
+    logs->server = request->server;
     logs->request = request->number;
     logs->start = m->start;
     logs->n = m->n;
@@ -150,12 +153,16 @@ void worker_rpc_get_logs(struct worker_node *worker, struct request *request,
     came(logs, worker, NULL);
 }
 
-/* No Python runs in the nanny: its log is the worker's without the executors'. */
+/* The worker's without the executors', with what the nanny's Python said, if there is one. */
 void nanny_rpc_get_logs(struct worker_node *worker, struct request *request,
                         const struct message *message)
 {
     const struct msg_nanny_get_logs *m = &message->body.nanny_get_logs;
     const struct msg_worker_get_logs same = {
         .start = m->start, .n = m->n, .timestamps = m->timestamps};
-    finish(&worker->nanny, begin(request, &same));
+    struct logs *logs = begin(request, &same);
+    if (worker_nanny_has_python(worker)) {
+        ask(worker, SEAT_NANNY, logs);
+    }
+    came(logs, worker, NULL);
 }

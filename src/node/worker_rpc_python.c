@@ -6,6 +6,7 @@
 
 /* A call that executors answer. */
 struct forward {
+    struct server *server;
     uint64_t request;
     uint32_t pending; /* replies that are still to come; its maker counts as one */
     bool is_lost;     /* an executor died instead of answering */
@@ -87,7 +88,7 @@ static void send(struct worker_node *worker, uint32_t seat, struct request *requ
 
 static void finish(struct worker_node *worker, struct forward *forward)
 {
-    struct request *request = request_find(&worker->server, forward->request);
+    struct request *request = request_find(forward->server, forward->request);
     if (request != NULL && forward->replies.count == 0 && forward->hangs_up) {
         request->wants_reply = false;
         request->closes = true;
@@ -205,6 +206,7 @@ static struct forward *begin(struct request *request,
                                              const struct forward *))
 {
     struct forward *forward = mem_zalloc(1, sizeof *forward);
+    forward->server = request->server;
     forward->request = request->number;
     forward->pending = 1;
     forward->finish = finish_;
@@ -334,6 +336,65 @@ void worker_rpc_plugin_remove(struct worker_node *worker, struct request *reques
         map_remove(&worker->plugins, name);
     }
     ask_all(worker, request, answer_first);
+}
+
+/* ---- the nanny's ------------------------------------------------------------------------------- */
+
+static bool is_fine(const struct forward *forward)
+{
+    struct span status;
+    return msgpack_find(slice_span(forward->replies.items[0]->value), "status", &status) == OK &&
+           span_equal(status, SPAN("\xa2OK"));
+}
+
+/* The plugin is there: a later process of the nanny's Python gets it, too. */
+static void answer_plugin_add(struct worker_node *worker, struct request *request,
+                              const struct forward *forward)
+{
+    struct message message;
+    struct blob *plugin;
+    request_decode(request, &message);
+    const struct msg_nanny_plugin_add *m = &message.body.nanny_plugin_add;
+    if (is_fine(forward) && m->name.data != NULL &&
+        payload_take(&request->message, m->plugin.raw, &plugin) == OK) {
+        worker_nanny_keep_plugin(worker, m->name, plugin);
+        blob_unref(plugin);
+    }
+    answer_first(worker, request, forward);
+}
+
+static void to_nanny(struct worker_node *worker, struct request *request,
+                     void (*finish_)(struct worker_node *, struct request *,
+                                     const struct forward *))
+{
+    if (!worker_nanny_has_python(worker)) {
+        worker_nanny_wait(worker, request);
+        return;
+    }
+    struct forward *forward = begin(request, finish_);
+    send(worker, SEAT_NANNY, request, forward);
+    done_with_one(worker, forward);
+}
+
+void nanny_rpc_run(struct worker_node *worker, struct request *request,
+                   const struct message *message)
+{
+    (void)message;
+    to_nanny(worker, request, answer_first);
+}
+
+void nanny_rpc_plugin_add(struct worker_node *worker, struct request *request,
+                          const struct message *message)
+{
+    (void)message;
+    to_nanny(worker, request, answer_plugin_add);
+}
+
+void nanny_rpc_plugin_remove(struct worker_node *worker, struct request *request,
+                             const struct message *message)
+{
+    worker_nanny_drop_plugin(worker, message->body.nanny_plugin_remove.name);
+    to_nanny(worker, request, answer_first);
 }
 
 /* ---- the scheduler's stream -------------------------------------------------------------------- */

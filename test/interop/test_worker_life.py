@@ -160,7 +160,6 @@ def test_death_timeout():
         (["tcp://127.0.0.1:1", "--memory-limit", "lots"], "--memory-limit"),
         (["tcp://127.0.0.1:1", "--resources", "GPU"], "--resources"),
         (["tcp://127.0.0.1:1", "--nworkers", "0"], "--nworkers"),
-        (["tcp://127.0.0.1:1", "--worker-class", "a.B"], "--worker-class"),
         (["nonsense:"], "not an address"),
     ],
 )

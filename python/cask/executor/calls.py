@@ -58,7 +58,7 @@ async def serve_call(worker, out: channel.Channel, number: int, call: tuple) -> 
     """Run an operation and send its reply, if one is wanted."""
     wants_reply, op, frames = call
     result = await _answer(worker, op, frames, is_stream=not wants_reply)
-    worker.tell_handlers()
+    worker.tell_changes()
     if not wants_reply:
         return
     try:

@@ -24,11 +24,13 @@ from cask.executor.calls import serve_call, take_call
 from cask.executor.channel import pack_bytes, pack_payload, take_bytes, take_payload
 from cask.executor.crash import install
 from cask.executor.errors import pack_error
+from cask.executor.nanny import Nanny
 from cask.executor.objects import DataView, Entry, Objects, serialise
 from cask.executor.sweep import Sweeper
 from cask.executor.tasks import Runner
 from cask.executor.threads import TaskThreads
-from cask.executor.worker import Profiler, Worker
+from cask.executor.worker import Profiler
+from cask.executor.worker_class import worker_type
 
 
 def _first(body) -> int:
@@ -64,30 +66,38 @@ class Executor:
     # ---- on the loop ----
 
     async def _hello(self, settings: dict) -> None:
-        runner = self._runner
-        prefix = f"{settings['name']}-" if settings.get("name") is not None else ""
-        runner.threads = TaskThreads(
-            settings["nthreads"], f"{prefix}Dask-Default-Threads", [runner.surroundings]
-        )
         added: dict = {}
         problem = ""
         try:
-            worker = Worker(settings, self._out, runner, self._data)
-            runner.worker = self._worker = worker
-            if settings.get("data_keys"):
-                self._data.ask = self._ask
-            await worker.rpc.start()
-            await worker.preloads.start()
-            added = worker.added_handlers()
-            if dask.config.get("distributed.worker.profile.enabled"):
-                Profiler(worker, runner.woken).start()
-            Sweeper(runner).start()
-            runner.threads.start()
+            if settings.get("role") == "nanny":
+                self._worker = Nanny(settings, self._out, self._ask)
+                added = await self._worker.begin()
+            else:
+                added = await self._begin_work(settings)
         except Exception as error:
             traceback.print_exc()
             problem = f"{type(error).__name__}: {error}"
         parts = [pack_bytes(problem.encode(errors="replace")), pack_bytes(msgpack.packb(added))]
         self._out.send(channel.WELCOME, 0, parts)
+
+    async def _begin_work(self, settings: dict) -> dict:
+        """Be an executor of tasks."""
+        runner = self._runner
+        prefix = f"{settings['name']}-" if settings.get("name") is not None else ""
+        runner.threads = TaskThreads(
+            settings["nthreads"], f"{prefix}Dask-Default-Threads", [runner.surroundings]
+        )
+        make = worker_type(settings.get("worker_class"))
+        worker = make(settings, self._out, runner, self._data)
+        runner.worker = self._worker = worker
+        if settings.get("data_keys"):
+            self._data.ask = self._ask
+        added = await worker.begin()
+        if dask.config.get("distributed.worker.profile.enabled"):
+            Profiler(worker, runner.woken).start()
+        Sweeper(runner).start()
+        runner.threads.start()
+        return added
 
     async def _exit(self) -> None:
         if self._worker is not None:

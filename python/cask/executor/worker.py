@@ -7,6 +7,7 @@ tell the scheduler or ask its own state machine goes through the channel to the 
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections import deque
@@ -48,7 +49,7 @@ class _Directory:
 
 
 @contextmanager
-def _directory_given(path: str):
+def directory_given(path: str):
     """Inside, servers use `path` instead of making a directory of their own."""
     stock = distributed.core.WorkSpace
     distributed.core.WorkSpace = lambda _base: _Directory(path)
@@ -58,7 +59,7 @@ def _directory_given(path: str):
         distributed.core.WorkSpace = stock
 
 
-def _security(tls: dict | None) -> Security | None:
+def security_of(tls: dict | None) -> Security | None:
     if not tls:
         return None
     return Security(
@@ -71,8 +72,18 @@ def _security(tls: dict | None) -> Security | None:
     )
 
 
+class Stock(distributed.worker.Worker):
+    """The last class before stock's: notes what a worker has by itself. The rest is the user's."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._stock_metrics = frozenset(self.metrics)
+        self._own_handlers = frozenset(self.handlers)
+        self._own_stream_handlers = frozenset(self.stream_handlers)
+
+
 class Worker(distributed.worker.Worker):
-    """See the module. Made on the loop's thread."""
+    """See the module. To be mixed with Stock (worker_class.py). Made on the loop's thread."""
 
     def __init__(self, settings: dict, out: channel.Channel, runner, data):
         loop = IOLoop.current()
@@ -80,34 +91,49 @@ class Worker(distributed.worker.Worker):
             loop.profile = deque()  # nobody asks for a profile of this loop
         self._out = out
         self._runner = runner
-        with _directory_given(settings["local_directory"]):
+        with directory_given(settings["local_directory"]):
             super().__init__(
                 settings["scheduler"],
                 nthreads=settings["nthreads"],
                 name=settings.get("name"),
                 local_directory=settings["local_directory"],
-                security=_security(settings.get("tls")),
+                security=security_of(settings.get("tls")),
                 data=data,
                 executor={"default": runner.threads},
                 memory_limit=0,
                 resources=settings.get("resources") or {},
-                preload=settings.get("preload") or [],
-                preload_argv=settings.get("preload_argv") or [],
+                preload=settings.get("preload") or None,  # by the settings, then
+                preload_argv=settings.get("preload_argv") or None,
                 contact_address=settings["address"],
             )
         self.nanny = settings.get("nanny")
+        if self.nanny:
+            self._add_nannys_path()
         self.id = settings.get("id") or self.id
         self.ip = get_address_host(settings["address"])
         self.state.address = settings["address"]
         self.thread_id = threading.get_ident()
-        self.handlers["heartbeat_parts"] = self.heartbeat_parts
-        self.handlers["startup_information"] = self.get_startup_information
-        self._stock_metrics = frozenset(self.metrics)
-        self._own_handlers = frozenset(self.handlers)
-        self._own_stream_handlers = frozenset(self.stream_handlers)
+        own = {
+            "heartbeat_parts": self.heartbeat_parts,
+            "startup_information": self.get_startup_information,
+        }
+        self.handlers.update(own)
+        self._own_handlers = self._own_handlers.union(own)
         self._told_handlers: dict | None = None
         self.apply(settings)
         setproctitle(f"dask worker [{self.address}]")
+
+    def _add_nannys_path(self) -> None:
+        """Where nanny plugins put modules, behind our own directory: a stock worker inherits it."""
+        base = os.path.dirname(self.local_directory)
+        if base not in sys.path:
+            sys.path.insert(1, base)
+
+    async def begin(self) -> dict:
+        """Load what is to be loaded before there are tasks; gives the names of what that added."""
+        await self.rpc.start()
+        await self.preloads.start()
+        return self.added_handlers()
 
     def apply(self, settings: dict) -> None:
         """HELLO's settings, or those that changed."""
@@ -186,7 +212,7 @@ class Worker(distributed.worker.Worker):
             "stream_handlers": sorted(set(self.stream_handlers) - self._own_stream_handlers),
         }
 
-    def tell_handlers(self) -> None:
+    def tell_changes(self) -> None:
         """If they changed."""
         added = self.added_handlers()
         if added != self._told_handlers:
