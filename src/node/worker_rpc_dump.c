@@ -1,5 +1,6 @@
-/* worker_rpc_dump.c: the worker's state for people who debug: its tasks and its log.
+/* worker_rpc_dump.c: the worker's state for people who debug: its tasks, their moves, what it logged, its settings.
  * Source: distributed worker.py _to_dict; worker_state_machine.py WorkerState._to_dict. */
+#include "base/log.h"
 #include "node/worker_internal.h"
 
 /* A map under construction: pairs whose name the caller did not exclude. */
@@ -136,6 +137,24 @@ static void put_log(struct worker_node *worker, struct dump *dump)
     }
 }
 
+/* This process's lines; those of executors are for get_logs, which asks them. */
+static void put_logs(struct dump *dump)
+{
+    struct text lines = {0}, *out = field(dump, "logs");
+    struct log_line line;
+    uint32_t count = 0;
+    for (; out != NULL && log_recent(count, &line); count++) {
+        msgpack_write_array(&lines, 2);
+        msgpack_write_cstr(&lines, log_level_name(line.level));
+        msgpack_write_str_lossy(&lines, span_of_text(line.text));
+    }
+    if (out != NULL) {
+        msgpack_write_array(out, count);
+        msgpack_write_raw(out, text_span(&lines));
+    }
+    text_fini(&lines);
+}
+
 void worker_rpc_dump_state(struct worker_node *worker, struct request *request,
                            const struct message *message)
 {
@@ -155,6 +174,11 @@ void worker_rpc_dump_state(struct worker_node *worker, struct request *request,
     put_int(&dump, "transfer_outgoing_count", worker->outgoing_count);
     put_tasks(worker, &dump);
     put_log(worker, &dump);
+    put_logs(&dump);
+    struct text *config = field(&dump, "config");
+    if (config != NULL) {
+        config_write(worker->config, "", config);
+    }
     struct outgoing out;
     outgoing_init(&out);
     msgpack_write_map(&out.head, dump.count);

@@ -8,7 +8,7 @@ import signal
 import time
 
 import pytest
-from distributed import wait
+from distributed import Lock, wait
 
 import harness
 from worker_clusters import client, make_cluster, mixed  # noqa: F401  (fixtures)
@@ -155,6 +155,23 @@ def test_cancelled_task_is_stopped(client, mixed, tmp_path):
     harness.eventually(started.exists)
     future.cancel()
     assert client.submit(inc, 1, workers="bob", pure=False).result(timeout=60) == 2
+
+
+def test_cancelled_task_leaves_the_queue_for_a_lock(client):
+    """Else it would get the lock in the end, and keep it for good"""
+
+    def hold(x, name):
+        with Lock(name):
+            return x
+
+    lock = Lock("wanted")
+    lock.acquire()
+    future = client.submit(hold, 1, "wanted", workers="bob", pure=False)
+    harness.eventually(lambda: future.key in str(client.call_stack()))
+    future.cancel()
+    assert client.submit(inc, 1, workers="bob", pure=False).result(timeout=60) == 2
+    lock.release()
+    assert client.submit(hold, 2, "wanted", workers="bob", pure=False).result(timeout=60) == 2
 
 
 def test_cancelled_task_that_had_not_begun(client, mixed, tmp_path):

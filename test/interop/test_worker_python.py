@@ -114,6 +114,9 @@ def test_dump(client, alice):
     dump = harness.ask(alice, "dump_state")
     assert dump["tasks"]["dumped"]["state"] == "memory"
     assert dump["address"] == alice and dump["nthreads"] == 2
+    assert isinstance(dump["config"], dict)  # what was set: defaults are not in it
+    assert any("Registered to" in text for _, text in dump["logs"])
+    assert {"config", "logs", "tasks"}.isdisjoint(harness.ask(alice, "dump_state", exclude=["config", "logs", "tasks"]))
 
 
 # ---- inside a task ----

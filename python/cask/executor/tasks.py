@@ -36,6 +36,7 @@ from distributed.worker import _run_task_simple, _worker_cvar
 from cask.executor import TaskCancelled, board, channel
 from cask.executor.channel import NO_PAYLOAD, U32, pack_bytes, pack_payload, take_bytes, take_payload
 from cask.executor.errors import pack_error
+from cask.executor.interrupt import interrupt
 from cask.executor.objects import SERIALIZED, Entry, open_value, serialise
 from cask.executor.output import current_task, kept_output
 
@@ -208,7 +209,7 @@ class Runner:
             task.is_cancelled = True
             task.reason = reason if is_timeout else None
             if task.ident is not None:
-                _raise_in(task.ident)
+                interrupt(task.ident)
             elif task.future is not None:
                 self.worker.loop.asyncio_loop.call_soon_threadsafe(task.future.cancel)
             elif task.has_begun:
@@ -485,10 +486,6 @@ class Runner:
 def _forget_costs(ledger: _Ledger) -> None:
     """Of an asynchronous task: what the loop's thread used was not its doing alone."""
     ledger.before = resource.getrusage(resource.RUSAGE_THREAD)
-
-
-def _raise_in(ident: int) -> None:
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(TaskCancelled))
 
 
 def _leave(error: BaseException) -> None:
