@@ -212,7 +212,9 @@ struct policy_settings worker_memory_settings(const struct worker_node *worker)
         .target = threshold(config, "distributed.worker.memory.target", 0.6),
         .spill = threshold(config, "distributed.worker.memory.spill", 0.7),
         .pause = threshold(config, "distributed.worker.memory.pause", 0.8),
-        .terminate = threshold(config, "distributed.worker.memory.terminate", 0.95),
+        .terminate = worker->options.has_nanny /* whose part it is */
+                         ? threshold(config, "distributed.worker.memory.terminate", 0.95)
+                         : POLICY_OFF,
     };
 }
 

@@ -158,7 +158,7 @@ def test_kill_leaves_nothing_for_long(make_cluster, tmp_path):  # noqa: F811
 
 def test_the_executor_that_grows_is_ended(make_cluster, tmp_path):  # noqa: F811
     """and what the worker stores lives on"""
-    cluster = make_cluster("alice", memory="600MB", env=settings(terminate=0.9))
+    cluster = make_cluster("alice", memory="600MB", nanny=True, env=settings(terminate=0.9))
     with Client(cluster.address, timeout=20) as client:
         kept = client.submit(make, 1, pure=False)
         pid = client.run(os.getpid)
@@ -171,3 +171,11 @@ def test_the_executor_that_grows_is_ended(make_cluster, tmp_path):  # noqa: F811
         assert client.submit(total, kept).result() == sums[0]
         assert client.run(os.getpid) != pid
         assert cluster.workers["alice"].alive
+
+
+def test_without_a_nanny_no_executor_is_ended(make_cluster):  # noqa: F811
+    cluster = make_cluster("alice", memory="100MB", env=settings(terminate=0.9, monitor_interval="10ms"))
+    with Client(cluster.address, timeout=20) as client:
+        pid = client.run(os.getpid)
+        assert client.submit(grow, 300_000_000, retries=0, pure=False).result(timeout=60)
+        assert client.run(os.getpid) == pid
