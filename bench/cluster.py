@@ -22,7 +22,7 @@ KINDS = ("stock", "cask")
 ENVIRONMENT = {
     **os.environ,
     "CASK_PYTHON": sys.executable,
-    "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT / "python"), os.environ.get("PYTHONPATH")])),
+    "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT / "python"), str(ROOT / "bench"), os.environ.get("PYTHONPATH")])),
     "PYTHONWARNINGS": "ignore",
     "DASK_LOGGING__DISTRIBUTED": "warning",
 }
@@ -112,6 +112,7 @@ class Cluster:
         from distributed import Client
 
         self.kind = kind
+        self.count = count
         self.scheduler = Scheduler(kind)
         self._folder = tempfile.TemporaryDirectory(prefix="cask-bench-")
         self._workers = [

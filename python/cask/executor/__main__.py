@@ -1,7 +1,7 @@
 """``python -m cask.executor``: serves the worker at fd 3 until it closes the channel.
 
-The main thread runs the event loop: plugins, operations, asynchronous tasks. One thread reads the
-channel, one serialises what is asked for, and `nthreads` run tasks.
+The main thread runs the event loop: plugins, operations, asynchronous tasks. `nthreads` run tasks, and
+read the channel when they have none; one reads it meanwhile, and one serialises what is asked for.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 
-from cask.executor.channel import CHANNEL_FD, Channel
+from cask.executor.channel import CHANNEL_FD
 from cask.executor.crash import take_line
 
 
@@ -26,7 +26,7 @@ def main() -> None:
 
     from cask.executor.serve import serve  # a second of imports, with the descriptors in safety
 
-    status = asyncio.run(serve(Channel(peer), line))
+    status = asyncio.run(serve(peer, line))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)  # nobody waits for tasks that still run

@@ -9,6 +9,7 @@ import os
 import socket
 import struct
 import threading
+from time import monotonic
 
 CHANNEL_FD = 3
 
@@ -28,6 +29,9 @@ _ALIGNMENT = 64
 _READ_SIZE = 256 * 1024
 _FDS_MAX = 16
 _PARTS_AT_ONCE = 1024  # IOV_MAX
+_HOLD_SECONDS = 0.001
+_HOLD_MAX = 32 * 1024
+_ANCILLARY = socket.CMSG_SPACE(_FDS_MAX * 4)
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 NO_PAYLOAD = _TWO_U32.pack(0, 0)
@@ -131,6 +135,10 @@ class Channel:
     def __init__(self, peer: socket.socket):
         self._peer = peer
         self._lock = threading.Lock()
+        self._held: list = []  # messages, or parts of one, that are sent together
+        self._held_size = 0
+        self._held_since = 0.0
+        self._may_hold = False
 
     def _send_rest(self, parts: list, fds: list[int]) -> None:
         """Send all parts; the descriptors go with the first byte."""
@@ -149,6 +157,44 @@ class Channel:
             if sent:
                 views[at] = views[at][sent:]
 
+    def _send(self, message: bytes) -> None:
+        sent = self._peer.send(message)
+        if sent < len(message):
+            self._send_rest([memoryview(message)[sent:]], [])
+
+    def _flush(self) -> None:
+        held, self._held, self._held_size = self._held, [], 0
+        self._send(b"".join(held))
+
+    def may_hold(self, allowed: bool) -> None:
+        """Whether hold() may hold back. Sends what it did so far."""
+        try:
+            with self._lock:
+                self._may_hold = allowed
+                if self._held:
+                    self._flush()
+        except OSError as error:
+            raise ChannelClosed(str(error)) from error
+
+    def hold(self, op: int, handle: int, parts: list) -> None:
+        """Send this later, with others: with the next message or may_hold() at the latest."""
+        message = b"".join([HEADER.pack(sum(map(len, parts)), op, 0, handle), *parts])
+        try:
+            with self._lock:
+                now = monotonic()
+                if not self._held:
+                    self._held_since = now
+                self._held.append(message)
+                self._held_size += len(message)
+                if (
+                    not self._may_hold
+                    or now - self._held_since > _HOLD_SECONDS
+                    or self._held_size > _HOLD_MAX
+                ):
+                    self._flush()
+        except OSError as error:
+            raise ChannelClosed(str(error)) from error
+
     def send(self, op: int, handle: int, parts: list, fds: list[int] | tuple = ()) -> None:
         """Send one message. Closes `fds`. Blocks while the other side does not read."""
         size = 0
@@ -158,57 +204,80 @@ class Channel:
             if size > BODY_MAX:
                 raise ValueError(f"a message of {size} bytes; {BODY_MAX} are the limit")
             parts = [HEADER.pack(size, op, len(fds), handle), *parts]
-            if size < 65536 and not fds:
-                message = b"".join(parts)
-                with self._lock:
-                    sent = self._peer.send(message)
-                    if sent < len(message):
-                        self._send_rest([memoryview(message)[sent:]], [])
-                return
             with self._lock:
-                self._send_rest(parts, list(fds))
+                if size < 65536 and not fds:
+                    self._held += parts
+                    self._flush()
+                else:
+                    if self._held:
+                        self._flush()
+                    self._send_rest(parts, list(fds))
         except OSError as error:
             raise ChannelClosed(str(error)) from error
         finally:
             for fd in fds:
                 os.close(fd)
 
+
+class Reader:
+    """What comes in at a socket, cut into messages. One thread at a time uses it."""
+
+    def __init__(self, peer: socket.socket):
+        self._peer = peer
+        self._buffer = memoryview(bytearray(2 * _READ_SIZE))
+        self._start = self._end = 0  # what was received and not yet given out
+        self._fds: list[int] = []  # of messages that are not there yet
+
     def messages(self):
-        """Yield (op, handle, body, fds). The body is good until the next one is asked for; the
-        descriptors are the receiver's. Ends when the other side does."""
-        buffer = memoryview(bytearray(2 * _READ_SIZE))
-        ancillary = socket.CMSG_SPACE(_FDS_MAX * 4)
-        waiting: list[int] = []
-        start = end = 0
-        while True:
-            while end - start >= HEADER.size:
-                size, op, fd_count, handle = HEADER.unpack_from(buffer, start)
-                if end - start - HEADER.size < size:
-                    break
-                fds, waiting = waiting[:fd_count], waiting[fd_count:]
-                body = buffer[start + HEADER.size : start + HEADER.size + size]
-                start += HEADER.size + size
-                yield op, handle, body, fds
-            need = _READ_SIZE
-            if end - start >= HEADER.size:
-                need = max(need, HEADER.size + HEADER.unpack_from(buffer, start)[0])
-            if len(buffer) - start < need or start == end:
-                held = bytes(buffer[start:end])
-                if need > len(buffer) or (len(buffer) > 2 * _READ_SIZE and need == _READ_SIZE):
-                    buffer = memoryview(bytearray(max(need, 2 * _READ_SIZE)))
-                buffer[: len(held)] = held
-                start, end = 0, len(held)
-            try:
-                got, controls, _flags, _ = self._peer.recvmsg_into(
-                    [buffer[end:]], ancillary, socket.MSG_CMSG_CLOEXEC
-                )
-            except OSError as error:
-                raise ChannelClosed(str(error)) from error
-            for level, kind, content in controls:
-                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                    received = array.array("i")
-                    received.frombytes(content[: len(content) - len(content) % 4])
-                    waiting.extend(received)
-            if got == 0:
+        """Yield (op, handle, body, fds) of the messages that are there. The body is good until the next
+        one is asked for; the descriptors are the receiver's."""
+        buffer, end = self._buffer, self._end
+        while end - self._start >= HEADER.size:
+            size, op, fd_count, handle = HEADER.unpack_from(buffer, self._start)
+            at = self._start + HEADER.size
+            if end - at < size:
                 return
-            end += got
+            fds: list[int] | tuple = ()
+            if fd_count:
+                fds, self._fds = self._fds[:fd_count], self._fds[fd_count:]
+            self._start = at + size
+            yield op, handle, buffer[at : at + size], fds
+
+    def __iter__(self):
+        """All messages until the other side ends."""
+        while True:
+            yield from self.messages()
+            if not self.receive():
+                return
+
+    def _make_room(self) -> None:
+        start, end = self._start, self._end
+        if start == end and len(self._buffer) == 2 * _READ_SIZE:
+            self._start = self._end = 0
+            return
+        need = _READ_SIZE
+        if end - start >= HEADER.size:
+            need = max(need, HEADER.size + HEADER.unpack_from(self._buffer, start)[0])
+        if len(self._buffer) - start < need or start == end:
+            held = bytes(self._buffer[start:end])
+            if need > len(self._buffer) or (len(self._buffer) > 2 * _READ_SIZE and need == _READ_SIZE):
+                self._buffer = memoryview(bytearray(max(need, 2 * _READ_SIZE)))
+            self._buffer[: len(held)] = held
+            self._start, self._end = 0, len(held)
+
+    def receive(self) -> bool:
+        """Wait for more; False: the other side has ended."""
+        self._make_room()
+        try:
+            got, controls, _flags, _ = self._peer.recvmsg_into(
+                [self._buffer[self._end :]], _ANCILLARY, socket.MSG_CMSG_CLOEXEC
+            )
+        except OSError as error:
+            raise ChannelClosed(str(error)) from error
+        for level, kind, content in controls:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                received = array.array("i")
+                received.frombytes(content[: len(content) - len(content) % 4])
+                self._fds.extend(received)
+        self._end += got
+        return got > 0

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import socket
 import sys
 import threading
 import traceback
 from concurrent.futures import Future
+from contextvars import copy_context
 from queue import SimpleQueue
 
 import dask
@@ -26,6 +28,7 @@ from cask.executor.crash import install
 from cask.executor.errors import pack_error
 from cask.executor.nanny import Nanny
 from cask.executor.objects import DataView, Entry, Objects, serialise
+from cask.executor.reading import Reading
 from cask.executor.sweep import Sweeper
 from cask.executor.tasks import Runner
 from cask.executor.threads import TaskThreads
@@ -41,10 +44,12 @@ def _first(body) -> int:
 class Executor:
     """Takes messages and gives them to who follows them."""
 
-    def __init__(self, out: channel.Channel, incoming, crash_thread, the_board):
+    def __init__(self, out: channel.Channel, reading: Reading, end, crash_thread, the_board):
         self._out = out
-        self._incoming = incoming
+        self._reading = reading
+        self._end = end
         self._loop = asyncio.get_running_loop()
+        self._context = copy_context()  # of what starts on the loop, whichever thread read of it
         self._objects = Objects()
         self._data = DataView(self._objects)
         self._runner = Runner(out, self._objects, the_board, crash_thread)
@@ -54,8 +59,6 @@ class Executor:
         self._question_lock = threading.Lock()
         self._worker = None
         self._running: set[asyncio.Task] = set()
-        self.stopped = asyncio.Event()
-        self.status = 0
 
     def _on_loop(self, coroutine) -> None:
         """Keep a reference while it runs."""
@@ -85,7 +88,7 @@ class Executor:
         runner = self._runner
         prefix = f"{settings['name']}-" if settings.get("name") is not None else ""
         runner.threads = TaskThreads(
-            settings["nthreads"], f"{prefix}Dask-Default-Threads", [runner.surroundings]
+            settings["nthreads"], f"{prefix}Dask-Default-Threads", self._reading, [runner.surroundings]
         )
         make = worker_type(settings.get("worker_class"))
         worker = make(settings, self._out, runner, self._data)
@@ -102,7 +105,7 @@ class Executor:
     async def _exit(self) -> None:
         if self._worker is not None:
             await self._worker.teardown()
-        self.stopped.set()
+        self._end(0)
 
     def _start_hello(self, settings: dict) -> None:
         self._on_loop(self._hello(settings))
@@ -129,6 +132,7 @@ class Executor:
         value, *frames = dumps(arguments)
         payload, fds = pack_payload(value, frames)
         self._out.send(channel.ASK, number, [pack_bytes(name.encode()), *payload], fds)
+        self._reading.hurry()
         ok, answer = future.result()
         content = loads(answer)
         if not ok:
@@ -156,7 +160,10 @@ class Executor:
                 self._out.send(channel.EXPORT_FAILED, handle, [pack_error(error)])
             del entry
 
-    # ---- the reader's thread ----
+    # ---- the thread that reads ----
+
+    def _on_loop_soon(self, function, *arguments) -> None:
+        self._loop.call_soon_threadsafe(function, *arguments, context=self._context.copy())
 
     def _put(self, handle: int, body: memoryview, fds: list[int]) -> None:
         kept = memoryview(bytearray(body))
@@ -186,13 +193,13 @@ class Executor:
 
     def _call(self, number: int, body: memoryview, fds: list[int]) -> None:
         call = take_call(memoryview(bytearray(body)), fds)
-        self._loop.call_soon_threadsafe(self._start_call, number, call)
+        self._on_loop_soon(self._start_call, number, call)
 
     def _settings(self, then, body: memoryview) -> None:
         settings = msgpack.unpackb(take_bytes(body, 0)[0], strict_map_key=False)
-        self._loop.call_soon_threadsafe(then, settings)
+        self._on_loop_soon(then, settings)
 
-    def _followers(self) -> dict:
+    def followers(self) -> dict:
         """{op: function(handle, body, fds)}"""
         exports = self._exports
         by_handle = self._objects.by_handle
@@ -200,28 +207,18 @@ class Executor:
             channel.HELLO: lambda _, body, fds: self._settings(self._start_hello, body),
             channel.UPDATE: lambda _, body, fds: self._settings(self._update, body),
             channel.PUT: self._put,
-            channel.RUN: self._runner.submit,
+            channel.RUN: self._runner.take,
             channel.EXPORT: lambda handle, _, fds: exports.put((handle, by_handle.get(handle))),
             channel.DROP: lambda _, body, fds: self._drop(body),
             channel.CANCEL: self._cancel,
             channel.CALL: self._call,
             channel.ANSWER: self._answered,
-            channel.EXIT: lambda *_: self._loop.call_soon_threadsafe(self._start_exit),
+            channel.EXIT: lambda *_: self._on_loop_soon(self._start_exit),
         }
 
-    def read(self) -> None:
-        """Follow messages until the channel ends."""
-        followers = self._followers()
-        try:
-            for op, handle, body, fds in self._incoming:
-                followers[op](handle, body, fds)
-        except channel.ChannelClosed:
-            pass
-        except BaseException:
-            traceback.print_exc()
-            self.status = 1
-        finally:
-            self._loop.call_soon_threadsafe(self.stopped.set)
+    def give(self, task) -> None:
+        """A task that the channel's own thread read."""
+        self._runner.threads.put(task)
 
 
 def _start(incoming, line: int):
@@ -246,17 +243,25 @@ def _facts() -> bytes:
     )
 
 
-async def serve(out: channel.Channel, line: int) -> int:
+async def serve(peer: socket.socket, line: int) -> int:
     """Until the channel ends; gives the exit status."""
-    incoming = out.messages()
-    the_board, crash_thread = _start(incoming, line)
+    out, reader = channel.Channel(peer), channel.Reader(peer)
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future = loop.create_future()
+
+    def end(status: int) -> None:
+        if not ended.done():
+            ended.set_result(status)
+
+    the_board, crash_thread = _start(iter(reader), line)
     crash_thread()
     output.install()
-    executor = Executor(out, incoming, crash_thread, the_board)
+    reading = Reading(peer, reader, out, lambda status: loop.call_soon_threadsafe(end, status))
+    executor = Executor(out, reading, end, crash_thread, the_board)
+    reading.followers = executor.followers()
     gc.collect()
     gc.freeze()  # what was imported stays; no need to look at it again
-    for name, target in (("channel", executor.read), ("exports", executor.export)):
-        threading.Thread(target=target, name=name, daemon=True).start()
+    threading.Thread(target=reading.watch, args=(executor.give,), name="channel", daemon=True).start()
+    threading.Thread(target=executor.export, name="exports", daemon=True).start()
     out.send(channel.READY, 0, [pack_bytes(_facts())])
-    await executor.stopped.wait()
-    return executor.status
+    return await ended

@@ -1,6 +1,6 @@
 """Running tasks: from RUN to DONE, FAILED, RESCHEDULE or CANCELLED.
 
-The reader's thread queues a task with its inputs; a task thread opens its spec, calls it, and says
+The thread that reads makes a task with its inputs; a task thread opens its spec, calls it, and says
 what came of it and what it cost. What a trivial task costs here is what matters: measure with
 bench/executor.py before adding a line to `_run`.
 """
@@ -193,13 +193,14 @@ class Runner:
         self.woken = threading.Event()  # a task runs: for the profiler
         self.worked = threading.Event()  # … and for the sweeper
 
-    # ---- the reader's thread ----
+    # ---- the thread that reads ----
 
-    def submit(self, handle: int, body: memoryview, fds: list[int]) -> None:
+    def take(self, handle: int, body: memoryview, fds: list[int]) -> Task:
+        """A RUN."""
         task = Task(self, handle, memoryview(bytearray(body)), fds)
         self._tasks[handle] = task
         self.objects.add(handle, task.entry)
-        self.threads.put(task)
+        return task
 
     def cancel(self, handle: int, is_timeout: bool, reason: str) -> None:
         with self._lock:
@@ -450,7 +451,10 @@ class Runner:
         if not self._take(task):
             return
         self._tell_output(task)
-        self._out.send(channel.DONE, task.handle, parts)
+        if self.threads.waiting() > 0:
+            self._out.hold(channel.DONE, task.handle, parts)
+        else:
+            self._out.send(channel.DONE, task.handle, parts)
 
     def _fail(self, task: Task, error: BaseException, ledger: _Ledger) -> None:
         for fd in task.fds:

@@ -34,9 +34,11 @@ class _Call:
 class TaskThreads(Executor):
     """At most `count` threads take work off a queue, in order. Daemons: they never hold up an exit."""
 
-    def __init__(self, count: int, prefix: str, surroundings):
-        """`surroundings`: contexts in which each thread runs, made by calling each."""
+    def __init__(self, count: int, prefix: str, reading, surroundings):
+        """`reading`: where work comes from; `surroundings`: contexts in which each thread runs, made
+        by calling each."""
         self._count = count
+        self._reading = reading
         self._prefix = prefix
         self._surroundings = surroundings
         self._numbers = itertools.count()
@@ -55,17 +57,20 @@ class TaskThreads(Executor):
         return self._queue.qsize()
 
     def start(self) -> None:
+        self._reading.share()
         for _ in range(self._count):
             self._adjust_thread_count()
 
     def submit(self, fn, /, *args, **kwargs) -> Future:
         future: Future = Future()
         self._queue.put(_Call(future, fn, args, kwargs))
+        self._reading.interrupt()
         return future
 
     def shutdown(self, wait=True, *, cancel_futures=False, timeout=None) -> None:
         self._shutdown = True
         self._queue.put(None)
+        self._reading.interrupt()
 
     def _adjust_thread_count(self) -> None:
         if len(self._threads) < self._count:
@@ -86,6 +91,16 @@ class TaskThreads(Executor):
             event.set()
             return True
 
+    def _next(self):
+        """What to run next; None: look around first."""
+        if self._queue.qsize() == 0:
+            work = self._reading.turn()
+            if work is not None:
+                for other in work[1:]:
+                    self._queue.put(other)
+                return work[0] if work else None
+        return self._queue.get()
+
     def _main(self) -> None:
         thread_state.proceed = True
         thread_state.executor = self
@@ -95,9 +110,10 @@ class TaskThreads(Executor):
             while thread_state.proceed:
                 if self._rejoin_list and self._make_way():
                     return
-                work = self._queue.get()
-                if work is None:
+                work = self._next()
+                if work is not None:
+                    work.run()
+                    del work
+                elif self._shutdown:
                     self._queue.put(None)
                     return
-                work.run()
-                del work

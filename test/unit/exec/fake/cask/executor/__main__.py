@@ -67,11 +67,12 @@ def run(out, board, crash_thread, handle, deed):
 
 def main():
     line = take_line()
-    out = Channel(socket.socket(fileno=3))
+    peer = socket.socket(fileno=3)
+    out = Channel(peer)
     if os.environ.get("FAKE") == "stillborn":
         sys.stderr.write("no module named dask\n")
         sys.exit(3)
-    messages = out.messages()
+    messages = iter(channel.Reader(peer))
     op, _, body, (board_fd, crash_log) = next(messages)
     assert op == channel.START
     board = Board(board_fd, struct.unpack_from("<I", body)[0])

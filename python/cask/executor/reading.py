@@ -1,0 +1,113 @@
+"""Who reads the channel: whoever is about to wait for work.
+
+A thread that runs tasks and has none reads for itself, and runs what it read: no other thread has to be woken for
+a task. While all of them are busy, the channel's own thread reads. Nobody tells it to, as that would cost a
+switch of threads for each task: it looks every few milliseconds, and sleeps when nothing has happened for a while.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import traceback
+
+from cask.executor import channel
+
+_LOOK = 0.002  # seconds between two looks
+_LOOKS_IN_VAIN = 100  # until it sleeps
+
+
+class Reading:
+    """The role of the reader, held by one thread at a time."""
+
+    def __init__(self, peer, reader: channel.Reader, out: channel.Channel, ended):
+        """`ended(status)` is called once, by the thread that reads then."""
+        self._reader = reader
+        self._out = out
+        self._ended = ended
+        self.followers: dict = {}  # {op: function(handle, body, fds)}; that of RUN gives what is to be run
+        self._role = threading.Lock()
+        self._turns = 0
+        self._is_over = False
+        self._is_shared = False
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._poll = select.poll()
+        self._poll.register(self._wake, select.POLLIN)
+        self._poll.register(peer.fileno(), select.POLLIN)
+        self._busy = threading.Event()  # there is something to look at
+        self._hurry = threading.Event()  # a thread waits for an answer
+
+    def share(self) -> None:
+        """From now on there are threads that read for themselves."""
+        self._is_shared = True
+
+    def interrupt(self) -> None:
+        """Let the reader look for work that did not come by the channel."""
+        os.eventfd_write(self._wake, 1)
+
+    def hurry(self) -> None:
+        """Somebody must read: the caller is going to wait for an answer."""
+        self._busy.set()
+        self._hurry.set()
+
+    def _read(self) -> list:
+        """Follow messages until one is a RUN, or the reader is interrupted. What is to be run."""
+        self._out.may_hold(False)  # nobody would look
+        while True:
+            for fd, _ in self._poll.poll():
+                if fd == self._wake:
+                    os.eventfd_read(fd)
+                    return []
+                if not self._reader.receive():
+                    raise channel.ChannelClosed("the worker has gone")
+            followers = self.followers
+            work = []
+            for op, handle, body, fds in self._reader.messages():
+                found = followers[op](handle, body, fds)
+                if op == channel.RUN:
+                    work.append(found)
+            if work:
+                self._out.may_hold(True)
+                return work
+
+    def turn(self) -> list | None:
+        """Take the role, if it is free, until there is something to run; None: another thread has it."""
+        if self._is_over or not self._role.acquire(blocking=False):
+            return None
+        try:
+            return self._read()
+        except BaseException as error:
+            self._is_over = True
+            if not isinstance(error, channel.ChannelClosed):
+                traceback.print_exc()
+            self._ended(0 if isinstance(error, channel.ChannelClosed) else 1)
+            return None
+        finally:
+            self._turns += 1
+            self._role.release()
+            if not self._busy.is_set():
+                self._busy.set()
+
+    def watch(self, give) -> None:
+        """The channel's own thread: read when nobody else does, and give(what is to be run)."""
+        vain = 0
+        while not self._is_over:
+            turns = self._turns
+            if self._is_shared:
+                if vain == _LOOKS_IN_VAIN:
+                    vain = 0
+                    self._busy.clear()
+                    if self._role.locked():  # else: it was just given up, by one that found _busy set
+                        self._busy.wait()
+                if self._hurry.wait(_LOOK):
+                    self._hurry.clear()
+                elif self._turns != turns:
+                    vain = 0
+                    continue
+                if self._role.locked():
+                    vain += 1
+                    continue
+            for work in self.turn() or ():
+                give(work)
+            vain = 0
