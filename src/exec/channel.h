@@ -122,6 +122,14 @@ struct channel_writer {
 
 void channel_writer_fini(struct channel_writer *writer);
 
+/* How a task is stopped: "how" of CANCEL. */
+enum executor_cancel {
+    EXECUTOR_CANCEL_UNWANTED = 0, /* its result is not wanted */
+    EXECUTOR_CANCEL_TIMEOUT = 1,  /* it fails with TimeoutError */
+    EXECUTOR_CANCEL_UNBEGUN =
+        2, /* only if it has not begun; else it goes on, and this is not answered */
+};
+
 /* One task to run. `inputs`: handles. */
 struct executor_run {
     uint64_t handle;
@@ -146,7 +154,7 @@ MUST_USE int channel_add_put(struct channel_writer *writer, uint64_t handle, str
 MUST_USE int channel_add_run(struct channel_writer *writer, const struct executor_run *run);
 void channel_add_export(struct channel_writer *writer, uint64_t handle);
 void channel_add_drop(struct channel_writer *writer, const uint64_t *handles, uint32_t count);
-void channel_add_cancel(struct channel_writer *writer, uint64_t handle, bool is_timeout,
+void channel_add_cancel(struct channel_writer *writer, uint64_t handle, enum executor_cancel how,
                         struct span reason);
 MUST_USE int channel_add_call(struct channel_writer *writer, uint64_t id, bool wants_reply,
                               struct span op, const struct executor_payload *payload);

@@ -290,12 +290,12 @@ void channel_add_drop(struct channel_writer *writer, const uint64_t *handles, ui
     }
 }
 
-void channel_add_cancel(struct channel_writer *writer, uint64_t handle, bool is_timeout,
+void channel_add_cancel(struct channel_writer *writer, uint64_t handle, enum executor_cancel how,
                         struct span reason)
 {
     ASSERT(reason.size < CHANNEL_BODY_MAX / 2);
     begin(writer, EXECUTOR_CANCEL, handle);
-    add_u32(writer, is_timeout);
+    add_u32(writer, how);
     add_bytes(writer, reason);
     end_small(writer);
 }

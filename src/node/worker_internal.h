@@ -68,10 +68,11 @@ struct seat {
     enum seat_state state;
     struct executor *executor;
     uint32_t nthreads;
-    uint32_t running;         /* tasks sent there that count for a thread */
-    uint32_t preparing;       /* calls whose replies make it usable */
-    bool beats;               /* user code adds to heartbeats */
-    struct text shuffles;     /* that it is part of: msgpack [[id, run_id], …] */
+    uint32_t running;                 /* tasks sent there that count for a thread */
+    uint32_t ended_count, ended_seen; /* of those: in all, and at the last look (worker_ahead.c) */
+    uint32_t preparing;               /* calls whose replies make it usable */
+    bool beats;                       /* user code adds to heartbeats */
+    struct text shuffles;             /* that it is part of: msgpack [[id, run_id], …] */
     uint32_t shuffles_ending; /* of its predecessors, that the scheduler has yet to begin again */
 };
 
@@ -130,6 +131,9 @@ struct worker_node {
     struct VEC(
         uint64_t) restarts; /* requests of the nanny that wait until it has registered anew */
     struct io_timer *lifetime, *closing;
+    struct io_timer *ahead; /* looks for short tasks that wait behind long ones (worker_ahead.c) */
+    bool is_ahead;          /* there may be some */
+    uint32_t ahead_max;     /* as in struct worker_config */
     uint32_t children_closing; /* executors, and the nanny's Python, if they have not yet ended */
     bool is_closing;
     bool is_leaving; /* retiring: its data goes elsewhere first */
@@ -261,6 +265,14 @@ void worker_call_replied(struct worker_node *worker, uint32_t seat,
                          const struct executor_message *reply);
 void worker_calls_died(struct worker_node *worker, uint32_t seat);
 
+/* ---- worker_ahead.c ---- */
+
+void worker_ahead_create(struct worker_node *worker);
+/* Whether a task may be sent there now, ahead of its thread or not. */
+bool worker_seat_has_room(const struct worker_node *worker, const struct seat *seat);
+/* One was sent there. */
+void worker_seat_filled(struct worker_node *worker, struct seat *seat);
+
 /* ---- worker_executors.c ---- */
 
 int worker_executors_start(struct worker_node *worker, struct text *why) MUST_USE;
@@ -325,6 +337,8 @@ struct span worker_text_at(struct span list, uint32_t index);
 
 void worker_run(struct worker_node *worker, const struct worker_action_execute *action);
 void worker_interrupt(struct worker_node *worker, task_id task);
+/* What this seat has not begun shall be placed anew: RESCHEDULE. */
+void worker_recall_runs(struct worker_node *worker, uint32_t seat);
 /* Send runs that wait and can go now; end those that cannot. At the end of a turn. */
 void worker_send_runs(struct worker_node *worker);
 /* The seat whose executor has this object's run; SEAT_NONE: none has it yet. */

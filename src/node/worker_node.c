@@ -11,6 +11,7 @@
 #include "node/worker_internal.h"
 
 #define LOGGER "distributed.worker"
+#define AHEAD_PER_THREAD 16
 
 /* ---- the turn ---------------------------------------------------------------------------------- */
 
@@ -97,6 +98,8 @@ void worker_create_core(struct worker_node *worker)
     config.address = text_span(&worker->server.address);
     io_entropy(&config.seed, sizeof config.seed);
     config.nthreads = worker->options.nthreads;
+    config.ahead_max = worker->ahead_max = worker->options.nthreads * AHEAD_PER_THREAD;
+    config.ahead_seconds = config_seconds(settings, "cask.worker.run-ahead", config.ahead_seconds);
     config.resources = (struct resource_list){worker->resources.items, worker->resources.count};
     double transfer = config_float(settings, "distributed.worker.memory.transfer", 0.1);
     if (worker->options.memory_limit > 0 && transfer > 0) {
@@ -251,6 +254,7 @@ static void create_parts(struct worker_node *worker)
     worker->gauges = worker_gauges_create();
     worker_nanny_create(worker);
     worker->lifetime = io_timer_create(worker->loop, lifetime_over, worker);
+    worker_ahead_create(worker);
     write_identity(worker);
 }
 
@@ -332,6 +336,7 @@ void worker_node_destroy(struct worker_node *worker)
     supervisor_destroy(worker->supervisor);
     worker_nanny_destroy(worker);
     io_timer_destroy(worker->lifetime);
+    io_timer_destroy(worker->ahead);
     io_timer_destroy(worker->closing);
     worker_link_fini(worker);
     worker_pressure_destroy(worker);

@@ -111,6 +111,7 @@ static struct worker_run *take_run(struct worker_node *worker, struct object *ob
     }
     if (run->seat != SEAT_NONE && !run->is_seceded) {
         worker->seats.items[run->seat].running--;
+        worker->seats.items[run->seat].ended_count++;
     }
     let_inputs_go(worker, run);
     return run;
@@ -146,6 +147,7 @@ void worker_run_done(struct worker_node *worker, struct object *object,
     event.of.execute_success.run_id = run->run_id;
     event.of.execute_success.nbytes = done->nbytes > INT64_MAX ? INT64_MAX : (int64_t)done->nbytes;
     event.of.execute_success.about = about;
+    event.of.execute_success.seconds = done->ledger.stop - done->ledger.prepared;
     event.stimulus = worker_stimulus(worker, "task-finished");
     worker_offer_object(worker, object);
     worker_apply(worker, &event);
@@ -223,9 +225,22 @@ void worker_interrupt(struct worker_node *worker, task_id task)
         }
         if (run->state == RUN_SENT) {
             channel_add_cancel(executor_out(worker->seats.items[run->seat].executor),
-                               object->handle, false, SPAN("nobody wants its result any more"));
+                               object->handle, EXECUTOR_CANCEL_UNWANTED,
+                               SPAN("nobody wants its result any more"));
         } else {
             run->state = RUN_STOPPED;
+        }
+    }
+}
+
+void worker_recall_runs(struct worker_node *worker, uint32_t seat)
+{
+    struct channel_writer *out = executor_out(worker->seats.items[seat].executor);
+    for (uint32_t i = 0; i < worker->runs.count; i++) {
+        const struct object *object = object_find(&worker->objects, worker->runs.items[i]);
+        const struct worker_run *run = object->run;
+        if (run->state == RUN_SENT && run->seat == seat && !run->is_seceded) {
+            channel_add_cancel(out, object->handle, EXECUTOR_CANCEL_UNBEGUN, SPAN("it waits"));
         }
     }
 }
@@ -337,14 +352,16 @@ void worker_runs_died(struct worker_node *worker, uint32_t seat, const struct ex
 
 /* ---- sending ----------------------------------------------------------------------------------- */
 
-/* The seat with a free thread that has most of the inputs; of equals the one with least to do. */
+/* Of the seats with a free thread, or with room if none has: the one that has most of the inputs; of equals the one
+ * with least to do. */
 static uint32_t choose_seat(const struct worker_node *worker, const struct worker_run *run)
 {
     uint32_t best = SEAT_NONE, best_inputs = 0;
+    bool best_is_free = false;
     for (uint32_t i = 0; i < worker->seats.count; i++) {
         const struct seat *seat = &worker->seats.items[i];
-        if (seat->state != SEAT_USABLE || seat->running >= seat->nthreads ||
-            seat->shuffles_ending > 0 || executor_is_dying(seat->executor)) {
+        bool is_free = seat->running < seat->nthreads;
+        if (!worker_seat_has_room(worker, seat) || (best_is_free && !is_free)) {
             continue;
         }
         uint32_t inputs = 0;
@@ -352,10 +369,11 @@ static uint32_t choose_seat(const struct worker_node *worker, const struct worke
             const struct object *input = object_find(&worker->objects, run->inputs.items[j]);
             inputs += input != NULL && (input->known >> i & 1) != 0;
         }
-        if (best == SEAT_NONE || inputs > best_inputs ||
+        if (best == SEAT_NONE || is_free != best_is_free || inputs > best_inputs ||
             (inputs == best_inputs && seat->running < worker->seats.items[best].running)) {
             best = i;
             best_inputs = inputs;
+            best_is_free = is_free;
         }
     }
     return best;
@@ -488,6 +506,7 @@ static bool advance(struct worker_node *worker, struct object *object)
             return false;
         }
         worker->seats.items[run->seat].running++;
+        worker_seat_filled(worker, &worker->seats.items[run->seat]);
         if (!bring_inputs(worker, object)) {
             run->state = RUN_STOPPED;
         }
@@ -522,8 +541,11 @@ void worker_send_runs(struct worker_node *worker)
     arena_reset(&worker->scratch);
     for (uint32_t i = 0; i < worker->runs.count;) {
         uint64_t handle = worker->runs.items[i];
-        bool moved = advance(worker, object_find(&worker->objects, handle));
-        i = moved ? 0 : i + 1; /* an end may have changed the list */
+        if (!advance(worker, object_find(&worker->objects, handle))) {
+            i++;
+        } else if (i >= worker->runs.count || worker->runs.items[i] != handle) {
+            i = 0; /* it has ended, which may have changed the whole list */
+        }
     }
 }
 

@@ -218,6 +218,9 @@ class Peer:
         reason = pack_bytes((timeout_reason or "").encode())
         self.send(channel.CANCEL, handle, [struct.pack("<I", timeout_reason is not None), reason])
 
+    def recall(self, handle):
+        self.send(channel.CANCEL, handle, [struct.pack("<I", 2), pack_bytes(b"")])
+
     def running(self):
         """[(handle, flags)] from the board."""
         content = os.pread(self.board, 64 * (1 + SLOTS), 0)

@@ -424,6 +424,18 @@ def test_cancel_before_it_begins(single, tmp_path):
     result_of(single, after)
 
 
+def test_recall_what_has_not_begun(single, tmp_path):
+    busy = single.run(Task("busy", wait_for_file, str(tmp_path / "go")))
+    waiting = single.run(Task("waiting", operator.add, 1, 1))
+    single.wait_until_running(busy)
+    single.recall(busy)
+    single.recall(waiting)
+    message = single.wait(channel.CANCELLED, channel.DONE)
+    assert (message.op, message.handle, message.had_begun) == (channel.CANCELLED, waiting, 0)
+    (tmp_path / "go").touch()
+    result_of(single, busy)
+
+
 def spin():
     while True:
         time.sleep(0.001)

@@ -202,3 +202,28 @@ def test_preload(make_cluster, tmp_path):
     cluster = make_cluster("alice", options=["--preload", str(script)])
     with Client(cluster.address, timeout=20) as client:
         assert list(client.run(lambda dask_worker: dask_worker.preloaded).values()) == ["yes"]
+
+
+def test_short_tasks_behind_a_long_one(make_cluster, tmp_path):
+    """A worker gives an executor short tasks before it has a thread for them; one of them may not be short"""
+    cluster = make_cluster("alice")
+    gate = tmp_path / "gate"
+
+    def mixed(path, number):
+        while path is not None and not os.path.exists(path):
+            time.sleep(0.01)
+        return number
+
+    with Client(cluster.address, timeout=20) as client:
+        wait(client.map(mixed, [None] * 50, range(50), pure=False))
+        slow = client.submit(mixed, str(gate), -1, pure=False, priority=1)
+        quick = client.map(mixed, [None] * 50, range(50), pure=False)
+        (alice,) = cluster.addresses().values()
+
+        def executing():
+            tasks = harness.ask(alice, "dump_state")["tasks"].values()
+            return [task["key"] for task in tasks if task["state"] == "executing"]
+
+        harness.eventually(lambda: executing() == [slow.key])
+        gate.touch()
+        assert client.gather([slow, *quick], direct=False) == [-1, *range(50)]

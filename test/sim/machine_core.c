@@ -246,6 +246,7 @@ void machine_start(struct sim *sim, struct sim_worker *worker)
     config.address = address_text(sim, worker->address);
     config.seed = sim->options.seed + worker->address;
     config.nthreads = worker->nthreads;
+    config.ahead_max = (uint32_t)(sim->options.seed % 4);
     config.resources = (struct resource_list){&gpus, worker->gpus > 0};
     config.check = true;
     if (sim->options.seed % 3 == 0) { /* transfers are throttled */
@@ -438,9 +439,10 @@ void machine_run_done(struct sim *sim, struct sim_worker *worker, const struct l
     struct worker_event event = {.kind = WORKER_EVENT_EXECUTE_RESCHEDULE,
                                  .of.execute_reschedule.task = task};
     if (letter->number == OUTCOME_FINISHED) {
-        event = (struct worker_event){
-            .kind = WORKER_EVENT_EXECUTE_SUCCESS,
-            .of.execute_success = {task, run_id, sim->keys.items[letter->key].nbytes, NULL}};
+        event = (struct worker_event){.kind = WORKER_EVENT_EXECUTE_SUCCESS,
+                                      .of.execute_success = {task, run_id,
+                                                             sim->keys.items[letter->key].nbytes,
+                                                             NULL, 0.0003}};
     } else if (letter->number == OUTCOME_ERRED) {
         event = (struct worker_event){.kind = WORKER_EVENT_EXECUTE_FAILURE,
                                       .of.execute_failure = {task, run_id, &failure, NULL}};

@@ -193,7 +193,7 @@ static void make_event(struct driver *driver, struct worker_event *event)
         break;
     case WORKER_EVENT_EXECUTE_SUCCESS:
         event->of.execute_success = (struct worker_event_execute_success){
-            the_task(driver), integer(driver, "run_id"), integer(driver, "nbytes"), NULL};
+            the_task(driver), integer(driver, "run_id"), integer(driver, "nbytes"), NULL, 0};
         break;
     case WORKER_EVENT_EXECUTE_FAILURE:
         event->of.execute_failure = (struct worker_event_execute_failure){

@@ -403,12 +403,19 @@ WSTAGE_FUNCTION task_id wstage_task(struct wstage *stage, const char *key)
     return worker_task_find(stage->w, wstage_key(stage, key, strlen(key)));
 }
 
+/* It took so many seconds; 0: nobody knows. */
+WSTAGE_FUNCTION void wstage_succeed_after(struct wstage *stage, const char *key, int64_t run_id,
+                                          int64_t nbytes, double seconds)
+{
+    wstage_step(stage, (struct worker_event){.kind = WORKER_EVENT_EXECUTE_SUCCESS,
+                                             .of.execute_success = {wstage_task(stage, key), run_id,
+                                                                    nbytes, NULL, seconds}});
+}
+
 WSTAGE_FUNCTION void wstage_succeed(struct wstage *stage, const char *key, int64_t run_id,
                                     int64_t nbytes)
 {
-    wstage_step(stage, (struct worker_event){
-                           .kind = WORKER_EVENT_EXECUTE_SUCCESS,
-                           .of.execute_success = {wstage_task(stage, key), run_id, nbytes, NULL}});
+    wstage_succeed_after(stage, key, run_id, nbytes, 0);
 }
 
 WSTAGE_FUNCTION void wstage_fail(struct wstage *stage, const char *key, int64_t run_id)

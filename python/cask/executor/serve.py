@@ -189,7 +189,7 @@ class Executor:
 
     def _cancel(self, handle: int, body: memoryview, _fds: list[int]) -> None:
         reason = bytes(take_bytes(body, 4)[0]).decode(errors="replace")
-        self._runner.cancel(handle, _first(body) == 1, reason)
+        self._runner.cancel(handle, _first(body), reason)
 
     def _call(self, number: int, body: memoryview, fds: list[int]) -> None:
         call = take_call(memoryview(bytearray(body)), fds)

@@ -47,7 +47,8 @@ _RUN = struct.Struct("<dddQddQQQQQQ")
 _DONE = struct.Struct("<Q")
 _SECONDS = struct.Struct("<d")
 _OUTPUT = struct.Struct("<IQ")
-_ACTOR, _WANTS_SMALL = 1, 2
+_ACTOR, _WANTS_SMALL = 1, 2  # flags of RUN
+_TIMEOUT, _UNBEGUN = 1, 2  # how, of CANCEL
 
 _PICKLED = msgpack.packb({"__Pickled__": 1})
 _NO_METRICS = pack_bytes(b"")
@@ -202,13 +203,13 @@ class Runner:
         self.objects.add(handle, task.entry)
         return task
 
-    def cancel(self, handle: int, is_timeout: bool, reason: str) -> None:
+    def cancel(self, handle: int, how: int, reason: str) -> None:
         with self._lock:
             task = self._tasks.get(handle)
-            if task is None:
-                return  # it is over
+            if task is None or (how == _UNBEGUN and task.has_begun):
+                return  # it is over, or goes on
             task.is_cancelled = True
-            task.reason = reason if is_timeout else None
+            task.reason = reason if how == _TIMEOUT else None
             if task.ident is not None:
                 interrupt(task.ident)
             elif task.future is not None:

@@ -126,6 +126,7 @@ struct wofferd {
 
 struct wprefix {
     struct span name; /* owned by w->prefix_by_name */
+    double seconds;   /* that a run takes, by the last few; 0: none has ended */
     struct wcount {
         uint64_t tasks;
         double seconds, since; /* summed up to `since` */
@@ -145,6 +146,7 @@ struct worker_state {
     struct span host;    /* part of address */
     struct prng prng;
     double now;               /* time of the last event */
+    double ended_at;          /* time of the last end of a run; 0 none */
     struct worker_step *step; /* the one being filled; NULL between steps */
     bool running;             /* not paused */
 

@@ -4,6 +4,9 @@
 #include "core/worker/peer.h"
 #include "core/worker/transition.h"
 
+/* Without an end of a run, nothing goes ahead. */
+#define AHEAD_PAUSE_SECONDS 0.05
+
 static bool task_before(void *context, uint32_t a, uint32_t b)
 {
     const struct wtask *first = wtask_at(context, a);
@@ -174,11 +177,23 @@ static struct wtask *next_ready(const struct worker_state *w)
     return ready;
 }
 
+/* Whether it may be given out although no thread is free: a short one keeps its executor busy while we hear
+ * of others. Long ones stay, as they may be stolen, or be overtaken by what is more urgent; and short ones that would
+ * wait for a long one. */
+static bool may_go_ahead(const struct worker_state *w, const struct wtask *task)
+{
+    double seconds = w->prefixes.items[task->prefix].seconds;
+    uint32_t ahead = w->executing_count - w->config.nthreads;
+    bool is_moving = w->now - w->ended_at < AHEAD_PAUSE_SECONDS;
+    return is_moving && ahead < w->config.ahead_max && task->resources == NULL && seconds > 0 &&
+           seconds * (ahead + 1) <= w->config.ahead_seconds * w->config.nthreads;
+}
+
 void wready_ensure_computing(struct worker_state *w)
 {
-    while (w->running && w->executing_count < w->config.nthreads) {
+    while (w->running) {
         struct wtask *task = next_ready(w);
-        if (task == NULL) {
+        if (task == NULL || (w->executing_count >= w->config.nthreads && !may_go_ahead(w, task))) {
             return;
         }
         run_begin(w, task);

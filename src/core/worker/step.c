@@ -12,6 +12,7 @@ void worker_config_init(struct worker_config *config)
 {
     *config = (struct worker_config){
         .nthreads = 1,
+        .ahead_seconds = 0.002,
         .incoming_limit = WORKER_NO_LIMIT,
         .message_limit = 50000000,
         .incoming_count_limit = 50,

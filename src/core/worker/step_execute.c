@@ -16,6 +16,16 @@ static struct wtask *running(const struct worker_state *w, task_id id)
     return wtask_runs(task) ? task : NULL;
 }
 
+/* What the last few took, the newest the most. */
+static void learn_pace(struct worker_state *w, const struct wtask *task, double seconds)
+{
+    w->ended_at = w->now;
+    double *pace = &w->prefixes.items[task->prefix].seconds;
+    if (seconds > 0) {
+        *pace = *pace > 0 ? (3 * *pace + seconds) / 4 : seconds;
+    }
+}
+
 /* _execute_done_common: its thread goes to the next one. */
 static struct wtask *ended(struct worker_state *w, task_id id)
 {
@@ -32,7 +42,11 @@ static struct wtask *ended(struct worker_state *w, task_id id)
 void worker_on_execute_success(struct worker_state *w, const struct worker_event *event)
 {
     const struct worker_event_execute_success *success = &event->of.execute_success;
-    struct wtask *task = ended(w, success->task);
+    struct wtask *task = running(w, success->task);
+    if (task != NULL) {
+        learn_pace(w, task, success->seconds);
+        task = ended(w, success->task);
+    }
     if (task == NULL) {
         woffer_add(w, success->task, (struct span){0}, NULL);
         return;

@@ -23,6 +23,9 @@ struct worker_config {
     struct span address; /* of this worker, as peers and the scheduler say it */
     uint64_t seed;       /* of the core's own generator: which of equal peers is asked first */
     uint32_t nthreads;   /* tasks that run at once; 1 */
+    uint32_t
+        ahead_max; /* short tasks that may be given out beside them; 0. Not a setting of Dask */
+    double ahead_seconds; /* work that these may be; 0.002 */
     struct resource_list resources;
     /* Bytes that may be under way to here: worker.memory.transfer × memory limit; none. */
     int64_t incoming_limit;

@@ -184,9 +184,9 @@ static void say_end_of_run(struct play *play, uint32_t number, uint32_t how)
             .kind = WORKER_EVENT_EXECUTE_FAILURE,
             .of.execute_failure = {task, play->run_id, &play->failure, play->blob}};
     } else if (how < 4) {
-        event = (struct worker_event){
-            .kind = WORKER_EVENT_EXECUTE_SUCCESS,
-            .of.execute_success = {task, play->run_id, roll(play, 1000), play->blob}};
+        event = (struct worker_event){.kind = WORKER_EVENT_EXECUTE_SUCCESS,
+                                      .of.execute_success = {task, play->run_id, roll(play, 1000),
+                                                             play->blob, roll(play, 4) * 0.0005}};
     }
     for (uint32_t i = 0; i < KEYS; i++) {
         play->runs[i] = play->runs[i] && play->run_of[i] != task;
@@ -293,6 +293,7 @@ static void open_twin(struct wstage *stage, uint64_t seed)
     worker_config_init(&config);
     config.seed = seed;
     config.nthreads = 1 + (uint32_t)seed % 3;
+    config.ahead_max = (uint32_t)seed % 4;
     config.message_limit = seed % 2 == 0 ? 500 : WORKER_NO_LIMIT;
     config.incoming_limit = seed % 5 == 0 ? 1500 : WORKER_NO_LIMIT;
     config.throttle_floor = 100;

@@ -46,6 +46,34 @@ static void test_run(void **state)
     wstage_close(&stage);
 }
 
+/* Of tasks whose like is quick, some are given out before a thread is free: as many as take 2 ms together. The
+ * first slow one ends that. */
+static void test_ahead(void **state)
+{
+    (void)state;
+    struct wstage stage;
+    struct worker_config config = config_with(1, NULL);
+    config.ahead_max = 3;
+    wstage_open(&stage, &config);
+    wstage_compute(&stage, "quick-1", "");
+    for (int i = 2; i < 8; i++) {
+        char key[] = {'q', 'u', 'i', 'c', 'k', '-', (char)('0' + i), '\0'};
+        wstage_compute(&stage, key, "");
+    }
+    wstage_expect(&stage, "execute quick-1\n"); /* nobody knows how long they take */
+    wstage_compute(&stage, "other-1", "");
+    wstage_succeed_after(&stage, "quick-1", 1, 8, 0.0009);
+    /* The latest is the first here. It takes the thread; two of the others are 1.8 ms. */
+    wstage_expect(&stage, "keep quick-1\nfinished quick-1 #1 (8)\n"
+                          "execute quick-6\nexecute quick-7\nexecute other-1\n");
+    wstage_succeed_after(&stage, "quick-7", 7, 8, 0.0001); /* 0.7 ms now */
+    wstage_expect(&stage, "keep quick-7\nfinished quick-7 #7 (8)\nexecute quick-5\n");
+    wstage_succeed_after(&stage, "quick-6", 6, 8, 1.0);
+    wstage_expect(&stage, "keep quick-6\nfinished quick-6 #6 (8)\n");
+    assert_int_equal(wstage_summary(&stage).executing_count, 2);
+    wstage_close(&stage);
+}
+
 /* A result that is here is told again to whoever asks for it again. */
 static void test_compute_again(void **state)
 {
@@ -429,6 +457,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_run),
+        cmocka_unit_test(test_ahead),
         cmocka_unit_test(test_compute_again),
         cmocka_unit_test(test_error_and_again),
         cmocka_unit_test(test_priorities),
