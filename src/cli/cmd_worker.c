@@ -366,6 +366,13 @@ static int refuse(const struct options *options)
         return complain("--listen-address goes without --worker-port and --host:",
                         options->text[OPTION_WORKER_LISTEN_ADDRESS]);
     }
+    const char *protocol = options->text[OPTION_WORKER_PROTOCOL];
+    const char *scheduler = options->argument_count > 0 ? options->arguments[0] : "";
+    if ((protocol != NULL && strcmp(protocol, "unix") == 0) ||
+        strncmp(scheduler, "unix:", 5) == 0) {
+        return complain("user code cannot connect to addresses of this kind, as Dask has no such:",
+                        "unix");
+    }
     if (options->argument_count > 1 && options->text[OPTION_WORKER_PRELOAD] == NULL) {
         return complain("arguments are for --preload modules; there is none for",
                         options->arguments[1]);

@@ -186,6 +186,10 @@ void worker_restart(struct worker_node *worker, const char *reason)
         log_error(LOGGER, "%s", text_cstr(&why));
         worker_close(worker, "worker-restart-failed", 1);
     } else {
+        worker->resources.count = 0;
+        for (uint32_t i = 0; i < worker->resources_first.count; i++) {
+            vec_push(&worker->resources, worker->resources_first.items[i]);
+        }
         worker_destroy(worker->core);
         worker_create_core(worker);
     }

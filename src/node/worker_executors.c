@@ -337,6 +337,8 @@ static void died(void *user, uint32_t index, const struct executor_death *death)
     seat->state = SEAT_EMPTY;
     seat->preparing = 0;
     seat->beats = false;
+    seat->listens = false;
+    worker_look_for_listeners(worker);
     arena_reset(&worker->scratch);
     worker_shuffles_died(worker, index);
     worker_calls_died(worker, index);
@@ -362,6 +364,26 @@ static const struct supervisor_events supervisor_events = {
     .died = died,
     .start_failed = start_failed,
 };
+
+/* The same settings to all that were greeted. */
+static void update_all(struct worker_node *worker, struct span map)
+{
+    for (uint32_t i = 0; i < worker->seats.count; i++) {
+        if (worker->seats.items[i].state >= SEAT_WELCOME) {
+            channel_add_settings(executor_out(worker->seats.items[i].executor), EXECUTOR_UPDATE,
+                                 map);
+        }
+    }
+}
+
+void worker_update_resources(struct worker_node *worker)
+{
+    struct text map = {0};
+    msgpack_write_map(&map, 1);
+    put_resources(worker, &map);
+    update_all(worker, text_span(&map));
+    text_fini(&map);
+}
 
 void worker_executors_replace(struct worker_node *worker, const char *reason)
 {

@@ -72,6 +72,7 @@ struct seat {
     uint32_t ended_count, ended_seen; /* of those: in all, and at the last look (worker_ahead.c) */
     uint32_t preparing;               /* calls whose replies make it usable */
     bool beats;                       /* user code adds to heartbeats */
+    bool listens;                     /* a plugin wants to hear of tasks' moves */
     struct text shuffles;             /* that it is part of: msgpack [[id, run_id], …] */
     uint32_t shuffles_ending; /* of its predecessors, that the scheduler has yet to begin again */
 };
@@ -99,8 +100,9 @@ struct worker_node {
     struct text directory;             /* of this worker; made at start, removed at the end */
     struct scratch *scratch_directory; /* and its lock */
     struct text resource_names;        /* what resources point to */
-    struct VEC(struct resource) resources;
-    struct slice name; /* msgpack */
+    struct VEC(struct resource) resources, resources_first; /* now; at the start of each life */
+    struct arena lasting;                                   /* names of those that came later */
+    struct slice name;                                      /* msgpack */
 
     struct worker_link link;
     struct worker_objects objects;
@@ -118,6 +120,8 @@ struct worker_node {
     struct map handlers; /* RPCs that plugins added: op → 0 */
     struct map stream_handlers;
     struct blob *versions; /* what an executor said: for the scheduler and for `versions` */
+    struct text moves;     /* [key, start, finish], …: not yet told (worker_transitions.c) */
+    uint32_t move_count;
     struct worker_gauges *gauges;
     struct worker_nanny
         *nanny_side; /* the nanny's registration, plugins, Python (worker_nanny.c) */
@@ -289,6 +293,18 @@ void worker_call_plugin_add(struct worker_node *worker, struct call_wish *wish, 
 void worker_say_hello_to_nanny(struct worker_node *worker, struct executor *executor);
 /* The worker has another address. */
 void worker_update_nanny(struct worker_node *worker, struct executor *executor);
+
+/* Resources have changed. */
+void worker_update_resources(struct worker_node *worker);
+
+/* ---- worker_transitions.c ---- */
+
+/* Executors have begun or ceased to listen. */
+void worker_look_for_listeners(struct worker_node *worker);
+void worker_note_transition(struct worker_node *worker,
+                            const struct worker_action_transition *action);
+/* Tell those noted, at the end of a turn. */
+void worker_send_transitions(struct worker_node *worker);
 
 /* ---- worker_nanny.c: what a nanny is beside restarting the worker ---- */
 

@@ -38,6 +38,7 @@ static void end_turn(void *user)
     struct worker_node *worker = user;
     if (!worker->is_closing) {
         worker_send_runs(worker);
+        worker_send_transitions(worker);
         worker_link_flush(worker);
         supervisor_flush(worker->supervisor);
         worker_nanny_flush(worker);
@@ -244,6 +245,7 @@ static void write_identity(struct worker_node *worker)
 static void create_parts(struct worker_node *worker)
 {
     arena_init(&worker->scratch);
+    arena_init(&worker->lasting);
     worker_step_init(&worker->step);
     objects_init(&worker->objects);
     create_servers(worker);
@@ -262,6 +264,9 @@ static void create_parts(struct worker_node *worker)
 static int begin(struct worker_node *worker, struct text *why)
 {
     int code = read_resources(worker, why);
+    for (uint32_t i = 0; i < worker->resources.count; i++) {
+        vec_push(&worker->resources_first, worker->resources.items[i]);
+    }
     if (code == OK && worker->options.has_nanny) {
         code = listen_as_nanny(worker, why);
     }
@@ -355,6 +360,9 @@ void worker_node_destroy(struct worker_node *worker)
     blob_unref(worker->versions);
     slice_fini(&worker->name);
     vec_fini(&worker->resources);
+    vec_fini(&worker->resources_first);
+    arena_fini(&worker->lasting);
+    text_fini(&worker->moves);
     for (uint32_t i = 0; i < worker->seats.count; i++) {
         text_fini(&worker->seats.items[i].shuffles);
     }

@@ -283,7 +283,8 @@ static void carry_out(struct worker_node *worker, const struct worker_action *ac
         steal_response(worker, &action->of.steal_response);
         break;
     case WORKER_ACTION_TRANSITION:
-        break; /* never asked for: see worker_want_transitions */
+        worker_note_transition(worker, &action->of.transition);
+        break;
     case WORKER_ACTION_KIND_COUNT:
         UNREACHABLE();
     }

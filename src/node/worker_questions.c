@@ -4,6 +4,7 @@
 #include "node/worker_internal.h"
 
 #define LOGGER "distributed.worker"
+#define RESOURCES_MAX 1000u /* that user code may make up */
 
 /* ---- answers ----------------------------------------------------------------------------------- */
 
@@ -141,13 +142,53 @@ static void take_names(struct map *map, struct span told, const char *field)
     }
 }
 
+static bool is_told(struct span told, const char *field)
+{
+    struct span value;
+    return msgpack_find(told, field, &value) == OK && span_equal(value, SPAN("\xc3"));
+}
+
 void worker_take_handlers(struct worker_node *worker, uint32_t seat, struct span told)
 {
-    struct span beats;
     take_names(&worker->handlers, told, "handlers");
     take_names(&worker->stream_handlers, told, "stream_handlers");
-    worker->seats.items[seat].beats =
-        msgpack_find(told, "beats", &beats) == OK && span_equal(beats, SPAN("\xc3"));
+    worker->seats.items[seat].beats = is_told(told, "beats");
+    worker->seats.items[seat].listens = is_told(told, "transitions");
+    worker_look_for_listeners(worker);
+}
+
+static void set_resource(struct worker_node *worker, struct span name, double amount)
+{
+    uint32_t i = 0;
+    while (i < worker->resources.count && !span_equal(worker->resources.items[i].name, name)) {
+        i++;
+    }
+    if (i == worker->resources.count) {
+        vec_push(&worker->resources, ((struct resource){arena_copy(&worker->lasting, name), 0}));
+    }
+    worker->resources.items[i].amount = amount;
+}
+
+/* {name: amount}: user code called worker.set_resources, which tells the scheduler itself. */
+static void take_resources(struct worker_node *worker, struct span told)
+{
+    struct msgpack_reader reader = msgpack_reader(told);
+    uint32_t count;
+    int code = msgpack_read_map(&reader, &count);
+    for (uint32_t i = 0; code == OK && i < count; i++) {
+        struct span name;
+        double amount;
+        code = msgpack_read_str(&reader, &name);
+        code = code == OK ? msgpack_read_float(&reader, &amount) : code;
+        if (code == OK && amount >= 0 && worker->resources.count < RESOURCES_MAX) {
+            set_resource(worker, name, amount);
+        }
+    }
+    struct worker_event event = worker_event_of(WORKER_EVENT_SET_RESOURCES);
+    event.of.set_resources.resources =
+        (struct resource_list){worker->resources.items, worker->resources.count};
+    worker_apply(worker, &event);
+    worker_update_resources(worker);
 }
 
 struct span worker_text_at(struct span list, uint32_t index)
@@ -235,6 +276,8 @@ void worker_told(struct worker_node *worker, uint32_t seat, struct executor_mess
         worker_shuffles_told(worker, seat, told);
     } else if (span_equal(tell->text, SPAN("status"))) {
         take_status(worker, told);
+    } else if (span_equal(tell->text, SPAN("resources"))) {
+        take_resources(worker, told);
     } else if (span_equal(tell->text, SPAN("digest"))) {
         worker_gauges_digest(worker, told);
     } else {

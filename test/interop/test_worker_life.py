@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from distributed import Client, get_worker, wait
+from distributed import Client, WorkerPlugin, get_worker, wait
 
 import harness
 from worker_clusters import make_cluster, start_cask  # noqa: F401  (a fixture)
@@ -161,6 +161,11 @@ def test_death_timeout():
         (["tcp://127.0.0.1:1", "--resources", "GPU"], "--resources"),
         (["tcp://127.0.0.1:1", "--nworkers", "0"], "--nworkers"),
         (["nonsense:"], "not an address"),
+        (["tcp://127.0.0.1:1", "--protocol", "unix"], "user code cannot connect"),
+        (["unix:///nowhere"], "user code cannot connect"),
+        (["tcp://127.0.0.1:1", "--worker-port", "10:5"], "not a port"),
+        (["tcp://127.0.0.1:1", "--lifetime", "soon"], "not a duration"),
+        (["tcp://127.0.0.1:1", "argument"], "--preload"),
     ],
 )
 def test_wrong_command_lines(arguments, said):
@@ -194,6 +199,94 @@ def test_resources(make_cluster):
 
         futures = client.map(one_at_a_time, range(10), resources={"GPU": 1}, pure=False)
         assert client.gather(futures) == [1] * 10
+
+
+def test_resources_set_later(make_cluster):
+    """By user code in the worker: the scheduler and the worker go by it; a restart forgets it"""
+    cluster = make_cluster("alice", nthreads=2, nanny=True, options=["--resources", "GPU=1"])
+    with Client(cluster.address, timeout=20) as client:
+
+        async def give(dask_worker):
+            await dask_worker.set_resources(LICENCE=3, GPU=2)
+            return dict(dask_worker.state.total_resources)
+
+        assert list(client.run(give).values()) == [{"GPU": 2, "LICENCE": 3}]
+        assert cluster.infos()["alice"]["resources"] == {"GPU": 2, "LICENCE": 3}
+        assert client.submit(inc, 1, resources={"LICENCE": 3}).result(timeout=20) == 2
+        assert client.submit(inc, 2, resources={"GPU": 2}).result(timeout=20) == 3
+        client.restart(timeout=60)
+        assert cluster.infos()["alice"]["resources"] == {"GPU": 1}
+
+
+class Listening(WorkerPlugin):
+    """Hears of every move of a task"""
+
+    name = "listening"
+
+    def setup(self, worker):
+        worker.moves = self.moves = []
+
+    def transition(self, key, start, finish, **kwargs):
+        self.moves.append((key, start, finish))
+        if key == "bad":
+            raise ValueError("what a plugin raises disturbs nobody")
+
+
+def test_transitions(make_cluster):
+    """Worker plugins that listen get each move, by stock's names of states"""
+    cluster = make_cluster("alice")
+    with Client(cluster.address, timeout=20) as client:
+        client.submit(inc, 0, key="before").result()
+        client.register_plugin(Listening())
+        one = client.submit(inc, 1, key=("one", 1))
+        two = client.submit(inc, one, key="two")
+        bad = client.submit(inc, "x", key="bad")
+        wait([two, bad])
+        del one, two, bad
+
+        def heard():
+            (moves,) = client.run(lambda dask_worker: dask_worker.moves).values()
+            of = {key: [move[1:] for move in moves if move[0] == key] for key in ("bad", ("one", 1), "two")}
+            assert of["bad"][:4] == [("released", "waiting"), ("waiting", "ready"), ("ready", "executing"), ("executing", "error")]
+            for key in (("one", 1), "two"):
+                assert of[key][:4] == [("released", "waiting"), ("waiting", "ready"), ("ready", "executing"), ("executing", "memory")]
+                assert of[key][-1] == ("released", "forgotten")
+            assert not any(move[0] == "before" and move[2] != "forgotten" and move[1] == "executing" for move in moves)
+            return True
+
+        harness.eventually(heard, 20)
+        client.unregister_worker_plugin("listening")
+        (before,) = client.run(lambda dask_worker: len(dask_worker.moves)).values()
+        client.submit(inc, 5).result()
+        assert list(client.run(lambda dask_worker: len(dask_worker.moves)).values()) == [before]
+
+
+def test_restart_that_takes_too_long(make_cluster, tmp_path):
+    """restart(timeout=…) says so; the worker comes when it is ready"""
+    script = tmp_path / "slow.py"
+    script.write_text(
+        "import os, time\n"
+        "def dask_setup(worker):\n"
+        f"    while os.path.exists({str(tmp_path / 'wait')!r}):\n"
+        "        time.sleep(0.01)\n"
+    )
+    cluster = make_cluster("alice", nanny=True, options=["--preload", str(script)])
+    with Client(cluster.address, timeout=20) as client:
+        (tmp_path / "wait").touch()
+        with pytest.raises(TimeoutError):
+            client.restart(timeout=1.5)
+        (tmp_path / "wait").unlink()
+        harness.eventually(lambda: "alice" in cluster.addresses())
+        assert client.submit(inc, 1).result(timeout=20) == 2
+
+
+def test_restart_without_waiting(make_cluster):
+    cluster = make_cluster("alice", nanny=True)
+    with Client(cluster.address, timeout=20) as client:
+        before = cluster.addresses()["alice"]
+        client.restart(timeout=60, wait_for_workers=False)
+        harness.eventually(lambda: cluster.addresses().get("alice", before) != before)
+        assert client.submit(inc, 1).result(timeout=20) == 2
 
 
 def test_preload(make_cluster, tmp_path):

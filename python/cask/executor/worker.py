@@ -21,6 +21,7 @@ from dask.utils import parse_timedelta
 from distributed import profile
 from distributed.comm import get_address_host
 from distributed.core import Status
+from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.protocol import dumps
 from distributed.proctitle import setproctitle
 from distributed.security import Security
@@ -116,6 +117,7 @@ class Worker(distributed.worker.Worker):
         own = {
             "heartbeat_parts": self.heartbeat_parts,
             "startup_information": self.get_startup_information,
+            "transitions": self.take_transitions,
         }
         self.handlers.update(own)
         self._own_handlers = self._own_handlers.union(own)
@@ -141,6 +143,8 @@ class Worker(distributed.worker.Worker):
             self.scheduler_delay = settings["scheduler_delay"]
         if "memory_limit" in settings:
             self.memory_manager.memory_limit = settings["memory_limit"] or None
+        if "resources" in settings:
+            self.state.total_resources = dict(settings["resources"])
         self._status = Status.lookup[settings.get("status", self._status.name)]
         if self._status == Status.init:
             self._status = Status.running
@@ -192,6 +196,21 @@ class Worker(distributed.worker.Worker):
             if hasattr(extension, "heartbeat") and name != "spans"
         }
 
+    def _listening(self) -> bool:
+        """A plugin has a transition() of its own."""
+        stock = WorkerPlugin.transition
+        plugins = self.plugins.values()
+        return any(getattr(type(plugin), "transition", stock) is not stock for plugin in plugins)
+
+    def take_transitions(self, moves) -> None:
+        """What tasks of this worker did since the last time: [(key, start, finish)]."""
+        for key, start, finish in moves:
+            self.state._notify_plugins("transition", key, start, finish)
+
+    async def set_resources(self, **resources: float) -> None:
+        self.tell("resources", resources)
+        await super().set_resources(**resources)
+
     async def heartbeat_parts(self) -> dict:
         """What user code adds to a heartbeat. Source: Worker.heartbeat, Worker.get_metrics."""
         metrics = {}
@@ -209,6 +228,7 @@ class Worker(distributed.worker.Worker):
         return {
             "beats": bool(self._beating() or set(self.metrics) - self._stock_metrics),
             "handlers": sorted(set(self.handlers) - self._own_handlers),
+            "transitions": self._listening(),
             "stream_handlers": sorted(set(self.stream_handlers) - self._own_stream_handlers),
         }
 
