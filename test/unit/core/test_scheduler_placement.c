@@ -135,6 +135,26 @@ static void test_reschedule_opens_slot(void **state)
     stage_close(&stage);
 }
 
+/* A client retries a value while what was made from it runs: what runs is let go, and what is queued does not wait for
+ * anything else to end, as there may be nothing. Seed 36194 of the simulator. */
+static void test_retry_opens_a_slot(void **state)
+{
+    (void)state;
+    struct stage stage;
+    set_saturation(&stage, 1.0);
+    worker_id a = stage_worker(&stage, "a", 1);
+    client_id client = stage_client(&stage, "me");
+    stage_graph(&stage, client, "k-0 k-1:k-0 k-2:k-1 k-3:k-2", "k-3");
+    stage_finish(&stage, a, "k-0");
+    stage_finish(&stage, a, "k-1");
+    stage_forget_transcript(&stage);
+    struct span key = stage_key(&stage, "k-1");
+    struct event event = {.kind = EVENT_RETRY, .of.retry = {client, {&key, 1}}};
+    stage_step(&stage, &event);
+    stage_expect(&stage, "free a: k-1\nfree a: k-2\ncompute k-0@a\n");
+    stage_close(&stage);
+}
+
 /* One thread gives two slots at the default saturation of 1.1. */
 static void test_saturation_rounds_up(void **state)
 {
@@ -524,6 +544,7 @@ int main(void)
         cmocka_unit_test(test_holder_before_idle),
         cmocka_unit_test(test_queue),
         cmocka_unit_test(test_reschedule_opens_slot),
+        cmocka_unit_test(test_retry_opens_a_slot),
         cmocka_unit_test(test_saturation_rounds_up),
         cmocka_unit_test(test_queue_order),
         cmocka_unit_test(test_co_assignment),
