@@ -30,7 +30,7 @@ struct graph_work {
     uint32_t new_count, collision_count;
     bool pins;          /* taken in slices: touched tasks are pinned */
     bool is_lost;       /* something needed is not there (any more) … */
-    bool has_edges;     /* all of them */
+    bool is_whole;      /* its tasks have all that they need to run */
     bool is_cancelled;  /* … and the client has been told */
     bool is_stale;      /* others made tasks since it was looked up which tasks are known */
     uint32_t serial;    /* s->task_serial after its own last task */

@@ -232,7 +232,6 @@ void graph_make_edges(struct scheduler *s, struct graph_work *work, struct step 
             give_run_spec(work->graph, number, task);
         }
     }
-    work->has_edges = to == work->graph->task_count;
 }
 
 /* ---- priorities ---- */
@@ -346,6 +345,7 @@ void graph_begin_moves(struct scheduler *s, struct graph_work *work, struct step
     }
     spans_graph(s, work->graph, work->room->firsts, work->first_count);
     shuffles_graph(s, work->graph);
+    work->is_whole = true;
     notice_graph(work, step);
 }
 
@@ -491,9 +491,10 @@ void graph_take_back(struct scheduler *s, struct graph_work *work, struct step *
         if (task == NULL) {
             continue;
         }
-        bool is_whole = work->has_edges || work->room->is_new[number] == 0;
+        bool is_whole = work->is_whole || work->room->is_new[number] == 0;
         if (task->state == TASK_RELEASED && !is_whole) {
-            /* Without all its edges it must not run, whoever wants it, or may come to while it waits to go. */
+            /* Without all its edges, or its shuffle, it must not run, whoever wants it, or may come to while it waits
+             * to go. */
             task->flags &= (uint16_t)~TASK_PINNED;
             want(s, task, TASK_FORGOTTEN);
             continue;

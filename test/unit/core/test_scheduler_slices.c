@@ -477,7 +477,10 @@ static void test_wanted_while_taken_back(void **state)
         client_id me = stage_client(&stage, "me");
         stage_graph(&stage, me, "k l m n o p",
                     "k l m n o p"); /* what it wants goes piece by piece */
-        stage_graph_with(&stage, me, "v w:v x:w y:w z:x,y", "y z", sliced(3));
+        struct span actor = stage_key(&stage, "x");
+        struct graph_info graph = sliced(3);
+        graph.actors = (struct span_list){&actor, 1};
+        stage_graph_with(&stage, me, "v w:v x:w y:w z:x,y", "y z", graph);
         for (uint32_t i = 0; i < steps / 12 && stage.step.graph_pending; i++) {
             more(&stage);
         }
@@ -493,6 +496,7 @@ static void test_wanted_while_taken_back(void **state)
         if (stage_task(&stage, "x") != NULL) {
             assert_int_equal(stage_view(&stage, "x").dependency_count, 1);
             assert_int_equal(stage_view(&stage, "w").dependency_count, 1);
+            assert_true(stage_view(&stage, "x").actor);
         }
         stage_release(&stage, "published", "x");
         while (stage.step.pending) {
