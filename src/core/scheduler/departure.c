@@ -9,6 +9,7 @@
 #include "core/scheduler/failure.h"
 #include "core/scheduler/place.h"
 #include "core/scheduler/pool.h"
+#include "core/scheduler/processing.h"
 #include "core/scheduler/queue.h"
 #include "core/scheduler/replicas.h"
 #include "core/scheduler/shuffle.h"
@@ -155,16 +156,6 @@ static void release_processing(struct scheduler *s, const struct departure *depa
 
 /* ---- what it held ---- */
 
-static bool is_actor_of(const struct worker *worker, const struct task *task)
-{
-    for (uint32_t i = 0; i < worker->actors.count; i++) {
-        if (worker->actors.items[i] == task->id) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void note_loss(struct losses *losses, const struct task *task, struct step *step)
 {
     if (losses->count++ < KEYS_LOGGED_MAX) {
@@ -178,7 +169,7 @@ static void lose_replica(struct scheduler *s, struct departure *departure, struc
                          struct piece *piece, struct step *step)
 {
     struct worker *worker = worker_at(s, departure->worker);
-    bool was_actor = is_actor_of(worker, task);
+    bool was_actor = actor_is_at(worker, task);
     replica_remove(s, task, worker);
     if (was_actor) {
         want(s, task, TASK_ERRED);

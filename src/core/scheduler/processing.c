@@ -82,6 +82,16 @@ void processing_recount_resources(struct scheduler *s, struct worker *worker)
 
 /* ---- coming and going ---- */
 
+bool actor_is_at(const struct worker *worker, const struct task *task)
+{
+    for (uint32_t i = 0; i < worker->actors.count; i++) {
+        if (worker->actors.items[i] == task->id) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void actor_discard(struct worker *worker, const struct task *task)
 {
     for (uint32_t i = 0; i < worker->actors.count; i++) {

@@ -26,6 +26,8 @@ void processing_recount_resources(struct scheduler *s, struct worker *worker);
 
 /* One processing task of the worker less needs `task` brought there. Nothing happens if none did. */
 void needs_decrement(struct scheduler *s, struct worker *worker, const struct task *task);
+/* Whether the task is an actor that lives there; others may hold proxies of it. */
+bool actor_is_at(const struct worker *worker, const struct task *task);
 /* The worker no longer runs this actor. Nothing happens if it did not. */
 void actor_discard(struct worker *worker, const struct task *task);
 /* Among the worker's needs_what no longer: it holds the data now. Nothing happens if it was not. */

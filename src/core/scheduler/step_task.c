@@ -100,10 +100,14 @@ static void replica_gone(struct scheduler *s, struct span key, struct worker *wo
     if (task == NULL || !replica_has(task, worker->id)) {
         return;
     }
+    bool was_actor = actor_is_at(worker, task);
     replica_remove(s, task, worker);
     if (task->who_has.count == 0) {
         transition_all(s, task, TASK_RELEASED, step);
+    } else if (was_actor) {
+        transition_all(s, task, TASK_ERRED, step); /* what others have are proxies of it */
     }
+    queue_slots_maybe_opened(s, step); /* what ran with it was let go of */
 }
 
 void step_release_worker_data(struct scheduler *s, const struct event *event, struct step *step)

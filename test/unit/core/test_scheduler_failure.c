@@ -324,6 +324,28 @@ static void test_actor_lost_proxies_freed(void **state)
     stage_close(&stage);
 }
 
+/* The executor in which an actor lives ends, the worker lives on; another worker has a proxy, which is not the actor.
+ * Simulator: sim_core 13511. */
+static void test_actor_lost_with_its_executor(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage);
+    worker_id a = stage_worker(&stage, "a", 1);
+    worker_id b = stage_worker(&stage, "b", 1);
+    client_id client = stage_client(&stage, "me");
+    stage_graph_with(&stage, client, "actor", "actor", (struct graph_info){.all_actors = true});
+    stage_finish(&stage, a, "actor");
+    struct span key = stage_key(&stage, "actor");
+    struct event event = {.kind = EVENT_ADD_KEYS, .of.add_keys = {b, {&key, 1}}};
+    stage_step(&stage, &event);
+    stage_forget_transcript(&stage);
+    event = (struct event){.kind = EVENT_RELEASE_WORKER_DATA, .of.release_worker_data = {a, key}};
+    stage_step(&stage, &event);
+    stage_expect(&stage, "free b: actor\nerred me: actor (actor-lost of actor)\n");
+    stage_close(&stage);
+}
+
 /* A worker dies with a task, its inputs, and scattered data that what needs the task needs as well: nothing
  * can come of it, and the loss of one more input must not bring the forgotten task back. */
 static void test_forgotten_and_input_lost(void **state)
@@ -564,6 +586,7 @@ int main(void)
         cmocka_unit_test(test_scattered_dropped),
         cmocka_unit_test(test_actor_lost),
         cmocka_unit_test(test_actor_lost_proxies_freed),
+        cmocka_unit_test(test_actor_lost_with_its_executor),
         cmocka_unit_test(test_forgotten_and_input_lost),
         cmocka_unit_test(test_refresh_of_released),
         cmocka_unit_test(test_ttl),
