@@ -125,16 +125,27 @@ static bool wait_for_stop(pid_t id)
     return false;
 }
 
-static bool stop(uint32_t thread, struct text *out)
+/* Let it go on. If it does not stop to be let go it runs, or is dead; and one that is dead stays, and with it its
+ * process, until we have waited for it. Only the end of the process itself, its first thread's, is for the loop to see. */
+static void let_go(pid_t pid, pid_t id)
 {
-    pid_t id = (pid_t)thread;
+    siginfo_t info;
+    while (ptrace(PTRACE_DETACH, id, NULL, NULL) != 0 && errno == ESRCH && id != pid) {
+        if (waitid(P_PID, (id_t)id, &info, WSTOPPED | WEXITED | __WALL) != 0 && errno != EINTR) {
+            return;
+        }
+    }
+}
+
+static bool stop(pid_t pid, pid_t id, struct text *out)
+{
     if (ptrace(PTRACE_SEIZE, id, NULL, NULL) != 0) {
         text_printf(out, "not allowed to look: ptrace: %s\n", strerror(errno));
         return false;
     }
     if (ptrace(PTRACE_INTERRUPT, id, NULL, NULL) != 0 || !wait_for_stop(id)) {
         text_printf(out, "it did not stop: %s\n", strerror(errno));
-        (void)ptrace(PTRACE_DETACH, id, NULL, NULL);
+        let_go(pid, id);
         return false;
     }
     return true;
@@ -142,11 +153,11 @@ static bool stop(uint32_t thread, struct text *out)
 
 bool crash_unwind(int pid, uint32_t thread, struct text *out)
 {
-    if (!stop(thread, out)) {
+    if (!stop(pid, (pid_t)thread, out)) {
         return false;
     }
     bool found = unwind(pid, thread, out);
-    (void)ptrace(PTRACE_DETACH, (pid_t)thread, NULL, NULL); /* gone already: nothing to let go */
+    let_go(pid, (pid_t)thread);
     return found;
 }
 
