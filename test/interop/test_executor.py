@@ -457,6 +457,47 @@ def test_cancel_a_running_task(single):
     single.wait_until_idle()
 
 
+SLOW_MODULE = """
+import pathlib, time
+here = pathlib.Path(__file__).parent
+with open(here / "imports", "a") as file:
+    file.write("x")
+while not (here / "go").exists():
+    time.sleep(0.001)
+import slow_package.part
+"""
+
+
+def test_cancel_lets_an_import_end(single, tmp_path):
+    """Interrupted, it would leave a package without its parts: every later task would fail"""
+    package = tmp_path / "slow_package"
+    package.mkdir()
+    (package / "__init__.py").write_text(SLOW_MODULE)
+    (package / "part.py").write_text("answer = 42")
+
+    def use(path, done):
+        if path not in sys.path:
+            sys.path.insert(0, path)
+        import slow_package
+
+        open(done, "w").close()
+        while not os.path.exists(f"{path}/end"):
+            time.sleep(0.001)
+        return slow_package.part.answer
+
+    first = single.run(Task("first", use, str(tmp_path), str(tmp_path / "imported")))
+    wait_for_file(str(package / "imports"))
+    single.cancel(first)
+    (package / "go").touch()
+    message = single.wait(channel.CANCELLED, channel.DONE, channel.FAILED)
+    assert (message.op, message.handle) == (channel.CANCELLED, first)
+    (tmp_path / "end").touch()
+    second = single.run(Task("second", use, str(tmp_path), str(tmp_path / "again")))
+    result_of(single, second)
+    assert single.fetch(second) == 42
+    assert (package / "imports").read_text() == "x"
+
+
 def test_timeout_fails_the_task(single):
     handle = started_spinning(single, "late")
     single.cancel(handle, timeout_reason="it ran longer than 1 s")

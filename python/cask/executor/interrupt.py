@@ -10,6 +10,17 @@ from distributed.utils import sync
 from cask.executor import TaskCancelled
 
 
+_IMPORT = "<frozen importlib._bootstrap>"
+
+
+def is_importing(ident: int) -> bool:
+    """Whether a thread loads a module: one that was loaded by half would stay broken for all tasks to come."""
+    frame = sys._current_frames().get(ident)
+    while frame is not None and frame.f_code.co_filename != _IMPORT:
+        frame = frame.f_back
+    return frame is not None
+
+
 def interrupt(ident: int) -> None:
     """Raise TaskCancelled in a thread, at its next Python instruction.
 

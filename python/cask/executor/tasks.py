@@ -36,7 +36,7 @@ from distributed.worker import _run_task_simple, _worker_cvar
 from cask.executor import TaskCancelled, board, channel
 from cask.executor.channel import NO_PAYLOAD, U32, pack_bytes, pack_payload, take_bytes, take_payload
 from cask.executor.errors import pack_error
-from cask.executor.interrupt import interrupt
+from cask.executor.interrupt import interrupt, is_importing
 from cask.executor.objects import SERIALIZED, Entry, open_value, serialise
 from cask.executor.output import current_task, kept_output
 
@@ -51,6 +51,7 @@ _ACTOR, _WANTS_SMALL = 1, 2  # flags of RUN
 _TIMEOUT, _UNBEGUN = 1, 2  # how, of CANCEL
 
 _PICKLED = msgpack.packb({"__Pickled__": 1})
+_IMPORT_PAUSE = 0.05  # seconds until it is looked whether a module is loaded now
 _NO_METRICS = pack_bytes(b"")
 _SMALL_MAX = 2048
 _SMALL_TYPES = frozenset({int, float, bool, str, type(None)})
@@ -211,13 +212,26 @@ class Runner:
             task.is_cancelled = True
             task.reason = reason if how == _TIMEOUT else None
             if task.ident is not None:
-                interrupt(task.ident)
+                self._interrupt(task)
             elif task.future is not None:
                 self.worker.loop.asyncio_loop.call_soon_threadsafe(task.future.cancel)
             elif task.has_begun:
                 return  # between two moments; its thread looks once more
         if not task.has_begun:
             self._answer_cancelled(task)
+
+    def _interrupt(self, task: Task) -> None:
+        """Under the lock. An import comes to its end first."""
+        if is_importing(task.ident):
+            loop = self.worker.loop.asyncio_loop
+            loop.call_soon_threadsafe(loop.call_later, _IMPORT_PAUSE, self._interrupt_later, task)
+        else:
+            interrupt(task.ident)
+
+    def _interrupt_later(self, task: Task) -> None:
+        with self._lock:
+            if task.ident is not None:
+                self._interrupt(task)
 
     def is_idle(self) -> bool:
         return not self._tasks
