@@ -5,7 +5,8 @@
 #
 # Debian packages come from tools/packages.txt: as root they are installed, otherwise the command
 # that would is printed and the script fails. Python packages come from tools/requirements.txt into
-# .venv; a stamp of that list makes a second run a matter of milliseconds.
+# .venv, the pages' from web/package-lock.json into web/node_modules; stamps of those lists make a second
+# run a matter of milliseconds.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -29,6 +30,10 @@ wanted_packages() {
 missing_packages() {
     local present
     present=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' | sed -n 's/^installed //p')
+    # Node from elsewhere brings its own npm, and Debian's will not stand beside it.
+    if command -v npm >/dev/null; then
+        present+=$'\nnpm'
+    fi
     comm -23 <(wanted_packages | sort) <(sort -u <<<"$present")
 }
 
@@ -89,5 +94,17 @@ install_python() {
     echo "$stamp" >"$stamp_file"
 }
 
+install_pages() {
+    local stamp_file=web/node_modules/cask-setup-stamp stamp
+    stamp=$({ cat web/package-lock.json; node --version; } | sha256sum | cut -d' ' -f1)
+    if [ -f "$stamp_file" ] && [ "$(<"$stamp_file")" = "$stamp" ]; then
+        return
+    fi
+    echo "setup: filling web/node_modules with $(node --version)"
+    npm ci --prefix web --ignore-scripts --no-audit --no-fund --prefer-offline --loglevel error
+    echo "$stamp" >"$stamp_file"
+}
+
 install_packages
 install_python
+install_pages
