@@ -1,0 +1,127 @@
+// What the task stream draws for a window of time: single runs while they fit, else strips of buckets.
+import { useEffect, useRef, useState } from "preact/hooks";
+import { Runs, type Span, type Strips } from "../draw/timeline";
+import { get } from "../wire/api";
+import { Mode } from "../wire/frame";
+import { live, type Batch } from "../wire/live";
+import { now, summary } from "./tables";
+
+const CAPACITY = 1 << 16;
+const PAGE = 1000;
+const SINGLE_MOST = 4000; // runs in a window that are drawn one by one
+const LIVE_MOST = 2000; // a second: beyond, the tail is not sent run by run
+const SETTLE_MS = 120; // a zoom asks when the hand rests
+const AGAIN_MS = 1000;
+
+// A window that ends now moves on with every frame of the screen, a little behind what has come, so that it glides.
+export function useFollowed(span: Span, following: boolean): Span {
+  const [, setTick] = useState(0);
+  const skew = useRef<number | undefined>(undefined);
+  useEffect(() => {
+    if (!following) {
+      return undefined;
+    }
+    const step = window.matchMedia("(prefers-reduced-motion: reduce)").matches ? 1000 : 250;
+    const timer = window.setInterval(() => !document.hidden && setTick((tick) => tick + 1), step);
+    return () => window.clearInterval(timer);
+  }, [following]);
+  if (!following || now.value === 0) {
+    return span;
+  }
+  // The cluster's clock, as far as it differs from this machine's; a scheduler that is gone stops it.
+  if (summary.value?.state === 0 || skew.current === undefined) {
+    const seen = now.value - Date.now() / 1000;
+    skew.current = Math.max(skew.current ?? -Infinity, seen);
+  }
+  const end = summary.value?.state === 0 ? Date.now() / 1000 + skew.current : now.value;
+  return { since: end - (span.until - span.since), until: end };
+}
+
+// The newest runs as they come; `complete` from when on nothing is missing.
+function useTail(on: boolean): { runs: Runs; complete: number } {
+  const runs = useRef<Runs | undefined>(undefined);
+  const complete = useRef(Infinity);
+  runs.current ??= new Runs(CAPACITY);
+  useEffect(() => {
+    if (!on) {
+      return undefined;
+    }
+    const kept = runs.current as Runs;
+    const leave = live().subscribe("stream", { hz: 5, p: { keys: false } }, (batch: Batch) => {
+      // Polled rows replace; the first frame of a subscription begins anew, too.
+      if (batch.mode === Mode.Replace || complete.current === Infinity) {
+        kept.clear();
+        complete.current = Infinity;
+      }
+      const first = complete.current === Infinity || batch.lost;
+      batch.rows.forEach((row) => kept.add(row));
+      if (first) {
+        const starts = batch.rows.map((row) => (row.start as number) + (row.duration as number));
+        complete.current = batch.rows.length < PAGE ? 0 : starts.reduce((least, end) => Math.min(least, end), Infinity);
+      }
+    });
+    return () => {
+      leave();
+      complete.current = Infinity;
+    };
+  }, [on]);
+  return { runs: runs.current, complete: complete.current };
+}
+
+async function runsOf(span: Span, stop: AbortSignal): Promise<Runs> {
+  const runs = new Runs(2 * SINGLE_MOST);
+  let after: string | undefined;
+  do {
+    const page = await get("runs", { since: span.since, until: span.until, limit: PAGE, after }, stop);
+    for (const row of page.runs) {
+      runs.add(row);
+    }
+    after = page.next ?? undefined;
+  } while (after !== undefined && runs.size < runs.capacity);
+  return runs;
+}
+
+export interface WindowData {
+  runs?: Runs;
+  strips?: Strips;
+  error?: Error;
+}
+
+export function useWindow(span: Span, following: boolean, lanes: "thread" | "worker", buckets: number): WindowData {
+  const calm = (summary.value?.runRate ?? 0) < LIVE_MOST;
+  const tail = useTail(following && calm);
+  const direct = following && calm && tail.complete <= span.since;
+  const [data, setData] = useState<WindowData>({});
+  const latest = useRef(span);
+  latest.current = span;
+  const asked = following ? `live ${(span.until - span.since).toFixed(3)}` : `${span.since} ${span.until}`;
+  useEffect(() => {
+    if (direct) {
+      return undefined;
+    }
+    const stop = new AbortController();
+    let timer = 0;
+    const ask = async () => {
+      try {
+        const { since, until } = latest.current;
+        const strips: Strips = await get("stream", { since, until, buckets: Math.min(buckets, 2000), lanes }, stop.signal);
+        const total = strips.lanes.reduce((sum, lane) => sum + lane.runs.reduce((all, value) => all + value, 0), 0);
+        const runs = total <= SINGLE_MOST ? await runsOf({ since, until }, stop.signal) : undefined;
+        setData({ strips, runs });
+      } catch (error) {
+        if (!stop.signal.aborted) {
+          setData((before) => ({ ...before, error: error as Error }));
+        }
+      }
+      if (following && !stop.signal.aborted) {
+        timer = window.setTimeout(() => void ask(), AGAIN_MS);
+      }
+    };
+    timer = window.setTimeout(() => void ask(), SETTLE_MS);
+    return () => {
+      stop.abort();
+      window.clearTimeout(timer);
+    };
+  }, [asked, direct, lanes, buckets]);
+  return direct ? { runs: tail.runs } : data;
+}

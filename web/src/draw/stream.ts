@@ -1,0 +1,253 @@
+// Draws the task stream. Where runs are wide enough to be told apart each is a rectangle; where not, each lane is a
+// strip whose height is the share of the time it was busy: the group with the most time in its colour, the rest grey,
+// transfers hatched. "The main colour of each pixel" of a mix of tasks would be confetti.
+import { GREY, pixel, textOn, css, type Rgb } from "../base/palette";
+import { clock, duration } from "../base/format";
+import { Raster } from "./raster";
+import { laneIndex, ticks, type Lane, type Runs, type Span, type Strips } from "./timeline";
+
+export const GUTTER = 118; // CSS pixels for the names of lanes
+export const AXIS = 22; // and for the time
+const TEXT_LEAST = 36; // a rectangle narrower than this has no name in it
+const ALARM: Rgb = [213, 94, 0];
+const TRANSFER: Rgb = [120, 60, 30];
+
+export interface Look {
+  span: Span;
+  lanes: readonly Lane[];
+  runs?: Runs;
+  strips?: Strips;
+  selected: number; // a run's number, -1: none
+  color(group: number): Rgb;
+  name(group: number): string;
+  shown(worker: number, group: number): boolean;
+  dark: boolean;
+}
+
+export interface Target {
+  index: number; // in runs
+  left: number;
+  top: number;
+}
+
+interface Geometry {
+  left: number;
+  top: number;
+  lane: number; // height
+  gap: number;
+  perSecond: number;
+}
+
+export class StreamPainter {
+  private readonly raster: Raster;
+
+  constructor(canvas: HTMLCanvasElement) {
+    this.raster = new Raster(canvas);
+  }
+
+  resize(width: number, height: number): void {
+    this.raster.resize(width, height);
+  }
+
+  private geometry(look: Look): Geometry {
+    const { width, height, ratio } = this.raster;
+    const left = Math.round(GUTTER * ratio);
+    const top = Math.round(AXIS * ratio);
+    const room = (height - top) / Math.max(look.lanes.length, 1);
+    const lane = Math.max(1, Math.min(Math.floor(room), Math.round(22 * ratio)));
+    return { left, top, lane, gap: lane > 5 * ratio ? Math.round(ratio) : 0, perSecond: (width - left) / (look.span.until - look.span.since) };
+  }
+
+  draw(look: Look): void {
+    const at = this.geometry(look);
+    const ground = look.dark ? pixel([26, 29, 32]) : pixel([255, 255, 255]);
+    const track = look.dark ? pixel([33, 37, 41]) : pixel([243, 243, 240]);
+    this.raster.clear(ground);
+    look.lanes.forEach((_, index) => this.raster.fill(at.left, this.laneTop(at, index), this.raster.width, this.laneTop(at, index) + at.lane - at.gap, track));
+    if (look.runs !== undefined) {
+      this.drawRuns(look, look.runs, at);
+    } else if (look.strips !== undefined) {
+      this.drawStrips(look, look.strips, at);
+    }
+    this.raster.show();
+    if (look.runs !== undefined) {
+      this.nameRuns(look, look.runs, at);
+    }
+    this.drawEdges(look, at);
+  }
+
+  private laneTop(at: Geometry, index: number): number {
+    return at.top + index * at.lane;
+  }
+
+  private drawRuns(look: Look, runs: Runs, at: Geometry): void {
+    const place = laneIndex(look.lanes);
+    const alarm = pixel(ALARM);
+    const transfer = pixel(TRANSFER);
+    const edge = look.dark ? 0xffffffff : 0xff000000;
+    const thick = Math.max(1, Math.round(1.5 * this.raster.ratio));
+    for (let index = 0; index < runs.size; index++) {
+      const begin = runs.start[index] - runs.transfer[index];
+      const end = runs.start[index] + runs.duration[index];
+      if (end < look.span.since || begin > look.span.until || !look.shown(runs.worker[index], runs.group[index])) {
+        continue;
+      }
+      const lane = place(runs.worker[index], runs.lane[index]);
+      if (lane < 0) {
+        continue;
+      }
+      const x0 = Math.floor(at.left + (runs.start[index] - look.span.since) * at.perSecond);
+      const x1 = Math.max(x0 + 1, Math.floor(at.left + (end - look.span.since) * at.perSecond));
+      const y0 = this.laneTop(at, lane);
+      const y1 = y0 + at.lane - at.gap;
+      if (runs.transfer[index] > 0) {
+        const xt = Math.floor(at.left + (begin - look.span.since) * at.perSecond);
+        this.raster.hatch(Math.max(xt, at.left), y0, Math.max(x0, xt + 1), y1, transfer);
+      }
+      const from = Math.max(x0, at.left);
+      this.raster.fill(from, y0, x1, y1, pixel(look.color(runs.group[index])));
+      // A hairline of background between neighbours, where there is room for it.
+      if (x1 - x0 > 4) {
+        this.raster.fill(x1 - 1, y0, x1, y1, look.dark ? 0xff201d1a : 0xffffffff);
+      }
+      if (runs.failed[index] !== 0) {
+        this.raster.frame(from, y0, Math.max(x1, from + 3), y1, thick, alarm);
+      }
+      if (runs.n[index] === look.selected) {
+        this.raster.frame(from - thick, y0 - thick, x1 + thick, y1 + thick, thick, edge);
+      }
+    }
+  }
+
+  private nameRuns(look: Look, runs: Runs, at: Geometry): void {
+    const { context, ratio } = this.raster;
+    if (at.lane < 12 * ratio) {
+      return;
+    }
+    const place = laneIndex(look.lanes);
+    const size = Math.min(11, at.lane / ratio - 3) * ratio;
+    context.font = `${size}px system-ui, sans-serif`;
+    context.textBaseline = "middle";
+    for (let index = 0; index < runs.size; index++) {
+      const x0 = Math.max(at.left, at.left + (runs.start[index] - look.span.since) * at.perSecond);
+      const x1 = at.left + (runs.start[index] + runs.duration[index] - look.span.since) * at.perSecond;
+      const lane = x1 - x0 < TEXT_LEAST * ratio || x0 > this.raster.width ? -1 : place(runs.worker[index], runs.lane[index]);
+      if (lane >= 0 && look.shown(runs.worker[index], runs.group[index])) {
+        const y0 = this.laneTop(at, lane);
+        context.save();
+        context.beginPath();
+        context.rect(x0, y0, x1 - x0 - 3 * ratio, at.lane);
+        context.clip();
+        context.fillStyle = textOn(look.color(runs.group[index]));
+        const sign = runs.failed[index] !== 0 ? "✕ " : "";
+        context.fillText(sign + look.name(runs.group[index]), x0 + 4 * ratio, y0 + at.lane / 2);
+        context.restore();
+      }
+    }
+  }
+
+  private drawStrips(look: Look, strips: Strips, at: Geometry): void {
+    const place = laneIndex(look.lanes);
+    for (const strip of strips.lanes) {
+      const lane = place(strip.worker, strip.thread);
+      if (lane >= 0) {
+        this.drawStrip(look, strips, strip, at, this.laneTop(at, lane));
+      }
+    }
+  }
+
+  private drawStrip(look: Look, strips: Strips, strip: Strips["lanes"][number], at: Geometry, y0: number): void {
+    const width = (strips.until - strips.since) / strips.buckets;
+    const floor = y0 + at.lane - at.gap;
+    const room = at.lane - at.gap;
+    const grey = pixel(GREY);
+    const transfer = pixel(TRANSFER);
+    const alarm = pixel(ALARM);
+    for (let bucket = 0; bucket < strips.buckets; bucket++) {
+      const x0 = Math.floor(at.left + (strips.since + bucket * width - look.span.since) * at.perSecond);
+      const x1 = Math.ceil(at.left + (strips.since + (bucket + 1) * width - look.span.since) * at.perSecond);
+      if (x1 <= at.left || x0 >= this.raster.width || strip.runs[bucket] + strip.busy[bucket] + strip.transfer[bucket] === 0) {
+        continue;
+      }
+      const left = Math.max(x0, at.left);
+      // At least a pixel for what was there at all.
+      const busy = Math.max(1, Math.min(room, Math.round(strip.busy[bucket] * room)));
+      const main = look.shown(strip.worker, strip.top[bucket]) ? Math.round(strip.top_share[bucket] * busy) : 0;
+      this.raster.fill(left, floor - busy, x1, floor, grey);
+      this.raster.fill(left, floor - main, x1, floor, pixel(look.color(strip.top[bucket])));
+      const moving = Math.round((strip.transfer[bucket] + strip.disk[bucket] + strip.deserialize[bucket]) * room);
+      this.raster.hatch(left, Math.max(y0, floor - busy - moving), x1, floor - busy, transfer);
+      if (strip.failed[bucket] > 0) {
+        this.raster.fill(left, y0, Math.max(x1, left + 2), y0 + Math.max(2, Math.round(room / 4)), alarm);
+      }
+    }
+  }
+
+  // Names of lanes and the time, over whatever reached below them.
+  private drawEdges(look: Look, at: Geometry): void {
+    const { context, ratio, width, height } = this.raster;
+    const ink = look.dark ? "#9aa3ab" : "#565d63";
+    context.fillStyle = look.dark ? css([26, 29, 32]) : "#fff";
+    context.fillRect(0, 0, width, at.top);
+    context.fillRect(0, 0, at.left - 2, height);
+    context.fillStyle = ink;
+    context.font = `${11 * ratio}px system-ui, sans-serif`;
+    context.textBaseline = "middle";
+    let below = 0;
+    look.lanes.forEach((lane, index) => {
+      const y = this.laneTop(at, index) + at.lane / 2;
+      if (lane.first && y >= below) {
+        context.fillText(fitted(context, lane.name, at.left - 12 * ratio), 4 * ratio, y);
+        below = y + 12 * ratio;
+      }
+    });
+    const span = look.span;
+    const marks = ticks(span, (width - at.left) / (90 * ratio));
+    const fine = marks.length > 1 && marks[1] - marks[0] < 1;
+    context.globalAlpha = 1;
+    for (const mark of marks) {
+      const x = Math.round(at.left + (mark - span.since) * at.perSecond);
+      context.fillRect(x, at.top - 4 * ratio, 1, 4 * ratio);
+      const text = marks[1] - marks[0] < 0.001 ? `+${duration(mark - marks[0])}` : clock(mark, fine);
+      context.fillText(text, x + 3 * ratio, at.top / 2);
+    }
+  }
+
+  // The run below a point of the canvas (CSS pixels); undefined where there is none, or strips are drawn.
+  find(look: Look, x: number, y: number): Target | undefined {
+    const { ratio } = this.raster;
+    const at = this.geometry(look);
+    const lane = Math.floor((y * ratio - at.top) / at.lane);
+    const runs = look.runs;
+    if (runs === undefined || lane < 0 || lane >= look.lanes.length || x * ratio < at.left) {
+      return undefined;
+    }
+    const time = this.timeAt(look, x);
+    const near = 2 / at.perSecond;
+    const place = laneIndex(look.lanes);
+    for (let index = runs.size - 1; index >= 0; index--) {
+      const from = runs.start[index] - near;
+      const hit = time >= from && time <= runs.start[index] + runs.duration[index] + near;
+      if (hit && place(runs.worker[index], runs.lane[index]) === lane && look.shown(runs.worker[index], runs.group[index])) {
+        return { index, left: x, top: (this.laneTop(at, lane) + at.lane) / ratio };
+      }
+    }
+    return undefined;
+  }
+
+  timeAt(look: Look, x: number): number {
+    const at = this.geometry(look);
+    return look.span.since + (x * this.raster.ratio - at.left) / at.perSecond;
+  }
+}
+
+function fitted(context: CanvasRenderingContext2D, text: string, room: number): string {
+  if (context.measureText(text).width <= room) {
+    return text;
+  }
+  let keep = text.length - 1;
+  while (keep > 1 && context.measureText(`…${text.slice(-keep)}`).width > room) {
+    keep--;
+  }
+  return `…${text.slice(-keep)}`;
+}

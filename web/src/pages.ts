@@ -1,0 +1,85 @@
+// Which address shows which page: our own, and every one of stock's, which shows the page that answers it.
+import type { FunctionComponent } from "preact";
+import { named } from "./base/route";
+import { Failure } from "./pages/failure";
+import { Groups } from "./pages/groups";
+import { Logs } from "./pages/logs";
+import { Memory } from "./pages/memory";
+import { Overview } from "./pages/overview";
+import { PANELS } from "./pages/panels";
+import { Problems } from "./pages/problems";
+import { Profile } from "./pages/profile";
+import { Scheduler } from "./pages/scheduler";
+import { Stacks } from "./pages/stacks";
+import { Stream } from "./pages/stream";
+import { Task } from "./pages/task";
+import { Transfers } from "./pages/transfers";
+import { Why } from "./pages/why";
+import { Worker } from "./pages/worker";
+import { Workers } from "./pages/workers";
+
+export interface PageProps {
+  name?: string; // of the key or worker in the address
+}
+
+export interface Page {
+  id: string;
+  title: string;
+  show: FunctionComponent<PageProps>;
+  key?: string; // after g
+  also?: readonly string[]; // stock's addresses
+  whole?: boolean; // fills the window instead of scrolling
+}
+
+export const PAGES: readonly Page[] = [
+  { id: "problems", title: "What went wrong", show: Problems, key: "p", also: ["exceptions", "info/main/exceptions.html"] },
+  { id: "status", title: "Overview", show: Overview, key: "o", also: ["", "system"] },
+  { id: "tasks", title: "Task stream", show: Stream, key: "t", whole: true },
+  { id: "groups", title: "Groups and graph", show: Groups, key: "g", also: ["graph"], whole: true },
+  { id: "memory", title: "Memory", show: Memory, key: "m" },
+  { id: "workers", title: "Workers", show: Workers, key: "w", also: ["gpu", "hardware", "info", "info/main/workers.html"], whole: true },
+  { id: "profile", title: "Profile", show: Profile, key: "f", also: ["profile-server"], whole: true },
+  { id: "transfers", title: "Transfers", show: Transfers, key: "x", also: ["shuffle"] },
+  { id: "scheduler", title: "Scheduler", show: Scheduler, key: "s", also: ["counters", "stealing"] },
+  { id: "logs", title: "Logs and events", show: Logs, key: "l", also: ["events", "info/main/logs.html"], whole: true },
+  { id: "stacks", title: "Call stacks", show: Stacks, key: "c" },
+  { id: "why", title: "Why", show: Why, key: "y" },
+];
+
+// Pages about one thing, which no rail lists.
+const ABOUT: readonly { before: string; title: string; show: FunctionComponent<PageProps>; rail: string }[] = [
+  { before: "info/task/", title: "Task", show: Task, rail: "tasks" },
+  { before: "info/worker/", title: "Worker", show: Worker, rail: "workers" },
+  { before: "info/logs/", title: "Logs", show: Logs, rail: "logs" },
+  { before: "info/call-stacks/", title: "Call stacks", show: Stacks, rail: "stacks" },
+  { before: "info/call-stack/", title: "Call stack", show: Stacks, rail: "stacks" },
+  { before: "why/", title: "Why", show: Why, rail: "why" },
+  { before: "failure/", title: "Failure", show: Failure, rail: "problems" },
+];
+
+export interface Found {
+  title: string;
+  show: FunctionComponent<PageProps>;
+  name?: string;
+  rail?: string;
+  whole?: boolean;
+  bare?: boolean; // a panel to embed: nothing around it
+}
+
+export function pageAt(path: string): Found | undefined {
+  const page = PAGES.find((one) => one.id === path || one.also?.includes(path));
+  if (page !== undefined) {
+    return { title: page.title, show: page.show, rail: page.id, whole: page.whole };
+  }
+  if (path.startsWith("individual-")) {
+    const panel = PANELS[path.slice("individual-".length)];
+    return panel && { title: panel.title, show: panel.show, bare: true, whole: true };
+  }
+  for (const about of ABOUT) {
+    const name = named(path, about.before);
+    if (name) {
+      return { title: `${about.title} ${name}`, show: about.show, name, rail: about.rail };
+    }
+  }
+  return undefined;
+}

@@ -1,0 +1,108 @@
+// One kind of failure: what was raised and where, which tasks and workers, and what to type to look closer.
+import { clock, count } from "../base/format";
+import { useWorkers, workers } from "../data/tables";
+import { folds, framesOf, type TraceFrame } from "../data/traceback";
+import type { PageProps } from "../pages";
+import { Copy, Panel, Problem, Stat, Swatch, TaskLink, WorkerLink, Go } from "../parts/common";
+import { useAnswer } from "../wire/api";
+import type { Json } from "../wire/channels";
+import { whyHref } from "../base/route";
+import { CAUSES } from "./problems";
+
+function Frame({ frame }: { frame: TraceFrame }) {
+  return (
+    <li class={frame.library === undefined ? "own" : ""}>
+      <span class="at">{frame.file}:{frame.line} in <b>{frame.name}</b></span>
+      {frame.source.length > 0 && <pre>{frame.source.join("\n")}</pre>}
+    </li>
+  );
+}
+
+export function Traceback({ text, exception }: { text: string; exception: string }) {
+  const frames = framesOf(text);
+  return (
+    <div class="traceback">
+      {frames.length === 0 && text !== "" && <pre>{text}</pre>}
+      {folds(frames).map((fold, index) =>
+        fold.folded ? (
+          <details key={index}>
+            <summary>{fold.frames.length === 1 ? "1 frame" : `${fold.frames.length} frames`} of {[...new Set(fold.frames.map((frame) => frame.library))].join(", ")}</summary>
+            <ol>{fold.frames.map((frame, place) => <Frame key={place} frame={frame} />)}</ol>
+          </details>
+        ) : (
+          <ol key={index}>{fold.frames.map((frame, place) => <Frame key={place} frame={frame} />)}</ol>
+        ),
+      )}
+      <p class="raised">{exception}</p>
+    </div>
+  );
+}
+
+// As Python writes a string: keys may hold quotes and backslashes.
+export function pythonKey(key: string): string {
+  return /^\(.*\)$/.test(key) ? key : JSON.stringify(key);
+}
+
+// For a POSIX shell.
+function shellWord(text: string): string {
+  return `'${text.replace(/'/g, "'\\''")}'`;
+}
+
+export function LookCloser({ name }: { name: string }) {
+  return (
+    <>
+      <p class="hint">Run it again here, under a debugger, with the inputs it had:</p>
+      <Copy text={`client.recreate_error_locally(${pythonKey(name)})`} />
+      <p class="hint">Let the cluster try again:</p>
+      <Copy text={`client.retry([Future(${pythonKey(name)}, client)])`} />
+      <p class="hint">In a shell: why it is where it is, and how it came there:</p>
+      <Copy text={`cask explain ${shellWord(name)}`} />
+      <Copy text={`cask story ${shellWord(name)}`} />
+    </>
+  );
+}
+
+export function FailureBody({ failure }: { failure: Json }) {
+  useWorkers();
+  return (
+    <>
+      <dl class="stats">
+        <Stat name="times" value={count(failure.count)} alarm />
+        <Stat name="first" value={clock(failure.first, true)} />
+        <Stat name="last" value={clock(failure.last, true)} />
+        <Stat name="prefix" value={<><Swatch prefix={failure.prefix} /> {failure.prefix}</>} />
+        <Stat name="cause" value={CAUSES[failure.cause] ?? failure.cause} />
+      </dl>
+      <Panel title="Traceback" side={failure.where}>
+        <Traceback text={failure.traceback ?? ""} exception={`${failure.type}: ${failure.message}`} />
+      </Panel>
+      <div class="columns">
+        <Panel title="Tasks" side={failure.count > failure.keys.length ? `${failure.keys.length} of ${count(failure.count)}` : undefined}>
+          <ul class="list">
+            {failure.keys.map((key: string) => <li key={key}><TaskLink name={key} /> <Go class="dim" href={whyHref(key)}>why</Go></li>)}
+          </ul>
+        </Panel>
+        <Panel title="Workers">
+          <ul class="list">
+            {failure.workers.map((id: number) => {
+              const worker = workers.rows.get(id);
+              return <li key={id}>{worker ? <WorkerLink address={worker.address} name={worker.name} /> : `worker ${id}`}</li>;
+            })}
+          </ul>
+        </Panel>
+      </div>
+      {failure.keys.length > 0 && <Panel title="Look closer"><LookCloser name={failure.keys[0]} /></Panel>}
+    </>
+  );
+}
+
+export function Failure({ name }: PageProps) {
+  const { data, error } = useAnswer("failure", { id: name });
+  return (
+    <>
+      <h1 class="name">✕ {data ? `${data.type}: ${data.message}` : `Failure ${name}`}</h1>
+      <Problem error={error} />
+      {data && <FailureBody failure={data} />}
+    </>
+  );
+}
