@@ -145,6 +145,20 @@ def with_pytest(name, *arguments, **environment):
     return count
 
 
+def part_pages():
+    """The pages in a real browser"""
+    words = ["node", "web/test/run.mjs", "browser"]
+    print("$", *words, flush=True)
+    done = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    print(done.stdout, flush=True)
+    count = Count()
+    for result, name in re.findall(r"^(ok|not ok) \d+ - (.*)", done.stdout, re.MULTILINE):
+        count.add("passed" if result == "ok" else "see above", name)
+    if done.returncode != 0 and not count.failures:
+        count.add(f"exit code {done.returncode}", "web/test/run.mjs")
+    return count
+
+
 def part_interop():
     """Stock clients and workers against build/cask; by file, as each process makes a cluster that many tests share"""
     return with_pytest("interop", "test/interop", "--dist", "loadfile")
@@ -178,6 +192,7 @@ PARTS = {
     "unit": part_unit,
     "lint": part_lint,
     "asan": part_asan,
+    "pages": part_pages,
     "interop": part_interop,
     "fuzz": part_fuzz,
     "wheel": part_wheel,

@@ -1,0 +1,313 @@
+// The pages in a real browser, against a cluster that never was: what they show, what keys do, what goes over the
+// network. Nothing here waits for a time to pass, only for what must come.
+import assert from "node:assert/strict";
+import { readFileSync, statSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { chromium, type Browser, type Page } from "playwright-core";
+import { BUSY, Cluster, EMPTY, FAILED, LARGE, type Scene } from "./cluster";
+import { PageServer, type Options } from "./server";
+
+const assets = process.env.CASK_PAGES as string;
+const axe = readFileSync(createRequire(join(assets, "x.js")).resolve("axe-core/axe.min.js"), "utf8");
+const ours = ["problems", "status", "tasks", "groups", "memory", "workers", "profile", "transfers", "scheduler", "logs", "stacks", "why"];
+const about = ["failure/1", "info/task/inc-1.html", "info/worker/tcp%3A%2F%2F10.0.0.2%3A40001.html", "why/inc-1", "groups?group=3", "info/call-stacks/tcp%3A%2F%2F10.0.0.2%3A40001.html"];
+const stock = [
+  "", "status", "workers", "tasks", "system", "profile", "profile-server", "graph", "groups", "gpu", "hardware", "shuffle", "stealing", "events", "counters",
+  "exceptions", "info/main/workers.html", "info/main/exceptions.html", "info/main/logs.html",
+];
+const panels = [
+  "task-stream", "progress", "graph", "groups", "group-progress", "workers-memory", "cluster-memory", "workers-transfer-bytes", "cpu", "nprocessing", "occupancy",
+  "workers", "exceptions", "bandwidth-types", "bandwidth-workers", "workers-network", "workers-disk", "workers-network-timeseries", "workers-cpu-timeseries",
+  "workers-memory-timeseries", "workers-disk-timeseries", "memory-by-key", "compute-time-per-key", "aggregate-time-per-action", "scheduler-system", "contention",
+  "fine-performance-metrics", "profile", "profile-server", "gpu-memory", "gpu-utilization", "rmm-memory",
+];
+
+let browser: Browser;
+before(async () => {
+  browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--disable-gpu"] });
+});
+after(() => browser.close());
+
+interface Visit {
+  page: Page;
+  server: PageServer;
+  base: string;
+  wrong: string[]; // errors, refusals, requests to elsewhere
+}
+
+async function visiting(scene: Scene, options: Options & { scheme?: "light" | "dark"; width?: number }, visit: (at: Visit) => Promise<void>): Promise<void> {
+  const server = new PageServer(assets, new Cluster(scene), options);
+  const base = await server.listen();
+  const page = await browser.newPage({ viewport: { width: options.width ?? 1440, height: 900 }, colorScheme: options.scheme ?? "light" });
+  const wrong: string[] = [];
+  page.on("pageerror", (error) => wrong.push(`error: ${error.message}`));
+  page.on("console", (message) => message.type() === "error" && wrong.push(`console: ${message.text()}`));
+  page.on("request", (request) => request.url().startsWith(base) || wrong.push(`asked ${request.url()}`));
+  try {
+    await visit({ page, server, base, wrong });
+  } finally {
+    await page.close();
+    await server.close();
+  }
+}
+
+const live = (page: Page) => page.locator(".pill.good").waitFor();
+
+for (const scheme of ["light", "dark"] as const) {
+  test(`all pages work and are accessible, ${scheme}`, async () => {
+    await visiting(FAILED, { scheme }, async ({ page, base, wrong }) => {
+      for (const path of [...ours, ...about]) {
+        await page.goto(base + path);
+        await live(page);
+        await page.locator("main h1").first().waitFor();
+        // Outside of the page's policy, as a person's own tools are.
+        await page.evaluate(axe);
+        const found = await page.evaluate(async () => {
+          // eslint-disable-next-line @typescript-eslint/no-explicit-any
+          const { violations } = await (window as any).axe.run();
+          return violations.filter((one: { impact: string }) => one.impact === "serious" || one.impact === "critical")
+            .map((one: { id: string; nodes: { html: string }[] }) => `${one.id}: ${one.nodes[0].html}`);
+        });
+        assert.deepEqual(found, [], path);
+      }
+      assert.deepEqual(wrong, []);
+    });
+  });
+}
+
+test("pages without any work say what to do", async () => {
+  await visiting(EMPTY, {}, async ({ page, base, wrong }) => {
+    await page.goto(`${base}problems`);
+    await page.getByText("⚠ no workers").waitFor();
+    await page.getByText("Nothing has gone wrong.").waitFor();
+    for (const path of ours) {
+      await page.goto(base + path);
+      await page.locator("main h1").first().waitFor();
+    }
+    await page.goto(`${base}workers`);
+    await page.getByText("No workers. Start some").waitFor();
+    assert.deepEqual(wrong, []);
+  });
+});
+
+test("every address of stock's shows the page that answers it", async () => {
+  await visiting(BUSY, { prefix: "/user/ada/proxy/8787" }, async ({ page, base, wrong }) => {
+    for (const path of stock) {
+      await page.goto(base + path);
+      await live(page);
+      assert.notEqual(await page.locator("main h1").first().textContent(), "", path);
+      assert.equal(await page.getByText("There is no page").count(), 0, path);
+    }
+    await page.goto(`${base}nowhere`);
+    await page.getByText("There is no page").waitFor();
+    assert.deepEqual(wrong, []);
+  });
+});
+
+test("panels to embed fill their frame and have no navigation", async () => {
+  await visiting(BUSY, {}, async ({ page, base, wrong }) => {
+    for (const panel of panels) {
+      await page.goto(`${base}individual-${panel}?token=x`);
+      await page.locator("main.bare > *").first().waitFor();
+      const box = await page.locator("main").boundingBox();
+      assert.deepEqual([box?.width, box?.height], [1440, 900], panel);
+      assert.equal(await page.locator("nav").count(), 0, panel);
+    }
+    assert.deepEqual(wrong, []);
+  });
+});
+
+test("ten thousand equal failures are one line, a click away from their traceback", async () => {
+  await visiting(FAILED, {}, async ({ page, base, wrong }) => {
+    await page.goto(`${base}problems`);
+    await page.locator(".failure").first().waitFor();
+    assert.equal(await page.locator(".failure").count(), 4);
+    await page.locator(".failure", { hasText: "10,000" }).click();
+    await page.getByText("return 1 / (x - x)").waitFor();
+    assert.equal(await page.getByText("return self._partial").isVisible(), false);
+    await page.getByText("2 frames of dask, toolz").click();
+    assert.equal(await page.getByText("return self._partial").isVisible(), true);
+    await page.getByText('client.recreate_error_locally("inc-1")').waitFor();
+    assert.ok(page.url().endsWith("/failure/1"));
+    assert.deepEqual(wrong, []);
+  });
+});
+
+test("what tasks send is text, never HTML", async () => {
+  await visiting(FAILED, {}, async ({ page, base, wrong }) => {
+    for (const path of ["problems", "failure/4", "logs", "tasks", "status", `info/task/${encodeURIComponent("<img src=x onerror=window.hacked=1>")}.html`]) {
+      await page.goto(base + path);
+      await live(page);
+      await page.locator("main h1").first().waitFor();
+      assert.equal(await page.evaluate("window.hacked"), undefined, path);
+    }
+    await page.goto(`${base}failure/4`);
+    await page.locator("h1", { hasText: "<script>window.hacked=1</script>" }).waitFor();
+    assert.equal(await page.locator("main script, main img").count(), 0);
+    assert.deepEqual(wrong, []);
+  });
+});
+
+test("keys go everywhere the mouse goes", async () => {
+  await visiting(FAILED, {}, async ({ page, base, wrong }) => {
+    await page.goto(`${base}status`);
+    await live(page);
+    for (const [key, title] of [["w", "Workers"], ["p", "What went wrong"], ["t", "Task stream"], ["g", "Groups and graph"], ["m", "Memory"], ["l", "Logs and events"]]) {
+      await page.keyboard.press("g");
+      await page.keyboard.press(key);
+      await page.locator("main h1", { hasText: title }).waitFor();
+    }
+    await page.keyboard.press("?");
+    await page.locator("dialog").getByText("Task stream").waitFor();
+    await page.keyboard.press("Escape");
+    await page.locator("dialog").waitFor({ state: "detached" });
+    await page.keyboard.press("g");
+    await page.keyboard.press("w");
+    await page.locator(".grid tbody tr").first().waitFor();
+    await page.keyboard.press("j");
+    await page.keyboard.press("j");
+    await page.keyboard.press("k");
+    await page.keyboard.press("Enter");
+    await page.locator("h1", { hasText: "tcp://10.0.0.2:40001" }).waitFor();
+    await page.keyboard.press("/");
+    await page.keyboard.type("inc-1");
+    await page.keyboard.press("Enter");
+    await page.locator("h1", { hasText: "inc-1" }).waitFor();
+    await page.goBack();
+    await page.locator("h1", { hasText: "tcp://10.0.0.2:40001" }).waitFor();
+    assert.deepEqual(wrong, []);
+  });
+});
+
+const inked = (page: Page) => page.locator(".stream canvas").evaluate((canvas: HTMLCanvasElement) => {
+  const { data } = canvas.getContext("2d")!.getImageData(200, 30, canvas.width - 200, canvas.height - 40);
+  const colors = new Map<number, number>();
+  for (let at = 0; at < data.length; at += 4) {
+    const color = (data[at] << 16) | (data[at + 1] << 8) | data[at + 2];
+    colors.set(color, (colors.get(color) ?? 0) + 1);
+  }
+  return [...colors].filter(([color, count]) => count > 50 && Math.max(color >> 16, (color >> 8) & 255, color & 255) - Math.min(color >> 16, (color >> 8) & 255, color & 255) > 60).length;
+});
+
+test("the task stream draws, zooms, holds, and says which run is below the pointer", async () => {
+  await visiting(BUSY, {}, async ({ page, server, base, wrong }) => {
+    await page.goto(`${base}tasks`);
+    await live(page);
+    await page.waitForFunction(() => document.querySelector(".stream canvas")?.getAttribute("aria-label")?.includes("runs"));
+    await page.getByRole("button", { name: "all of it" }).click();
+    await page.getByText("‖ held").waitFor();
+    await page.waitForFunction(() => /since=.*until=/.test(location.search));
+    await page.waitForFunction(() => document.querySelector(".stream canvas")?.getAttribute("aria-label")?.includes("3,000 runs"));
+    assert.ok((await inked(page)) >= 4, "colours of several prefixes");
+    const wide = new URL(page.url()).searchParams;
+    await page.keyboard.press("w");
+    await page.waitForFunction((since) => new URLSearchParams(location.search).get("since") !== since, wide.get("since"));
+    const narrow = new URL(page.url()).searchParams;
+    const width = (query: URLSearchParams) => Number(query.get("until")) - Number(query.get("since"));
+    assert.ok(Math.abs(width(narrow) / width(wide) - 0.6) < 0.01);
+    // A run in the middle of its lane, where the window says it is.
+    const run = server.cluster.runs.find((one) => one.worker === 1 && one.lane === 0 && one.start > Number(narrow.get("since")) + 3 && one.duration > 0.1)!;
+    await page.waitForFunction(() => /[1-9][\d,]* runs/.test(document.querySelector(".stream canvas")?.getAttribute("aria-label") ?? ""));
+    const box = (await page.locator(".stream canvas").boundingBox())!;
+    const x = 118 + ((run.start + run.duration / 2 - Number(narrow.get("since"))) / width(narrow)) * (box.width - 118);
+    await page.mouse.click(box.x + x, box.y + 33);
+    await page.locator(".selected-run code", { hasText: run.key }).waitFor();
+    await page.getByRole("button", { name: "as a table" }).click();
+    await page.getByRole("region", { name: "Runs" }).waitFor();
+    await page.keyboard.press(" ");
+    assert.deepEqual(wrong, []);
+  });
+});
+
+test("a hundred thousand runs are strips, until one looks close enough", async () => {
+  await visiting(LARGE, {}, async ({ page, server, base, wrong }) => {
+    const { began } = server.cluster.scene;
+    await page.goto(`${base}tasks?since=${began}&until=${server.cluster.end}`);
+    await page.waitForFunction(() => document.querySelector(".stream canvas")?.getAttribute("aria-label")?.includes("utilisation"));
+    await page.waitForFunction(() => performance.getEntriesByType("resource").some((entry) => entry.name.includes("v1/stream")));
+    assert.equal(server.asked.filter((path) => path === "api/cask/v1/runs").length, 0);
+    await page.goto(`${base}tasks?since=${began + 10}&until=${began + 12}`);
+    await page.waitForFunction(() => /[1-9][\d,]* runs/.test(document.querySelector(".stream canvas")?.getAttribute("aria-label") ?? ""));
+    assert.deepEqual(wrong, []);
+  });
+});
+
+test("a connection that is lost is said, and made again", async () => {
+  await visiting(BUSY, {}, async ({ page, server, base }) => {
+    await page.goto(`${base}status`);
+    await live(page);
+    server.cut();
+    await page.getByText("✕ connection lost").waitFor();
+    await live(page);
+    const subscribed = server.said.filter((message) => message.sub === "summary");
+    assert.ok(subscribed.length >= 2, "asked again");
+  });
+});
+
+test("where WebSockets do not get through, pages ask once a second", async () => {
+  await visiting(FAILED, { sockets: false }, async ({ page, server, base }) => {
+    await page.goto(`${base}problems`);
+    await page.getByText("live, once a second").waitFor();
+    await page.locator(".failure").first().waitFor();
+    assert.ok(server.asked.includes("api/cask/v1/summary"));
+  });
+});
+
+test("a hidden tab tells the other side to wait", async () => {
+  await visiting(BUSY, {}, async ({ page, server, base }) => {
+    await page.goto(`${base}status`);
+    await live(page);
+    const show = (hidden: boolean) => page.evaluate((value) => {
+      Object.defineProperty(document, "hidden", { configurable: true, get: () => value });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, hidden);
+    await show(true);
+    await show(false);
+    const heard = () => server.said.filter((message) => "pause" in message).map((message) => message.pause);
+    while (heard().length < 2) {
+      await page.evaluate(() => new Promise(requestAnimationFrame));
+    }
+    assert.deepEqual(heard(), [true, false]);
+  });
+});
+
+test("a page that is left takes its subscriptions along", async () => {
+  await visiting(BUSY, {}, async ({ page, server, base }) => {
+    await page.goto(`${base}workers`);
+    await live(page);
+    await page.locator(".grid tbody tr").first().waitFor();
+    await page.getByRole("link", { name: "Scheduler", exact: true }).click();
+    await page.locator("main h1", { hasText: "Scheduler" }).waitFor();
+    const workers = server.said.find((message) => message.sub === "workers");
+    while (!server.said.some((message) => message.unsub === workers?.id)) {
+      await page.evaluate(() => new Promise(requestAnimationFrame));
+    }
+  });
+});
+
+test("the first load is small", async () => {
+  await visiting(BUSY, {}, async ({ page, server, base }) => {
+    await page.goto(`${base}status`);
+    await live(page);
+    await page.locator(".figures").waitFor();
+    const files = server.asked.filter((path) => !path.startsWith("api/"));
+    const bytes = files.filter((path) => path.startsWith("static/")).reduce((sum, path) => sum + statSync(join(assets, `${path}.gz`)).size, 0);
+    assert.ok(files.length <= 5, files.join(" "));
+    assert.ok(bytes > 0 && bytes <= 70_000, `${bytes} bytes`);
+  });
+});
+
+test("narrow windows show everything, without scrolling sideways", async () => {
+  await visiting(FAILED, { width: 800 }, async ({ page, base, wrong }) => {
+    for (const path of [...ours, ...about]) {
+      await page.goto(base + path);
+      await live(page);
+      await page.locator("main h1").first().waitFor();
+      const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+      assert.equal(over, 0, path);
+    }
+    assert.deepEqual(wrong, []);
+  });
+});

@@ -1,0 +1,136 @@
+// What the pages compute before anything is drawn.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ago, bytes, byName, count, duration, percent, rate, shortKey, UNKNOWN } from "../src/base/format";
+import { folds, framesOf } from "../src/data/traceback";
+import { cells, indices } from "../src/draw/chunks";
+import { boxes, subtree, totals, type ProfileTree } from "../src/draw/flame";
+import { layout } from "../src/draw/layers";
+import { laneIndex, lanesOf, pan, Runs, ticks, tickStep, zoom } from "../src/draw/timeline";
+
+const plain = (text: string): string => text.replace(/\u202f/g, " ");
+
+test("numbers carry their unit and about three digits", () => {
+  assert.deepEqual([0, 1023, 1024, 1.5 * 2 ** 30, 999.7 * 2 ** 20].map(bytes).map(plain), ["0 B", "1.00 KiB", "1.00 KiB", "1.50 GiB", "0.98 GiB"]);
+  assert.deepEqual([0, 0.0000012, 0.0123, 1.5, 59.94, 123, 3723].map(duration).map(plain), ["0 s", "1.20 µs", "12.3 ms", "1.50 s", "59.9 s", "2 min 03", "1 h 02"]);
+  assert.deepEqual([0, 999, 1000, 1234567].map(count), ["0", "999", "1,000", "1,234,567"]);
+  assert.equal(plain(rate(12345)), "12,345 /s");
+  assert.deepEqual([0, 0.0123, 0.5, 3.4].map(percent).map(plain), ["0 %", "1.2 %", "50 %", "340 %"]);
+});
+
+test("what is not known is a dash, never a zero", () => {
+  for (const value of [null, undefined, NaN, Infinity]) {
+    assert.deepEqual([bytes(value), duration(value), count(value), rate(value), percent(value), ago(value, 5)], new Array(6).fill(UNKNOWN));
+  }
+  assert.equal(bytes(-1), UNKNOWN);
+});
+
+test("tokens in keys are shortened, names sorted by their numbers", () => {
+  assert.equal(shortKey("('sum-9c5f20a1b3c4d5e6f708192a3b4c5d6e', 3)"), "('sum-9c5f20…', 3)");
+  assert.equal(shortKey("inc-1b4e28ba-2fa1-11d2-883f-0016d3cca427"), "inc-1b4e28…");
+  assert.deepEqual(["w10", "w9", "w1"].sort(byName), ["w1", "w9", "w10"]);
+});
+
+const TRACE = `Traceback (most recent call last):
+  File "/home/ada/x.py", line 3, in f
+    g(
+      1)
+  File "/v/lib/python3.11/site-packages/dask/utils.py", line 9, in apply
+    return func()
+  File "/usr/lib/python3.11/json/__init__.py", line 1, in loads
+  File "<frozen importlib>", line 2, in _load
+  File "/home/ada/x.py", line 7, in g
+    1 / 0
+`;
+
+test("a traceback folds the frames of libraries, but never the last one", () => {
+  const frames = framesOf(TRACE);
+  assert.deepEqual(frames.map((frame) => [frame.name, frame.library]), [["f", undefined], ["apply", "dask"], ["loads", "json"], ["_load", "python"], ["g", undefined]]);
+  assert.equal(frames[0].source.length, 2);
+  assert.deepEqual(folds(frames).map((fold) => [fold.folded, fold.frames.length]), [[false, 1], [true, 3], [false, 1]]);
+  assert.deepEqual(folds(frames.slice(0, 2)).map((fold) => fold.folded), [false]);
+  assert.deepEqual(framesOf("no frames here"), []);
+});
+
+test("zooming keeps the moment under the pointer where it is, and ends at a microsecond and at two weeks", () => {
+  const span = zoom({ since: 100, until: 200 }, 125, 0.5);
+  assert.deepEqual(span, { since: 112.5, until: 162.5 });
+  assert.deepEqual(pan(span, -12.5), { since: 100, until: 150 });
+  const narrow = zoom({ since: 0, until: 1 }, 0.5, 1e-12);
+  assert.ok(Math.abs(narrow.until - narrow.since - 1e-6) < 1e-9);
+  const wide = zoom({ since: 0, until: 1 }, 0.5, 1e12);
+  assert.ok(Math.abs(wide.until - wide.since - 14 * 86400) < 1e-3);
+});
+
+test("ticks are round and no more than fit", () => {
+  assert.deepEqual([[60, 10], [600, 10], [1, 10], [0.007, 7], [86400, 8]].map(([width, most]) => tickStep(width, most)), [10, 60, 0.1, 0.001, 21600]);
+  assert.deepEqual(ticks({ since: 3, until: 21 }, 4), [5, 10, 15, 20]);
+  for (const width of [1e-5, 0.3, 7, 90, 5000, 1e6]) {
+    assert.ok(ticks({ since: 1.8e9, until: 1.8e9 + width }, 12).length <= 13, String(width));
+  }
+});
+
+test("lanes are threads where they fit, else workers; runs find theirs either way", () => {
+  const workers = [{ id: 2, name: "w10", nthreads: 2 }, { id: 1, name: "w9", nthreads: 2 }];
+  const threads = lanesOf(workers, 100);
+  assert.deepEqual(threads.map((lane) => [lane.worker, lane.thread, lane.first]), [[1, 0, true], [1, 1, false], [2, 0, true], [2, 1, false]]);
+  assert.equal(laneIndex(threads)(2, 1), 3);
+  assert.equal(laneIndex(threads)(7, 0), -1);
+  const rolled = lanesOf(workers, 10);
+  assert.deepEqual(rolled.map((lane) => [lane.worker, lane.thread]), [[1, -1], [2, -1]]);
+  assert.equal(laneIndex(rolled)(2, 1), 1);
+});
+
+test("a full store of runs forgets the oldest", () => {
+  const runs = new Runs(3);
+  const row = (n: number) => ({ n, worker: 1, lane: 0, group: 1, start: n, duration: 1, transfer: 0, deserialize: 0.25, disk: 0.5, status: n % 2 === 0 ? "ok" : "error" });
+  for (let n = 0; n < 5; n++) {
+    runs.add(row(n));
+  }
+  assert.equal(runs.size, 3);
+  assert.equal(runs.earliest(), 2);
+  assert.deepEqual([...runs.n].sort(), [2, 3, 4]);
+  assert.deepEqual([runs.other[0], runs.failed[0], runs.failed[1]], [0.75, 1, 0]);
+});
+
+test("a graph is laid out from inputs to what uses them, whatever its order, cycles too", () => {
+  const { nodes, layers, rows } = layout([4, 3, 2, 1], [[1, 2], [1, 3], [2, 4], [3, 4], [9, 4], [4, 4]]);
+  const layerOf = new Map(nodes.map((node) => [node.id, node.layer]));
+  assert.deepEqual([1, 2, 3, 4].map((id) => layerOf.get(id)), [0, 1, 1, 2]);
+  assert.deepEqual([layers, rows], [3, 2]);
+  assert.equal(new Set(nodes.map((node) => `${node.layer}/${node.row}`)).size, 4);
+  assert.equal(layout([1, 2], [[1, 2], [2, 1]]).nodes.length, 2);
+  assert.deepEqual(layout([], []), { nodes: [], layers: 0, rows: 0 });
+});
+
+test("crossed lines are uncrossed", () => {
+  const { nodes } = layout([1, 2, 3, 4], [[1, 4], [2, 3]]);
+  const row = (id: number) => nodes.find((node) => node.id === id)!.row;
+  assert.equal(row(1) < row(2), row(4) < row(3));
+});
+
+test("chunks stand where their keys say", () => {
+  assert.deepEqual(indices("('sum-9c5f', 3, 0)"), [3, 0]);
+  assert.deepEqual(indices("('a, b', 7)"), [7]);
+  assert.deepEqual(["inc-1", "('x', 'y')", "('x',)", "('x', 1.5)"].map(indices), [undefined, undefined, undefined, undefined]);
+  assert.deepEqual(cells([[0, 0], [1, 2], undefined]), [{ x: 0, y: 0 }, { x: 2, y: 1 }, undefined]);
+  assert.deepEqual(cells([[0, 5, 0], [1, 4, 0]]), [{ x: 5, y: 0 }, { x: 4, y: 1 }]);
+});
+
+const frame = (name: string, samples: number, children: ProfileTree[] = []): ProfileTree => ({
+  count: samples, identifier: `${name};x`, description: { name, filename: "f.py", line_number: 1 }, children: Object.fromEntries(children.map((child) => [child.identifier, child])),
+});
+const PROFILE = frame("root", 10, [frame("a", 7, [frame("b", 3), frame("a", 2)]), frame("b", 2)]);
+
+test("a profile's boxes are as wide as their samples; the narrow ones are left out", () => {
+  const list = boxes(PROFILE, 0.25);
+  assert.deepEqual(list.map((box) => [box.tree.description.name, box.left, box.width, box.depth, box.self]), [["root", 0, 1, 0, 1], ["a", 0, 0.7, 1, 2], ["b", 0, 0.3, 2, 3]]);
+  assert.equal(subtree(PROFILE, list[2].path).count, 3);
+  assert.equal(subtree(PROFILE, "\nnowhere"), PROFILE);
+});
+
+test("a function that calls itself counts once in its total", () => {
+  const sums = new Map(totals(PROFILE).map((row) => [row.name, [row.self, row.total]]));
+  assert.deepEqual(sums.get("a"), [4, 7]);
+  assert.deepEqual(sums.get("b"), [5, 5]);
+});
