@@ -503,6 +503,7 @@ int executor_start(struct io_loop *loop, const struct executor_options *options,
     struct rusage usage;
     executor->rss_ours = getrusage(RUSAGE_SELF, &usage) == 0 ? (uint64_t)usage.ru_maxrss * 1024 : 0;
     executor->death.pid = io_process_id(executor->process);
+    oom_offer(executor->death.pid);
     oom_read(&executor->memory_before);
     executor->timer = io_timer_create(loop, on_timer, executor);
     io_timer_start(executor->timer,

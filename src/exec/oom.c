@@ -11,6 +11,8 @@
 #define PATH_SIZE 4096
 #define RECORD_SIZE 8192 /* the kernel's longest record */
 #define RECORDS_MAX 100000
+#define OFFER_SCORE 500L /* as if it had half of the memory more than it has */
+#define OOM_SCORE_MAX 1000L
 
 /* A small file as text; false if it cannot be read. */
 static bool read_small(const char *path, char *out, size_t size)
@@ -122,6 +124,24 @@ static bool is_about(const char *record, int pid, double since, const char **out
     snprintf(wanted, sizeof wanted, "Killed process %d ", pid);
     *out_text = text + 1;
     return strstr(text, wanted) != NULL;
+}
+
+void oom_offer(int pid)
+{
+    char path[64], content[32];
+    if (!read_small("/proc/self/oom_score_adj", content, sizeof content)) {
+        return;
+    }
+    long score = strtol(content, NULL, 10) + OFFER_SCORE;
+    int size =
+        snprintf(content, sizeof content, "%ld", score < OOM_SCORE_MAX ? score : OOM_SCORE_MAX);
+    snprintf(path, sizeof path, "/proc/%d/oom_score_adj", pid);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        (void)!write(fd, content,
+                     (size_t)size); /* refused: it is as likely to be taken as we are */
+        close(fd);
+    }
 }
 
 void oom_read_kernel_log(int pid, double since, struct text *out)

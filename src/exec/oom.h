@@ -12,6 +12,8 @@ struct oom_state {
 
 /* Of the cgroup (v2, else v1) that we are in, and so our children. Reads small files. */
 void oom_read(struct oom_state *out);
+/* When memory runs out the kernel takes process `pid`, a child, before us. Best effort. */
+void oom_offer(int pid);
 /* The kernel's line about killing process `pid`, logged after `since` (monotonic seconds), if its log
  * can be read; else nothing. */
 void oom_read_kernel_log(int pid, double since, struct text *out);

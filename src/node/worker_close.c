@@ -199,12 +199,5 @@ void worker_restart(struct worker_node *worker, const char *reason)
 void worker_restarted(struct worker_node *worker, bool is_fine)
 {
     worker_nanny_registered(worker, is_fine);
-    while (worker->restarts.count > 0) {
-        struct request *request = request_find(&worker->nanny, vec_pop(&worker->restarts));
-        if (request != NULL && is_fine) {
-            request_reply_ok(request);
-        } else if (request != NULL) {
-            request_raise_builtin(request, "RuntimeError", "the worker closes");
-        }
-    }
+    worker_answer_restarts(worker, is_fine);
 }

@@ -19,6 +19,7 @@
 #include "store/policy.h"
 #include "store/store.h"
 
+struct restart;
 struct retry;
 struct scratch;
 struct worker_gauges;
@@ -132,8 +133,7 @@ struct worker_node {
     uint64_t outgoing_count_total;
     int64_t outgoing_bytes;
 
-    struct VEC(
-        uint64_t) restarts; /* requests of the nanny that wait until it has registered anew */
+    struct VEC(struct restart *) restarts; /* who waits until it has registered anew */
     struct io_timer *lifetime, *closing;
     struct io_timer *ahead; /* looks for short tasks that wait behind long ones (worker_ahead.c) */
     bool is_ahead;          /* there may be some */
@@ -337,6 +337,11 @@ bool worker_nanny_close(struct worker_node *worker, double grace, void (*closed)
  * its strings in `out_texts`). `told`: {environ, path} of the nanny's Python, or empty. */
 const char **worker_environment(struct worker_node *worker, struct span told,
                                 struct text *out_python, struct text *out_texts);
+
+/* ---- worker_rpc_life.c ---- */
+
+/* Those who asked the nanny for a restart and wait. */
+void worker_answer_restarts(struct worker_node *worker, bool is_fine);
 
 /* ---- worker_questions.c: what executors ask and tell ---- */
 

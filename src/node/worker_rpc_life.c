@@ -4,6 +4,7 @@
 #include "node/worker_internal.h"
 
 #define LOGGER "distributed.nanny"
+#define RESTART_SECONDS_MAX 1e6 /* a timeout over this is none */
 
 /* Both servers: the connection closes. */
 void worker_rpc_close(struct worker_node *worker, struct request *request,
@@ -40,12 +41,71 @@ void nanny_rpc_kill(struct worker_node *worker, struct request *request,
     request_reply_nil(request);
 }
 
+/* A restart that somebody waits for. */
+struct restart {
+    struct worker_node *worker;
+    uint64_t request;
+    struct io_timer *timer;
+};
+
+static void restart_free(struct restart *restart)
+{
+    io_timer_destroy(restart->timer);
+    mem_free(restart);
+}
+
+/* It goes on, but who asked for it has waited long enough. */
+static void restart_is_late(void *user)
+{
+    struct restart *restart = user;
+    struct worker_node *worker = restart->worker;
+    struct request *request = request_find(&worker->nanny, restart->request);
+    for (uint32_t i = 0; i < worker->restarts.count; i++) {
+        if (worker->restarts.items[i] == restart) {
+            vec_swap_remove(&worker->restarts, i);
+            break;
+        }
+    }
+    log_error(LOGGER,
+              "The restart takes longer than was asked for; returning before it is finished");
+    if (request != NULL) {
+        request_reply_str(request, SPAN("timed out"));
+    }
+    restart_free(restart);
+}
+
 /* Answered once it has registered again. */
 void nanny_rpc_restart(struct worker_node *worker, struct request *request,
                        const struct message *message)
 {
-    vec_push(&worker->restarts, request->number);
-    end(worker, message->body.nanny_restart.reason, "nanny-restart", false);
+    const struct msg_nanny_restart *m = &message->body.nanny_restart;
+    if (worker->is_closing) {
+        request_raise_builtin(request, "RuntimeError", "the worker closes");
+        return;
+    }
+    struct restart *restart = mem_zalloc(1, sizeof *restart);
+    restart->worker = worker;
+    restart->request = request->number;
+    restart->timer = io_timer_create(worker->loop, restart_is_late, restart);
+    if (m->timeout >= 0 && m->timeout < RESTART_SECONDS_MAX) {
+        io_timer_start(restart->timer, m->timeout, 0);
+    }
+    vec_push(&worker->restarts, restart);
+    end(worker, m->reason, "nanny-restart", false);
+}
+
+void worker_answer_restarts(struct worker_node *worker, bool is_fine)
+{
+    while (worker->restarts.count > 0) {
+        struct restart *restart = vec_pop(&worker->restarts);
+        struct request *request = request_find(&worker->nanny, restart->request);
+        if (request != NULL && is_fine) {
+            request_reply_ok(request);
+        } else if (request != NULL) {
+            request_raise_builtin(request, "RuntimeError", "the worker closes");
+        }
+        restart_free(restart);
+    }
 }
 
 void nanny_rpc_instantiate(struct worker_node *worker, struct request *request,

@@ -272,9 +272,11 @@ def test_restart_that_takes_too_long(make_cluster, tmp_path):
     )
     cluster = make_cluster("alice", nanny=True, options=["--preload", str(script)])
     with Client(cluster.address, timeout=20) as client:
+        nanny = cluster.infos()["alice"]["nanny"]
         (tmp_path / "wait").touch()
         with pytest.raises(TimeoutError):
             client.restart(timeout=1.5)
+        assert harness.ask(nanny, "restart", timeout=0.2) == "timed out"
         (tmp_path / "wait").unlink()
         harness.eventually(lambda: "alice" in cluster.addresses())
         assert client.submit(inc, 1).result(timeout=20) == 2

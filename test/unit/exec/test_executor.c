@@ -477,6 +477,52 @@ static void test_supervisor(void **state)
     assert_int_equal(kill((pid_t)first, 0), -1);
 }
 
+/* What /proc/PID/NAME holds; NULs as spaces. */
+static void read_proc(int pid, const char *name, char *out, size_t size)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
+    FILE *file = fopen(path, "re");
+    assert_non_null(file);
+    size_t got = fread(out, 1, size - 1, file);
+    fclose(file);
+    for (size_t i = 0; i < got; i++) {
+        out[i] = out[i] == '\0' ? ' ' : out[i];
+    }
+    out[got] = '\0';
+}
+
+/* A nanny plugin has changed the environment: who has a place keeps the old one, the spare is started anew, and
+ * so who comes next has the new one. */
+static void test_another_environment(void **state)
+{
+    struct bench *bench = *state;
+    static char content[256 * 1024];
+    const char *const changed[] = {FAKE_PATH, "FAKE=", "MARK=changed", NULL};
+    supervise(bench, "FAKE=", 2, 1);
+    run_until(bench, has_two);
+    supervisor_set_environment(bench->supervisor, changed);
+    read_proc((int)bench->places[0], "environ", content, sizeof content);
+    assert_null(strstr(content, "MARK=changed"));
+    ask(supervisor_at(bench->supervisor, 1), 1, "exit");
+    run_until(bench, has_three);
+    read_proc((int)bench->places[1], "environ", content, sizeof content);
+    assert_non_null(strstr(content, "MARK=changed"));
+    assert_int_equal(bench->failed_count, 0);
+}
+
+/* When memory runs out, the kernel ends user code, not who holds everybody's values. */
+static void test_taken_first(void **state)
+{
+    struct bench *bench = *state;
+    char ours[32], theirs[32];
+    supervise(bench, "FAKE=", 2, 0);
+    run_until(bench, has_two);
+    read_proc(getpid(), "oom_score_adj", ours, sizeof ours);
+    read_proc((int)bench->places[0], "oom_score_adj", theirs, sizeof theirs);
+    assert_true(atoi(theirs) > atoi(ours) || atoi(ours) == 1000);
+}
+
 static bool has_failed_twice(const struct bench *bench)
 {
     return bench->failed_count == 2;
@@ -512,12 +558,12 @@ static void test_close_early(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_segfault),       TEST(test_abort),      TEST(test_bus_error),
-        TEST(test_stack_overflow), TEST(test_exit),       TEST(test_killed_from_outside),
-        TEST(test_garbage),        TEST(test_deaf),       TEST(test_mute),
-        TEST(test_killed_by_us),   TEST(test_close),      TEST(test_payloads),
-        TEST(test_no_interpreter), TEST(test_supervisor), TEST(test_stillborn),
-        TEST(test_close_early),
+        TEST(test_segfault),       TEST(test_abort),       TEST(test_bus_error),
+        TEST(test_stack_overflow), TEST(test_exit),        TEST(test_killed_from_outside),
+        TEST(test_garbage),        TEST(test_deaf),        TEST(test_mute),
+        TEST(test_killed_by_us),   TEST(test_close),       TEST(test_payloads),
+        TEST(test_no_interpreter), TEST(test_supervisor),  TEST(test_stillborn),
+        TEST(test_close_early),    TEST(test_taken_first), TEST(test_another_environment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
