@@ -1,13 +1,14 @@
 /* supervisor.c: executors in their places, spares beside them.
  *
- * The rule: every place gets an executor that is READY; the first spare is started when all places
- * have one, so that spares never delay the start. Those that fail to start are tried again, after 1,
- * 2, 4 … seconds. */
+ * The rule: every place gets an executor that is READY; spares are started a while after all places
+ * have one, so they delay neither the start nor the first tasks. Those that fail to start are tried again,
+ * after 1, 2, 4 … seconds. */
 #include "base/alloc.h"
 #include "base/error.h"
 #include "exec/executor.h"
 
 #define RETRY_SECONDS_MAX 60.0
+#define SPARE_SECONDS 1.0 /* from the last place that was filled to the spares' start */
 
 struct supervisor {
     struct io_loop *loop;
@@ -15,7 +16,7 @@ struct supervisor {
     char **strings; /* copies that the options point to; NULL-terminated environment first */
     struct executor **places;              /* executor_count; NULL: empty */
     struct VEC(struct executor *) waiting; /* spares, READY or on their way */
-    struct io_timer *retry;
+    struct io_timer *retry, *spare;
     uint32_t failed_count; /* ended without a place, in a row */
     void (*closed)(void *user);
     bool is_closing;
@@ -118,11 +119,8 @@ static void report_failure(struct supervisor *supervisor, const struct executor_
                                              death);
 }
 
-/* Start what is missing. */
-static void start_missing(struct supervisor *supervisor)
+static void start_up_to(struct supervisor *supervisor, uint32_t wanted)
 {
-    uint32_t empty = empty_places(supervisor);
-    uint32_t wanted = empty > 0 ? empty : supervisor->options.spare_count;
     while (supervisor->waiting.count < wanted) {
         struct text why = {0};
         if (start_one(supervisor, &why) != OK) {
@@ -131,6 +129,25 @@ static void start_missing(struct supervisor *supervisor)
             executor_death_fini(&death);
             return;
         }
+    }
+}
+
+/* Start what is missing. */
+static void start_missing(struct supervisor *supervisor)
+{
+    uint32_t empty = empty_places(supervisor);
+    if (empty > 0) {
+        start_up_to(supervisor, empty);
+    } else {
+        io_timer_start(supervisor->spare, SPARE_SECONDS, 0);
+    }
+}
+
+static void on_spare(void *user)
+{
+    struct supervisor *supervisor = user;
+    if (supervisor->failed_count == 0 && empty_places(supervisor) == 0) {
+        start_up_to(supervisor, supervisor->options.spare_count);
     }
 }
 
@@ -156,7 +173,8 @@ static void on_retry(void *user)
 {
     struct supervisor *supervisor = user;
     if (!supervisor->is_closing) {
-        start_missing(supervisor);
+        uint32_t empty = empty_places(supervisor);
+        start_up_to(supervisor, empty > 0 ? empty : supervisor->options.spare_count);
     }
 }
 
@@ -241,6 +259,7 @@ int supervisor_create(struct io_loop *loop, const struct supervisor_options *opt
     supervisor->options.executor.user = supervisor;
     supervisor->places = mem_zalloc(options->executor_count, sizeof *supervisor->places);
     supervisor->retry = io_timer_create(loop, on_retry, supervisor);
+    supervisor->spare = io_timer_create(loop, on_spare, supervisor);
     int code = start_one(supervisor, why);
     if (code != OK) {
         supervisor_destroy(supervisor);
@@ -293,6 +312,7 @@ void supervisor_close(struct supervisor *supervisor, double grace, void (*closed
     supervisor->is_closing = true;
     supervisor->closed = closed;
     io_timer_stop(supervisor->retry);
+    io_timer_stop(supervisor->spare);
     for (uint32_t i = 0; i < supervisor->options.executor_count; i++) {
         if (supervisor->places[i] != NULL) {
             executor_close(supervisor->places[i], grace);
@@ -324,6 +344,7 @@ void supervisor_destroy(struct supervisor *supervisor)
     }
     vec_fini(&supervisor->waiting);
     io_timer_destroy(supervisor->retry);
+    io_timer_destroy(supervisor->spare);
     mem_free(supervisor->places);
     free_strings(supervisor->strings);
     mem_free(supervisor);

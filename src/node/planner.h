@@ -18,8 +18,8 @@ struct request;
 
 /* Starts nothing yet, unless preload modules are configured. */
 struct planner *planner_create(struct node *node);
-/* A client has come: have a planner ready before it sends a graph, if there is none and the setting
- * cask.planner.prewarm is not off. */
+/* A client has come: have a planner ready, a moment later, before it sends a graph, if there is none and the
+ * setting cask.planner.prewarm is not off. */
 void planner_prewarm(struct planner *planner);
 /* Append what `cask status` tells of it: a map; docs/planner.md. */
 void planner_write_status(const struct planner *planner, struct text *out);

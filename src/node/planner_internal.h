@@ -50,6 +50,7 @@ struct planner_life {
     double not_before; /* no start sooner */
     struct text last_end;
     struct io_timer *restart;
+    struct io_timer *prewarm;               /* a start ahead of need */
     struct VEC(struct kept_plugin) plugins; /* in order of registration */
 };
 

@@ -13,6 +13,7 @@
 
 #define LOGGER "distributed.scheduler"
 
+#define PREWARM_SECONDS 0.5      /* the client's first tasks come before what it may need later */
 #define FAILURES_FREE 3u         /* ends in a row before any waiting */
 #define WAIT_SECONDS_FIRST 1.0   /* doubled by each further end … */
 #define WAIT_SECONDS_MAX 60.0    /* … up to this */
@@ -263,8 +264,9 @@ static bool may_prewarm(const struct config *config)
     return is_on;
 }
 
-void planner_prewarm(struct planner *planner)
+static void prewarm(void *user)
 {
+    struct planner *planner = user;
     struct planner_life *life = &planner->life;
     if (planner->process != NULL || life->ahead_failed || life->failures > 0 ||
         planner->node->is_closing || !may_prewarm(planner->node->config)) {
@@ -285,6 +287,13 @@ void planner_prewarm(struct planner *planner)
         life->ahead_failed = true;
     }
     text_fini(&why);
+}
+
+void planner_prewarm(struct planner *planner)
+{
+    if (planner->process == NULL) {
+        io_timer_start(planner->life.prewarm, PREWARM_SECONDS, 0);
+    }
 }
 
 /* ---- the end ----------------------------------------------------------------------------------- */
@@ -386,6 +395,7 @@ static void on_restart(void *user)
 void planner_life_init(struct planner *planner)
 {
     planner->life.restart = io_timer_create(planner->node->loop, on_restart, planner);
+    planner->life.prewarm = io_timer_create(planner->node->loop, prewarm, planner);
     send_preloads(planner, PENDING_PRELOAD);
     send_policies(planner, PENDING_PRELOAD);
 }
@@ -399,4 +409,5 @@ void planner_life_fini(struct planner *planner)
     vec_fini(&life->plugins);
     text_fini(&life->last_end);
     io_timer_destroy(life->restart);
+    io_timer_destroy(life->prewarm);
 }
