@@ -51,6 +51,27 @@ def stencil(name: str, tasks: int, seconds: float) -> tuple[dict, list]:
 SHAPES = {"independent": independent, "stencil": stencil}
 
 
+class Cpu(NamedTuple):
+    """CPU seconds of a cluster's processes, and of this one, its client."""
+
+    client: float
+    scheduler: float
+    workers: float
+
+    @staticmethod
+    def now(cluster: Cluster) -> Cpu:
+        return Cpu(time.process_time(), cluster.scheduler.cpu_seconds(), cluster.workers_cpu_seconds())
+
+
+def empty_tasks_us(cluster: Cluster, shape: str, tasks: int) -> Cpu:
+    """Microseconds of CPU for a task that computes nothing."""
+    run_graph(cluster, shape, 200, 0)
+    before = Cpu.now(cluster)
+    run_graph(cluster, shape, tasks, 0)
+    after = Cpu.now(cluster)
+    return Cpu(*((b - a) / tasks * 1e6 for a, b in zip(before, after, strict=True)))
+
+
 class Point(NamedTuple):
     """One graph's run."""
 
@@ -85,7 +106,7 @@ def run_graph(cluster: Cluster, shape: str, tasks: int, kernel: float) -> float:
 
 def measure(cluster: Cluster, shape: str, kernel: float, tasks_max: int, seconds: float) -> Point:
     """A run of about `seconds` if nothing were lost, with at most `tasks_max` tasks"""
-    tasks = max(1000, min(tasks_max, int(seconds * cluster.count / kernel)))
+    tasks = max(1000, min(tasks_max, int(seconds * cluster.count / kernel))) if kernel else tasks_max
     return Point(kernel, tasks, run_graph(cluster, shape, tasks, kernel), cluster.count)
 
 
@@ -98,8 +119,11 @@ def crossing(below: Point, above: Point) -> float:
 def half_efficient(cluster: Cluster, shape: str, tasks_max: int, seconds: float) -> float:
     """METG(50 %) in seconds."""
     run_graph(cluster, shape, 200, 0)
+    empty = measure(cluster, shape, 0, tasks_max // 4, seconds).granularity * 1e6
     below = None
     for kernel_us in KERNELS_US:
+        if kernel_us < empty / 3:
+            continue  # with a kernel as long as an empty task takes, half of the time is lost
         point = measure(cluster, shape, kernel_us / 1e6, tasks_max, seconds)
         print(
             f"{cluster.kind} {shape}: {kernel_us:,} us x {point.tasks:,}: efficiency {point.efficiency:.0%}, "

@@ -5,22 +5,17 @@ Workers have one thread each. Stock's have no nanny, so a death there takes all 
 
 from __future__ import annotations
 
-import functools
 import multiprocessing
 import operator
+import os
 import socket
 import statistics
-import sys
 import time
 from collections.abc import Callable
 
-import cloudpickle
+import metg
 from cluster import KINDS, Cluster, cpu_seconds
 from tables import mebibytes, table, times
-
-cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not find this file
-
-METG_STEPS_US = [100, 200, 300, 500, 700, 1000, 1500, 2000, 3000, 5000, 7000, 10_000, 15_000, 20_000, 30_000]
 
 
 def both(measure: Callable[[str], float], repeat: int) -> dict[str, float]:
@@ -30,12 +25,6 @@ def both(measure: Callable[[str], float], repeat: int) -> dict[str, float]:
         for kind in KINDS if i % 2 == 0 else KINDS[::-1]:
             found[kind].append(measure(kind))
     return {kind: statistics.median(values) for kind, values in found.items()}
-
-
-def spin(seconds: float, _: int) -> None:
-    end = time.thread_time() + seconds  # what waits for a core does not compute
-    while time.thread_time() < end:
-        pass
 
 
 def run_all(cluster: Cluster, function: Callable[[int], object], count: int) -> float:
@@ -48,40 +37,53 @@ def run_all(cluster: Cluster, function: Callable[[int], object], count: int) -> 
     return time.perf_counter() - start
 
 
-def half_busy_us(cluster: Cluster, count: int) -> float:
-    """METG(50 %): the shortest task, µs, with which both workers compute for half of the time
-
-    Slaughter et al., "Task Bench", 2020.
-    """
-    for step in METG_STEPS_US:
-        seconds = run_all(cluster, functools.partial(spin, step / 1e6), count)
-        if step / 1e6 * count / 2 >= seconds / 2:
-            return step
-    return float("inf")
+def median_each(measure: Callable[[str], metg.Cpu], repeat: int) -> dict[str, metg.Cpu]:
+    """As both(), each of the numbers for itself."""
+    fields = {}
+    found: dict[str, list[metg.Cpu]] = {kind: [] for kind in KINDS}
+    for i in range(repeat):
+        for kind in KINDS if i % 2 == 0 else KINDS[::-1]:
+            found[kind].append(measure(kind))
+    for kind, runs in found.items():
+        fields[kind] = metg.Cpu(*(statistics.median(column) for column in zip(*runs, strict=True)))
+    return fields
 
 
 def tasks_text(quick: bool) -> str:
-    count = 2_000 if quick else 10_000
-    with Cluster("stock") as stock, Cluster("cask", workers="cask") as cask:
+    """CPU for empty tasks, and METG(50 %), of `client.map` and of whole graphs"""
+    count, repeat = (4_000, 1) if quick else (20_000, 3)
+    cores = os.cpu_count() or 1
+    rows: list[list[object]] = []
+    with Cluster("stock", cores) as stock, Cluster("cask", cores, workers="cask") as cask:
         clusters = {"stock": stock, "cask": cask}
         for cluster in clusters.values():
             run_all(cluster, operator.neg, 200)
 
-        def cpu_a_task(kind: str) -> float:
+        def mapped(kind: str) -> float:
             before = clusters[kind].workers_cpu_seconds()
             run_all(clusters[kind], operator.neg, count)
             return (clusters[kind].workers_cpu_seconds() - before) / count * 1e6
 
-        cpu = both(cpu_a_task, 3)
-        shortest = both(lambda kind: half_busy_us(clusters[kind], count // 5), 3)
-    rows: list[list[object]] = [
-        ["CPU of the workers, µs a task", *(f"{cpu[kind]:.0f}" for kind in KINDS), times(cpu["stock"] / cpu["cask"])],
-        ["METG(50 %), µs", *(f"{shortest[kind]:,.0f}" for kind in KINDS), times(shortest["stock"] / shortest["cask"])],
-    ]
+        cpu = both(mapped, max(repeat, 3))
+        row = [f"{cpu[kind]:.0f}" for kind in KINDS]
+        rows.append(["`client.map`: CPU of the workers, µs a task", *row, times(cpu["stock"] / cpu["cask"])])
+        for shape in metg.SHAPES:
+            empty = median_each(lambda kind, shape=shape: metg.empty_tasks_us(clusters[kind], shape, count // 2), 3)
+            for who in metg.Cpu._fields:
+                used = {kind: getattr(empty[kind], who) for kind in KINDS}
+                row = [f"{used[kind]:.0f}" for kind in KINDS]
+                rows.append([f"{shape}: CPU of the {who}, µs a task", *row, times(used["stock"] / used["cask"])])
+            least = both(
+                lambda kind, shape=shape: metg.half_efficient(clusters[kind], shape, count, 1 if quick else 4), repeat
+            )
+            row = [f"**{least[kind] * 1e6:,.0f}**" for kind in KINDS]
+            rows.append([f"{shape}: METG(50 %), µs", *row, times(least["stock"] / least["cask"])])
     return (
-        "`client.map` of a trivial function on two workers. METG(50 %) is the shortest of a row of task lengths with which "
-        "two workers compute for at least half of the time; client and scheduler are on the same cores.\n\n"
-        + table(["", "stock", "cask", "ratio"], rows)
+        f"Workers of one thread, one for each of the {cores} cores, which client and scheduler use, too. CPU: of tasks that "
+        "compute nothing. METG(50 %) as in Task Bench (Slaughter et al. 2020): wall time × cores / tasks of the graph with "
+        "the shortest tasks that still compute for half of that; the other half is everything else, the client's part "
+        "included (`bench/metg.py`). Half of METG is thus what a task computes. Independent: a graph without edges; "
+        "stencil: each task needs three of the step before.\n\n" + table(["", "stock", "cask", "ratio"], rows)
     )
 
 
