@@ -105,10 +105,11 @@ class Scheduler:
 class Cluster:
     """A scheduler, `count` workers of one thread, and a client; `with` ends them.
 
-    Stock workers have no nanny: cask's are worker and nanny in one and keep user code in a process of its own.
+    Stock workers have no nanny, unless it is asked for: cask's are worker and nanny in one and keep user code in a process
+    of its own.
     """
 
-    def __init__(self, kind: str, count: int = 2, workers: str = "stock") -> None:
+    def __init__(self, kind: str, count: int = 2, workers: str = "stock", *, nanny: bool = False) -> None:
         from distributed import Client
 
         self.kind = kind
@@ -118,7 +119,7 @@ class Cluster:
         self._workers = [
             subprocess.Popen(
                 [*command(workers, "worker"), self.scheduler.address, "--nthreads", "1"]
-                + ["--no-nanny", "--no-dashboard", "--memory-limit", "2GB", "--name", f"{kind}-{i}"]
+                + ["--nanny" if nanny else "--no-nanny", "--no-dashboard", "--memory-limit", "2GB", "--name", f"{kind}-{i}"]
                 + ["--local-directory", self._folder.name],
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

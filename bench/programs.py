@@ -1,16 +1,17 @@
 """Whole Dask programs under the stock scheduler and under cask, alternately.
 
-    programs.py [--quick] [--repeat N] [--workers stock|cask] [NAME ...]
+    programs.py [--quick] [--repeat N] [--mixes] [NAME ...]
 
-Stock's scheduler always has stock workers; `--workers` says whose cask's scheduler has.
+Both schedulers with stock workers; with `--mixes` each scheduler with each kind of workers.
 
-Both clusters are up all the time and only one works. Each program runs once on each to warm up, then in
+All clusters are up all the time and only one works. Each program runs once on each to warm up, then in
 pairs whose order changes; the ratio is the median of the pairs'. One JSON object a program is printed.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import operator
 import shutil
@@ -217,9 +218,9 @@ def compare(clusters: dict[str, Cluster], name: str, quick: bool, repeat: int) -
     return row
 
 
-def compare_all(names: list[str], quick: bool, repeat: int, workers: str = "stock") -> list[dict]:
+def compare_all(names: list[str], quick: bool, repeat: int) -> list[dict]:
     rows = []
-    with Cluster("stock") as stock, Cluster("cask", workers=workers) as cask:
+    with Cluster("stock") as stock, Cluster("cask") as cask:
         for name in names:
             try:
                 row = compare({"stock": stock, "cask": cask}, name, quick, repeat)
@@ -230,17 +231,58 @@ def compare_all(names: list[str], quick: bool, repeat: int, workers: str = "stoc
     return rows
 
 
+MIXES = [(scheduler, workers) for scheduler in KINDS for workers in KINDS]
+
+
+def compare_mixes(names: list[str], quick: bool, repeat: int) -> list[dict]:
+    """One row a program: {mix: {"seconds", "cpu", "ratio"}}, the ratio that of the first mix, all stock, to it."""
+    rows = []
+    with contextlib.ExitStack() as stack:
+        clusters = {mix: stack.enter_context(Cluster(mix[0], workers=mix[1])) for mix in MIXES}
+        for name in names:
+            try:
+                row = compare_mix(clusters, name, quick, repeat)
+            except ImportError as error:
+                row = {"program": name, "skipped": str(error)}
+            print(row, flush=True)
+            rows.append(row)
+    return rows
+
+
+def compare_mix(clusters: dict[tuple[str, str], Cluster], name: str, quick: bool, repeat: int) -> dict:
+    function = PROGRAMS[name]
+    results = {run_once(cluster, function, quick).result for cluster in clusters.values()}
+    runs: dict[tuple[str, str], list[Run]] = {mix: [] for mix in MIXES}
+    for i in range(repeat):
+        first = i % len(MIXES)
+        for mix in MIXES[first:] + MIXES[:first]:
+            runs[mix].append(run_once(clusters[mix], function, quick))
+            results.add(runs[mix][-1].result)
+    if len(results) != 1:
+        raise AssertionError(f"{name}: the clusters disagree: {results}")
+    row: dict = {"program": name}
+    for mix in MIXES:
+        pairs = zip(runs[MIXES[0]], runs[mix], strict=True)
+        row[mix] = {
+            "seconds": statistics.median(run.seconds for run in runs[mix]),
+            "cpu": statistics.median(run.scheduler + run.others for run in runs[mix]),
+            "ratio": statistics.median(stock.seconds / run.seconds for stock, run in pairs),
+        }
+    return row
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--workers", choices=KINDS, default="stock")
+    parser.add_argument("--mixes", action="store_true")
     parser.add_argument("names", nargs="*", metavar="NAME")
     arguments = parser.parse_args()
     unknown = set(arguments.names) - set(PROGRAMS)
     if unknown:
         sys.exit(f"no such program: {', '.join(sorted(unknown))}; there are {', '.join(PROGRAMS)}")
-    compare_all(arguments.names or list(PROGRAMS), arguments.quick, arguments.repeat, arguments.workers)
+    compare_them = compare_mixes if arguments.mixes else compare_all
+    compare_them(arguments.names or list(PROGRAMS), arguments.quick, arguments.repeat)
 
 
 if __name__ == "__main__":

@@ -359,8 +359,12 @@ def latency(quick: bool) -> str:
     return "Most of it is the client's and the worker's.\n\n" + table(["", "stock", "cask", "ratio"], rows)
 
 
-def programs_table(quick: bool, workers: str) -> str:
-    rows = programs.compare_all(list(programs.PROGRAMS), quick, 3 if quick else 5, workers)
+def geometric_mean(ratios: list[float]) -> str:
+    return f"**{times(math.exp(statistics.fmean(map(math.log, ratios))))}**"
+
+
+def programs_table(quick: bool) -> str:
+    rows = programs.compare_all(list(programs.PROGRAMS), quick, 3 if quick else 5)
     lines: list[list[object]] = []
     for row in rows:
         if "skipped" in row:
@@ -371,8 +375,7 @@ def programs_table(quick: bool, workers: str) -> str:
             + [f"{row['stock_share']:.0%}", f"{row['cask_share']:.1%}", times(row["cpu_ratio"])]
         )
     ratios = [row["ratio"] for row in rows if "ratio" in row]
-    mean = times(math.exp(statistics.fmean(map(math.log, ratios))))
-    lines.append(["**geometric mean**", "", "", f"**{mean}**", "", "", ""])
+    lines.append(["**geometric mean**", "", "", geometric_mean(ratios), "", "", ""])
     head = ["program", "stock", "cask", "ratio", "stock's scheduler, share of all CPU", "cask's", "all CPU, ratio"]
     return table(head, lines)
 
@@ -384,17 +387,34 @@ def whole_programs(quick: bool) -> str:
         "Wall time, paired and alternating; client and workers are stock and the same on both sides, so a "
         "ratio says how much of the program's time was the scheduler's. CPU is user and system time of client, "
         "workers and scheduler together: what the scheduler's share of it was under stock is all that another "
-        "scheduler can save.\n\n" + programs_table(quick, "stock")
+        "scheduler can save.\n\n" + programs_table(quick)
     )
 
 
 @section
 def whole_programs_cask(quick: bool) -> str:
-    """The same programs, cask's scheduler with two cask workers against stock's with two stock workers."""
+    """The same programs on all four mixes of schedulers and workers, stock's and cask's."""
+    mixes = programs.MIXES
+    rows = programs.compare_mixes(list(programs.PROGRAMS), quick, 3 if quick else 5)
+    lines: list[list[object]] = []
+    for row in rows:
+        if "skipped" in row:
+            lines.append([row["program"], f"skipped: {row['skipped']}", *[""] * 5])
+            continue
+        stock, cask = row[mixes[0]], row[mixes[-1]]
+        ratios = [times(row[mix]["ratio"]) for mix in mixes[1:]]
+        lines.append(
+            [row["program"], f"{stock['seconds']:.2f} s", *ratios, f"{cask['seconds']:.2f} s"]
+            + [times(stock["cpu"] / cask["cpu"])]
+        )
+    means = [geometric_mean([row[mix]["ratio"] for row in rows if mix in row]) for mix in mixes[1:]]
+    lines.append(["**geometric mean**", "", *means, "", ""])
+    head = ["program", "all stock", *(f"{scheduler} scheduler, {workers} workers" for scheduler, workers in mixes[1:])]
     return (
-        "As above, but only the client is the same on both sides. A cask worker's CPU is that of its C process and "
-        "of the executor that runs user code; stock workers run without their nanny.\n\n"
-        + programs_table(quick, "cask")
+        "As above, in turn on four clusters of two workers; ratios of wall times, all stock / the mix. A cask worker's CPU is that of its C "
+        "process and of the executor that runs user code; stock workers run without their nanny. The last columns are "
+        "of all cask: its time, and the ratio of the CPU of client, workers and scheduler.\n\n"
+        + table([*head, "all cask", "all CPU, ratio"], lines)
     )
 
 
