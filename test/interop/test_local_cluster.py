@@ -166,11 +166,14 @@ def test_arguments_that_cannot_be(arguments, message):
 def test_options_of_workers(tmp_path):
     preload = tmp_path / "loaded.py"
     preload.write_text("import os\nos.environ['LOADED'] = 'yes'\n")
+    nannys = tmp_path / "loaded_by_nanny.py"
+    nannys.write_text("def dask_setup(nanny):\n    nanny.env['LOADED_BY_NANNY'] = nanny.name\n")
     options = {
         "memory_limit": "300 MiB",
         "resources": {"GPU": 2, "MEM": 1e9},
         "local_directory": str(tmp_path / "space"),
         "preload": str(preload),
+        "preload_nanny": str(nannys),
         "env": {"COLOUR": "blue"},
         "config": {"test-local-cluster": {"answer": 42}},
     }
@@ -182,6 +185,7 @@ def test_options_of_workers(tmp_path):
         assert info["name"] == 0
         assert client.submit(os.getenv, "COLOUR", resources={"GPU": 1}).result() == "blue"
         assert client.submit(os.getenv, "LOADED", pure=False).result() == "yes"
+        assert client.submit(os.getenv, "LOADED_BY_NANNY", pure=False).result() == "0"
         assert client.submit(dask.config.get, "test-local-cluster.answer").result() == 42
         worker = cluster.workers[0]
         assert (worker.nthreads, worker.memory_limit) == (2, parse_bytes("300 MiB"))

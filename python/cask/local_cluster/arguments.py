@@ -32,7 +32,7 @@ def _memory(value: Any) -> str:
     return "0" if value is None else str(value)
 
 
-LISTS = {"blocked_handlers", "preload", "preload_argv"}  # a text alone is a list of one
+LISTS = {"blocked_handlers", "preload", "preload_argv", "preload_nanny", "preload_nanny_argv"}  # a text alone is a list of one
 
 
 def _list(value: Any) -> list:
@@ -83,6 +83,8 @@ WORKER_SETTINGS = {
     "memory_terminate_fraction": "distributed.worker.memory.terminate",
     "preload": "distributed.worker.preload",
     "preload_argv": "distributed.worker.preload-argv",
+    "preload_nanny": "distributed.nanny.preload",
+    "preload_nanny_argv": "distributed.nanny.preload-argv",
     "profile_cycle_interval": "distributed.worker.profile.cycle",
     "validate": "distributed.worker.validate",
 }
@@ -112,8 +114,6 @@ WORKER_REFUSED = {
     "heartbeat_interval": "the scheduler tells workers how often to report, by the number of them",
     "metrics": IN_PROCESS,
     "plugins": USE_PLUGIN,
-    "preload_nanny": "no Python runs in the nanny; use preload, or " + USE_PLUGIN,
-    "preload_nanny_argv": "no Python runs in the nanny; use preload, or " + USE_PLUGIN,
     "scheduler_file": "the cluster tells workers where the scheduler is",
     "services": "a worker serves no HTTP applications of Python's",
     "startup_information": IN_PROCESS,
