@@ -9,6 +9,7 @@
 
 #define LOGGER "distributed.nanny"
 #define TRY_AGAIN_SECONDS 0.1
+#define QUESTIONS_MAX 1000u /* that wait for an answer */
 
 /* What the nanny's Python is ready for. */
 enum nanny_phase {
@@ -146,6 +147,8 @@ static void asked(struct worker_node *worker, const struct executor_message *ask
     struct text reason = {0};
     if (!span_equal(ask->text, SPAN("restart"))) {
         answer(worker, ask->handle, false, "the worker does not answer this question");
+    } else if (worker->nanny_side->questions.count >= QUESTIONS_MAX) {
+        answer(worker, ask->handle, false, "too many wait for a restart already");
     } else if (!worker->link.is_registered || worker->nanny_side->phase != NANNY_READY) {
         answer(worker, ask->handle, true, "OK"); /* its executors have, or will get, what was set */
     } else {
@@ -188,6 +191,9 @@ static void told(struct worker_node *worker, struct executor_message *tell)
 
 static void welcome(struct worker_node *worker, const struct executor_message *message)
 {
+    if (worker->nanny_side->phase != NANNY_STARTING) {
+        return; /* it is not believed a second time */
+    }
     if (message->text.size > 0) {
         log_error(LOGGER, "The nanny could not start: %.*s", (int)message->text.size,
                   (const char *)message->text.data);

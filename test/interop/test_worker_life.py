@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import subprocess
@@ -289,6 +290,42 @@ def test_restart_without_waiting(make_cluster):
         client.restart(timeout=60, wait_for_workers=False)
         harness.eventually(lambda: cluster.addresses().get("alice", before) != before)
         assert client.submit(inc, 1).result(timeout=20) == 2
+
+
+def speak():
+    for level in (logging.INFO, logging.WARNING):
+        logging.getLogger("my.library").log(level, "the library says %d", level)
+        logging.getLogger("distributed.worker").log(level, "the worker says %d", level)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "logging: {distributed: warning, my.library: info}",
+        "logging: {version: 1, handlers: {console: {class: logging.StreamHandler}},"
+        " loggers: {distributed: {level: WARNING, handlers: [console]}, my.library: {level: INFO, handlers: [console]}}}",
+    ],
+    ids=["levels", "dictConfig"],
+)
+def test_logging_by_settings(tmp_path, settings):
+    """Loggers of user code, in executors and in the nanny's Python, are as the settings say"""
+    (tmp_path / "logging.yaml").write_text(settings)
+    cluster = harness.Cluster()
+    try:
+        start_cask(cluster, "alice", nanny=True, env={"DASK_CONFIG": str(tmp_path)})
+        with Client(cluster.address, timeout=20) as client:
+            client.submit(speak).result()
+            client.run(speak, nanny=True)
+
+            def written():
+                log = cluster.workers["alice"].log()
+                assert log.count("the library says 20") == log.count("the library says 30") == 2
+                assert log.count("the worker says 30") == 2 and "the worker says 20" not in log
+                return True
+
+            harness.eventually(written)
+    finally:
+        cluster.close()
 
 
 def test_preload(make_cluster, tmp_path):
