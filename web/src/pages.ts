@@ -47,20 +47,21 @@ export const PAGES: readonly Page[] = [
 ];
 
 // Pages about one thing, which no rail lists.
-const ABOUT: readonly { before: string; title: string; show: FunctionComponent<PageProps>; rail: string }[] = [
-  { before: "info/task/", title: "Task", show: Task, rail: "tasks" },
-  { before: "info/worker/", title: "Worker", show: Worker, rail: "workers" },
+const ABOUT: readonly { before: string; title: string; show: FunctionComponent<PageProps>; rail: string; headed?: boolean }[] = [
+  { before: "info/task/", title: "Task", show: Task, rail: "tasks", headed: true },
+  { before: "info/worker/", title: "Worker", show: Worker, rail: "workers", headed: true },
   { before: "info/logs/", title: "Logs", show: Logs, rail: "logs" },
   { before: "info/call-stacks/", title: "Call stacks", show: Stacks, rail: "stacks" },
   { before: "info/call-stack/", title: "Call stack", show: Stacks, rail: "stacks" },
-  { before: "why/", title: "Why", show: Why, rail: "why" },
-  { before: "failure/", title: "Failure", show: Failure, rail: "problems" },
+  { before: "why/", title: "Why", show: Why, rail: "why", headed: true },
+  { before: "failure/", title: "Failure", show: Failure, rail: "problems", headed: true },
 ];
 
 export interface Found {
   title: string;
   show: FunctionComponent<PageProps>;
   name?: string;
+  headed?: boolean; // has a heading of its own
   rail?: string;
   whole?: boolean;
   bare?: boolean; // a panel to embed: nothing around it
@@ -78,7 +79,7 @@ export function pageAt(path: string): Found | undefined {
   for (const about of ABOUT) {
     const name = named(path, about.before);
     if (name) {
-      return { title: `${about.title} ${name}`, show: about.show, name, rail: about.rail };
+      return { title: `${about.title} ${name}`, show: about.show, name, rail: about.rail, headed: about.headed };
     }
   }
   return undefined;

@@ -122,7 +122,7 @@ export function App() {
       <Rail current={found?.rail} />
       <Header help={() => setHelp(true)} />
       <main id="main" tabIndex={-1} class={found?.whole ? "whole" : ""}>
-        {found !== undefined && !found.name && <h1>{found.title}</h1>}
+        {found !== undefined && !found.headed && <h1>{found.title}</h1>}
         <Show key={place.value.path} name={found?.name} />
       </main>
       <Announcer />

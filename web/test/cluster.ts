@@ -49,6 +49,15 @@ const TRACEBACK = `  File "/home/ada/analysis/clean.py", line 41, in clean
 
 export class Cluster {
   readonly runs: Run[] = [];
+  // Nothing changes once it is made: what costs a walk over all runs is made once.
+  private readonly made = new Map<string, unknown>();
+
+  private once<T>(name: string, make: () => T): T {
+    if (!this.made.has(name)) {
+      this.made.set(name, make());
+    }
+    return this.made.get(name) as T;
+  }
 
   constructor(readonly scene: Scene) {
     const next = random(7);
@@ -84,6 +93,10 @@ export class Cluster {
   }
 
   workers(): Json[] {
+    return this.once("workers", () => this.makeWorkers());
+  }
+
+  private makeWorkers(): Json[] {
     return Array.from({ length: this.scene.workers }, (_, index) => {
       const mine = this.runs.filter((run) => run.worker === index + 1);
       return {
@@ -98,6 +111,10 @@ export class Cluster {
   }
 
   groups(): Json[] {
+    return this.once("groups", () => this.makeGroups());
+  }
+
+  private makeGroups(): Json[] {
     return this.scene.tasks === 0 ? [] : PREFIXES.map((prefix, index) => {
       const mine = this.runs.filter((run) => run.group === index + 1);
       const took = mine.map((run) => run.duration).sort((one, other) => one - other);
@@ -168,27 +185,23 @@ export class Cluster {
     const list = this.workers().flatMap((worker) =>
       (lanes === "thread" ? Array.from({ length: this.scene.threads }, (_, thread) => thread) : [-1]).map((thread) => ({ worker: worker.id as number, thread, name: worker.name as string })),
     );
-    return {
-      since, until, buckets,
-      lanes: list.map(({ worker, thread, name }) => {
-        const zeros = () => new Array<number>(buckets).fill(0);
-        const lane = { name, worker, thread, nthreads: thread < 0 ? this.scene.threads : 1, busy: zeros(), transfer: zeros(), disk: zeros(), deserialize: zeros(), failed: zeros(), runs: zeros(), top: zeros(), top_share: zeros() };
-        for (const run of this.runs) {
-          if (run.worker === worker && (thread < 0 || run.lane === thread)) {
-            const bucket = Math.floor((run.start - since) / width);
-            if (bucket >= 0 && bucket < buckets) {
-              lane.busy[bucket] = Math.min(1, lane.busy[bucket] + run.duration / width / lane.nthreads);
-              lane.transfer[bucket] = Math.min(1, lane.transfer[bucket] + run.transfer / width / lane.nthreads);
-              lane.runs[bucket]++;
-              lane.failed[bucket] += run.status === "ok" ? 0 : 1;
-              lane.top[bucket] = run.group;
-              lane.top_share[bucket] = 0.8;
-            }
-          }
-        }
-        return lane;
-      }),
-    };
+    const zeros = () => new Array<number>(buckets).fill(0);
+    const made = list.map(({ worker, thread, name }) => ({
+      name, worker, thread, nthreads: thread < 0 ? this.scene.threads : 1, busy: zeros(), transfer: zeros(), disk: zeros(), deserialize: zeros(), failed: zeros(), runs: zeros(), top: zeros(), top_share: zeros(),
+    }));
+    for (const run of this.runs) {
+      const bucket = Math.floor((run.start - since) / width);
+      if (bucket >= 0 && bucket < buckets) {
+        const lane = made[lanes === "thread" ? (run.worker - 1) * this.scene.threads + run.lane : run.worker - 1];
+        lane.busy[bucket] = Math.min(1, lane.busy[bucket] + run.duration / width / lane.nthreads);
+        lane.transfer[bucket] = Math.min(1, lane.transfer[bucket] + run.transfer / width / lane.nthreads);
+        lane.runs[bucket]++;
+        lane.failed[bucket] += run.status === "ok" ? 0 : 1;
+        lane.top[bucket] = run.group;
+        lane.top_share[bucket] = 0.8;
+      }
+    }
+    return { since, until, buckets, lanes: made };
   }
 
   runsOf(query: URLSearchParams): Json {
