@@ -260,8 +260,8 @@ export class Cluster {
       graphs: () => ({ at, next: null, graphs: [{ n: 1, time: this.scene.began, client: "Client-5f0c", tasks: this.scene.tasks, new_tasks: this.scene.tasks, collisions: 0, state: "OK", reason: null }] }),
       transfers: () => ({ at, transfers: this.scene.workers < 2 ? [] : [{ from: 1, to: 2, count: 30, seconds: 0.4, longest: 0.1 }, { from: 2, to: 3, count: 310, seconds: 4.4, longest: 1.1 }, { from: 3, to: 1, count: 3, seconds: 0.02, longest: 0.01 }] }),
       why: () => this.why(key),
-      stacks: () => ({ stacks: [{ worker: "tcp://10.0.0.2:40001", key: "inc-1", frames: ["  File \"clean.py\", line 12, in inc", "    time.sleep(x)"] }] }),
-      profile: () => ({ at, profile: this.profile() }),
+      stacks: () => ({ "tcp://10.0.0.2:40001": { "inc-1": ["  File \"clean.py\", line 12, in inc", "    time.sleep(x)"] } }),
+      profile: () => this.profile(),
       task: () => ({
         at, key, group: known ? 1 : null, prefix: known ? "read-parquet" : null, runs: this.runs.filter((run) => run.key === key), failures: key === "inc-1" ? [1] : [],
         scheduler: known ? this.why(key) : { ...this.why(key), known: false }, story: known ? [[key, "waiting", "processing", { [key]: "processing" }, "update-graph-1", at]] : [],

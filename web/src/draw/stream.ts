@@ -8,6 +8,7 @@ import { laneIndex, ticks, type Lane, type Runs, type Span, type Strips } from "
 
 export const GUTTER = 118; // CSS pixels for the names of lanes
 export const AXIS = 22; // and for the time
+const LANE_MOST = 34;
 const TEXT_LEAST = 36; // a rectangle narrower than this has no name in it
 const ALARM: Rgb = [213, 94, 0];
 const TRANSFER: Rgb = [120, 60, 30];
@@ -54,7 +55,7 @@ export class StreamPainter {
     const left = Math.round(GUTTER * ratio);
     const top = Math.round(AXIS * ratio);
     const room = (height - top) / Math.max(look.lanes.length, 1);
-    const lane = Math.max(1, Math.min(Math.floor(room), Math.round(22 * ratio)));
+    const lane = Math.max(1, Math.min(Math.floor(room), Math.round(LANE_MOST * ratio)));
     return { left, top, lane, gap: lane > 5 * ratio ? Math.round(ratio) : 0, perSecond: (width - left) / (look.span.until - look.span.since) };
   }
 

@@ -245,7 +245,7 @@ export function GroupsGrid() {
 export function Groups() {
   useGroups();
   const query = place.value.query;
-  const chosen = groups.rows.get(Number(query.get("group")));
+  const chosen = query.has("group") ? groups.rows.get(Number(query.get("group"))) : undefined;
   if (chosen !== undefined) {
     return <One row={chosen} />;
   }

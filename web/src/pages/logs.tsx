@@ -12,6 +12,9 @@ import type { Json } from "../wire/channels";
 const LEVELS: Record<number, string> = { 10: "debug", 20: "info", 30: "⚠ warning", 40: "✕ error", 50: "✕ critical" };
 const SHOWN = 500;
 
+// Lines come as they were printed; what the other columns say is left out.
+const PRINTED = /^\d{4}-\d\d-\d\d [\d:,.]+ - \S+ - [A-Z]+ - /;
+
 function Log({ text, level }: { text: string; level: number }) {
   const rows = useLogs().list().filter((row) => row.level >= level && (text === "" || row.text.includes(text) || row.logger.includes(text)));
   const last = rows.slice(-SHOWN).reverse();
@@ -25,7 +28,7 @@ function Log({ text, level }: { text: string; level: number }) {
         <tbody>
           {last.map((row) => (
             <tr key={row.n} class={row.level >= 40 ? "bad-row" : row.level >= 30 ? "warn-row" : ""}>
-              <td>{clock(row.time, true)}</td><td>{LEVELS[row.level] ?? row.level}</td><td>{row.logger}</td><td class="line">{row.text}</td>
+              <td>{clock(row.time, true)}</td><td>{LEVELS[row.level] ?? row.level}</td><td>{row.logger}</td><td class="line">{row.text.replace(PRINTED, "")}</td>
             </tr>
           ))}
         </tbody>

@@ -51,7 +51,7 @@ export function MemoryChart({ height = 150 }: { height?: number }) {
   const limit = summary.value?.limit ?? NaN;
   const most = Math.max(...values.memory_process.filter(Number.isFinite), 0);
   return (
-    <Chart label="Memory of the cluster" time={time} unit={bytes} height={height} top={most > 0.3 * limit ? limit : undefined}
+    <Chart label="Memory of the cluster" time={time} binary unit={bytes} height={height} top={most > 0.3 * limit ? limit : undefined}
       lines={[
         { name: "process", values: values.memory_process, color: "--c-old", fill: true },
         { name: "managed", values: values.managed, color: "--c-managed" },

@@ -102,7 +102,7 @@ export function Profile() {
   const { data, error, ask } = useAnswer("profile", { prefix, worker, server: server ? 1 : undefined });
   const [path, setPath] = useState("");
   const [wanted, setWanted] = useState("");
-  const root = data && subtree(data.profile as ProfileTree, path);
+  const root = data && subtree(data as ProfileTree, path);
   return (
     <>
       <div class="tools">

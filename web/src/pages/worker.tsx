@@ -40,7 +40,7 @@ function Charts({ row }: { row: WorkerRow }) {
     <div class="columns">
       <Panel title="CPU"><Chart label="CPU" time={time} unit={percent} lines={[{ name: "CPU", values: cpu, color: "--c-processing", fill: true }]} height={150} /></Panel>
       <Panel title="Memory">
-        <Chart label="Memory" time={time} unit={bytes} top={row.limit > 0 ? row.limit : undefined} marks={marks} height={150}
+        <Chart label="Memory" time={time} binary unit={bytes} top={row.limit > 0 ? row.limit : undefined} marks={marks} height={150}
           lines={[{ name: "process", values: process, color: "--c-old", fill: true }, { name: "managed", values: managed, color: "--c-managed" }]} />
       </Panel>
     </div>

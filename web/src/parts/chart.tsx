@@ -21,6 +21,7 @@ export interface ChartProps {
   unit(value: number): string;
   height?: number;
   top?: number;
+  binary?: boolean; // ticks at round numbers of KiB, MiB …, not of thousands
   marks?: readonly { at: number; name: string }[]; // horizontal lines
 }
 
@@ -48,6 +49,8 @@ function drawMarks(plot: uPlot, marks: ChartProps["marks"]): void {
   ctx.restore();
 }
 
+const POWERS = Array.from({ length: 60 }, (_, power) => 2 ** power);
+
 function options(props: ChartProps, width: number, height: number): uPlot.Options {
   const axis = { stroke: color("--dim"), grid: { stroke: color("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
   return {
@@ -58,7 +61,7 @@ function options(props: ChartProps, width: number, height: number): uPlot.Option
     scales: { x: { time: true }, y: { range: (_, _low, high) => [0, props.top ?? Math.max(high * 1.08, 1e-9)] } },
     axes: [
       { ...axis, size: 22, space: 70, values: (_, ticks) => ticks.map((tick) => clock(tick)) },
-      { ...axis, size: 62, space: 28, values: (_, ticks) => ticks.map(props.unit) },
+      { ...axis, size: 62, space: 28, ...(props.binary ? { incrs: POWERS } : {}), values: (_, ticks) => ticks.map(props.unit) },
     ],
     series: [
       { value: (_, value) => clock(value) },
