@@ -262,7 +262,8 @@ void step_retry(struct scheduler *s, const struct event *event, struct step *ste
     notice->client = retry->client;
     notice->keys = retry->keys;
     transitions_run(s, step);
-    queue_slots_maybe_opened(s, step); /* what was running on what is retried has let go of its thread */
+    queue_slots_maybe_opened(
+        s, step); /* what was running on what is retried has let go of its thread */
     vec_fini(&stack);
     vec_fini(&seen);
 }
