@@ -6,6 +6,7 @@
 #include "core/scheduler/queue.h"
 #include "core/scheduler/replicas.h"
 #include "core/scheduler/spans.h"
+#include "core/scheduler/steal.h"
 
 /* ---- workers ---- */
 
@@ -383,6 +384,14 @@ void view_totals(const struct scheduler *s, struct totals_view *out)
     for (uint32_t i = 0; i < s->workers_sorted.count; i++) {
         memory_add(&out->memory, memory_of(worker_at(s, s->workers_sorted.items[i])));
     }
+}
+
+static_assert(VIEW_STEAL_LEVELS == STEAL_LEVELS, "view.h says how many levels there are");
+
+void view_steal_totals(const struct scheduler *s, uint64_t out_count[VIEW_STEAL_LEVELS],
+                       double out_cost[VIEW_STEAL_LEVELS])
+{
+    steal_totals(s, out_count, out_cost);
 }
 
 uint64_t view_transition_count(const struct scheduler *s)

@@ -54,6 +54,18 @@ void view_task_prefetch_more(const struct scheduler *s, struct span key);
 void view_run_prefetch(const struct scheduler *s, int64_t run_id);
 void view_run_prefetch_more(const struct scheduler *s, int64_t run_id);
 void view_task(const struct scheduler *s, const struct task *task, struct task_view *out);
+/* What a record of a run needs, and nothing that lies further away than the task's group. */
+struct task_brief {
+    struct span key;
+    uint32_t group, group_size, prefix; /* numbers; a prefix's is good until EVENT_RESTART */
+    struct span group_name, prefix_name;
+    int64_t nbytes;
+    const struct failure *failure;
+    uint32_t suspicious;
+};
+void view_task_brief(const struct task *task, struct task_brief *out);
+/* How many tasks still need its result. */
+uint32_t view_task_waiter_count(const struct task *task);
 struct span view_task_key(const struct task *task);
 enum task_state view_task_state(const struct task *task);
 /* The size, or default-data-size while unknown. */
@@ -250,6 +262,10 @@ struct totals_view {
 };
 void view_totals(const struct scheduler *s, struct totals_view *out);
 uint64_t view_transition_count(const struct scheduler *s);
+/* Steal requests so far by level: how many, how expensive (seconds). */
+#define VIEW_STEAL_LEVELS 15
+void view_steal_totals(const struct scheduler *s, uint64_t out_count[VIEW_STEAL_LEVELS],
+                       double out_cost[VIEW_STEAL_LEVELS]);
 /* Time since when nothing has been in the works; 0: something is. */
 double view_idle_since(const struct scheduler *s);
 const struct scheduler_config *view_config(const struct scheduler *s);

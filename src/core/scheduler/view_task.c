@@ -87,6 +87,27 @@ void view_task(const struct scheduler *s, const struct task *task, struct task_v
     view_extra(task, out);
 }
 
+void view_task_brief(const struct task *task, struct task_brief *out)
+{
+    const struct group *group = task->group;
+    *out = (struct task_brief){
+        .key = task->key,
+        .group = group->id,
+        .group_size = group->size,
+        .prefix = group->prefix->id,
+        .group_name = group->name,
+        .prefix_name = group->prefix->name,
+        .nbytes = task->nbytes,
+        .failure = task->extra == NULL ? NULL : task->extra->failure,
+        .suspicious = task->extra == NULL ? 0 : task->extra->suspicious,
+    };
+}
+
+uint32_t view_task_waiter_count(const struct task *task)
+{
+    return task->waiter_count;
+}
+
 struct span view_task_key(const struct task *task)
 {
     return task->key;
