@@ -181,6 +181,9 @@ struct io_listen_events {
  * IO_TLS and IO_WSS. ERR_BUSY (in use), ERR_ADDRESS, ERR_IO. */
 MUST_USE int io_listen(struct io_loop *loop, const struct io_address *address, struct io_tls *tls,
                        struct io_listener **out_listener, struct text *why);
+/* A bound and listening TCP socket for another process, non-blocking; `address` gets its real port. Errors as
+ * io_listen. */
+MUST_USE int io_listen_socket(struct io_address *address, int *out_fd, struct text *why);
 /* Begin to accept. */
 void io_listener_start(struct io_listener *listener, const struct io_listen_events *events,
                        void *user);
@@ -237,13 +240,14 @@ struct io_process_options {
     enum io_stdio stdio[3];
     bool channel;   /* one end of a socket pair becomes its fd 3 */
     bool own_group; /* a process group of its own: Ctrl-C does not reach it; kill takes the group */
+    bool survives;  /* the kernel does not kill it when this process ends */
     /* Called once, with the exit status, or the number of the signal that ended it (else 0). */
     void (*exited)(void *user, int status, int signal_number);
     void *user;
 };
 
-/* Start a child that the kernel kills (SIGKILL) when this process ends. The options are borrowed for
- * the call. ERR_NOT_FOUND (no such program), ERR_IO. */
+/* Start a child that the kernel kills (SIGKILL) when this process ends, unless it `survives`. The options are
+ * borrowed for the call. ERR_NOT_FOUND (no such program), ERR_IO. */
 MUST_USE int io_process_spawn(struct io_loop *loop, const struct io_process_options *options,
                               struct io_process **out_process, struct text *why);
 int io_process_id(const struct io_process *process);
@@ -260,6 +264,8 @@ void io_process_usage(const struct io_process *process, struct io_usage *out_usa
 bool io_process_look(int pid, double *out_cpu, uint64_t *out_resident);
 /* Send a signal; nothing happens when it has exited. */
 void io_process_kill(struct io_process *process, int signal_number);
+/* Forget it, which `survives`, without killing it, and free; `exited` is not called any more. */
+void io_process_let_go(struct io_process *process);
 /* Kill it if it still runs, forget it, free; `exited` is not called any more. May be called inside
  * `exited`. NULL is allowed. */
 void io_process_destroy(struct io_process *process);

@@ -263,6 +263,11 @@ static int listen_tcp(struct io_address *address, int *out_fd, struct text *why)
     return OK;
 }
 
+int io_listen_socket(struct io_address *address, int *out_fd, struct text *why)
+{
+    return listen_tcp(address, out_fd, why);
+}
+
 /* True if `name` is a socket file whose server is gone; then it is removed. */
 static bool take_over_stale(const struct sockaddr_un *name)
 {

@@ -95,7 +95,7 @@ static _Noreturn void become(const struct launch *launch)
     const struct io_process_options *options = launch->options;
     char *const *argv;
     memcpy(&argv, &options->argv, sizeof argv); /* exec changes neither array nor strings */
-    bool ready = prctl(PR_SET_PDEATHSIG, SIGKILL) == 0;
+    bool ready = options->survives || prctl(PR_SET_PDEATHSIG, SIGKILL) == 0;
     if (getppid() != launch->parent) {
         _exit(127); /* it died before the line above */
     }
@@ -407,11 +407,9 @@ void io_process_kill(struct io_process *process, int signal_number)
     }
 }
 
-void io_process_destroy(struct io_process *process)
+/* With `is_killed` what still runs is killed, else it is let alone. */
+static void forget(struct io_process *process, bool is_killed)
 {
-    if (process == NULL) {
-        return;
-    }
     for (int fd = 0; fd < FD_COUNT; fd++) {
         if (process->streams[fd] != NULL) {
             io_stream_abort(process->streams[fd]);
@@ -420,11 +418,25 @@ void io_process_destroy(struct io_process *process)
     process->forgotten = true;
     if (!process->exited) {
         int status;
-        io_process_kill(process, SIGKILL);
-        reap(process, 0, &status); /* SIGKILL takes effect at once */
+        if (is_killed) {
+            io_process_kill(process, SIGKILL);
+            reap(process, 0, &status); /* SIGKILL takes effect at once */
+        }
         process->exited = true;
         uv_close((uv_handle_t *)&process->poll, on_poll_closed);
     } else if (process->pidfd < 0) {
         mem_free(process);
+    }
+}
+
+void io_process_let_go(struct io_process *process)
+{
+    forget(process, false);
+}
+
+void io_process_destroy(struct io_process *process)
+{
+    if (process != NULL) {
+        forget(process, true);
     }
 }
