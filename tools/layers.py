@@ -26,7 +26,8 @@ CORE_SYSTEM = {
 # Libraries that one layer hides from the others.
 HIDDEN = {"uv": {"io"}, "openssl": {"io"}, "lz4": {"wire"}, "zstd": {"wire"}, "zlib": {"wire"}}
 HIDDEN |= {"elfutils": {"exec"}}
-HIDDEN |= {"snappy-c": {"wire"}, "jansson": {"node", "cli"}, "yaml": {"node"}}
+HIDDEN |= {"snappy-c": {"wire"}, "jansson": {"node", "cli", "observer"}, "yaml": {"node"}}
+HIDDEN |= {"libwebsockets": {"observer"}}
 SOCKETS = re.compile(r"^(sys/(socket|un|epoll|poll)|netinet/.*|arpa/.*|netdb|poll)\.h$")
 
 

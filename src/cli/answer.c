@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "node/json.h"
+#include "wire/json.h"
 #include "wire/key.h"
 
 enum { WIDTH = 80, TUPLE_DEPTH_MAX = 16, TUPLE_ITEMS_MAX = 64 };

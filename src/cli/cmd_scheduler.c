@@ -24,6 +24,7 @@ static void apply_settings(const struct options *options, struct config *config)
         {OPTION_SCHEDULER_TLS_CERT, "distributed.comm.tls.scheduler.cert"},
         {OPTION_SCHEDULER_TLS_KEY, "distributed.comm.tls.scheduler.key"},
         {OPTION_SCHEDULER_IDLE_TIMEOUT, "distributed.scheduler.idle-timeout"},
+        {OPTION_SCHEDULER_DASHBOARD_LINGER, "cask.dashboard.linger"},
     };
     setup_settings(config, options, settings, sizeof settings / sizeof settings[0]);
 }
@@ -56,6 +57,9 @@ static int serve(const struct options *options, struct config *config, struct te
                    .port = options->text[OPTION_SCHEDULER_PORT],
                    .contact_address = options->text[OPTION_SCHEDULER_CONTACT_ADDRESS]},
         .scheduler_file = options->text[OPTION_SCHEDULER_SCHEDULER_FILE],
+        .observer = {.address = options->text[OPTION_SCHEDULER_DASHBOARD_ADDRESS],
+                     .prefix = options->text[OPTION_SCHEDULER_DASHBOARD_PREFIX],
+                     .pages = options->is_on[OPTION_SCHEDULER_DASHBOARD] != SWITCH_OFF},
     };
     struct node *node;
     log_info(LOGGER, "-----------------------------------------------");

@@ -1,7 +1,8 @@
 /* identity.c: who the scheduler and its workers are, as stock shows them. */
 #include "node/identity.h"
 
-#include "node/json.h"
+#include "node/observer.h"
+#include "wire/json.h"
 
 /* The pairs of a map blob, or an empty map. */
 static void put_map(struct outgoing *out, const struct blob *blob)
@@ -104,7 +105,11 @@ void identity_write(struct node *node, struct outgoing *out, int64_t worker_max,
     msgpack_write_cstr(head, "address");
     msgpack_write_str(head, text_span(&node->server.address));
     msgpack_write_cstr(head, "services");
-    msgpack_write_map(head, 0);
+    msgpack_write_map(head, node->observer != NULL);
+    if (node->observer != NULL) {
+        msgpack_write_cstr(head, "dashboard");
+        msgpack_write_uint(head, observer_link_port(node->observer));
+    }
     msgpack_write_cstr(head, "started");
     msgpack_write_float(head, node->started);
     msgpack_write_cstr(head, "n_workers");

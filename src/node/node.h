@@ -25,6 +25,7 @@ struct feed;
 struct graph_queue;
 struct lifecycle;
 struct metadata;
+struct observer_link;
 struct planner;
 struct publish;
 struct task_stream;
@@ -86,6 +87,7 @@ struct node {
     struct turn *turn;
     struct graph_queue *graph_queue;
     struct planner *planner;
+    struct observer_link *observer; /* NULL: no dashboard */
     struct lifecycle *lifecycle;
     uint32_t nannies_starting; /* open register_nanny connections */
     uint32_t graphs_under_way; /* blocks idle detection */

@@ -10,6 +10,7 @@
 #include "node/feed.h"
 #include "node/hooks.h"
 #include "node/lifecycle.h"
+#include "node/observer.h"
 #include "node/shuffle_barrier.h"
 #include "node/task_stream.h"
 #include "node/topics.h"
@@ -294,6 +295,7 @@ static void client_key(struct node *node, enum message_id id, client_id client, 
 static void client_restart(struct node *node, client_id client)
 {
     feeds_restarted(node);
+    observer_link_restart(node->observer);
     struct msg_client_restart message = {0};
     TO_CLIENTS(node, client, batch, message_encode(batch, MESSAGE_CLIENT_RESTART, &message));
 }
@@ -302,6 +304,7 @@ static void client_restart(struct node *node, client_id client)
 
 static void notice(struct node *node, const struct notice *notice)
 {
+    observer_link_notice(node->observer, notice);
     if (notice->kind == NOTICE_TASK_DONE) {
         task_stream_add(node->task_stream, notice);
         feeds_task_done(node, notice);

@@ -169,9 +169,13 @@ static void log_addresses(const struct node *node)
     }
 }
 
+/* Once everything listens: it says where. */
 static int write_scheduler_file(struct node *node, const char *path, struct text *why)
 {
     struct text json = {0};
+    if (path == NULL || path[0] == '\0') {
+        return OK;
+    }
     identity_write_json(node, &json);
     int code = io_file_write(path, text_span(&json), false, why);
     text_fini(&json);
@@ -206,10 +210,7 @@ static int start_listening(struct node *node, const struct node_options *options
         return code;
     }
     log_addresses(node);
-    if (options->scheduler_file != NULL && options->scheduler_file[0] != '\0') {
-        code = write_scheduler_file(node, options->scheduler_file, why);
-    }
-    return code;
+    return OK;
 }
 
 /* The plugin that every stock worker needs for P2P shuffles. */
@@ -258,6 +259,12 @@ int node_create(const struct config *config, const struct node_options *options,
     if (code == OK) {
         code = start_listening(node, options, why);
     }
+    if (code == OK && config_bool(config, "cask.dashboard.process", true)) {
+        code = observer_link_create(node, &options->observer, &node->observer, why);
+    }
+    if (code == OK) {
+        code = write_scheduler_file(node, options->scheduler_file, why);
+    }
     if (code != OK) {
         node_destroy(node);
         return code;
@@ -292,6 +299,7 @@ void node_close(struct node *node, const char *reason)
     }
     node->is_closing = true;
     log_info(LOGGER, "Scheduler closing due to %s...", reason);
+    observer_link_closing(node->observer, reason);
     listen_stop(&node->server);
     remove_scheduler_file(node);
     struct msg_worker_close close;
@@ -327,6 +335,8 @@ void node_destroy(struct node *node)
     remove_scheduler_file(node);
     rpc_pool_destroy(node->rpc);
     lifecycle_destroy(node->lifecycle);
+    observer_link_destroy(node->observer);
+    node->observer = NULL;
     planner_destroy(node->planner);
     node->planner = NULL; /* plugins hear nothing of what follows */
     memory_samplers_fini(node);

@@ -5,11 +5,13 @@
 #include "node/config.h"
 #include "node/listen.h"
 #include "node/node.h"
+#include "node/observer.h"
 
 /* What `cask scheduler` was told, as `dask scheduler`'s options mean it. NULL: not given. */
 struct node_options {
     struct listen_options listen; /* role and port_default are the scheduler's own */
     const char *scheduler_file;   /* --scheduler-file: written when it listens */
+    struct observer_options observer;
 };
 
 /* Everything ready and listening; messages are served once node_run is called. On failure a code and why. */

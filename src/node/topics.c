@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "node/hooks.h"
 #include "node/node.h"
+#include "node/observer.h"
 #include "node/planner_view_values.h"
 
 struct topic {
@@ -229,6 +230,7 @@ void topics_log(struct topics *topics, struct span name, struct blob *event)
     keep(topics, topic, time, event);
     tell(topics, topic, time, event);
     hooks_log_event(topics->node, name, event);
+    observer_link_event(topics->node->observer, name, event);
 }
 
 void topics_log_value(struct topics *topics, const char *name, struct span value)

@@ -105,6 +105,8 @@ def clean_environment(extra=None):
     environment["CASK_PYTHON"] = sys.executable
     # Hundreds of schedulers, most of which plan nothing; test_planner.py turns it on.
     environment["DASK_CASK__PLANNER__PREWARM"] = "False"
+    # Nor is every one looked at; test_observer.py turns it on.
+    environment["DASK_CASK__DASHBOARD__PROCESS"] = "False"
     environment.update(extra or {})
     return environment
 

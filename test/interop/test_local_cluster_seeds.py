@@ -328,8 +328,3 @@ def test_progress_bars(client, capsys):
     assert capsys.readouterr().out.count("100%") >= 2
 
 
-@pytest.mark.seed("S187")
-def test_where_the_dashboard_is(client):
-    assert client.scheduler_info()["services"] == {}
-    assert client.cluster.dashboard_link == ""
-    assert isinstance(client, distributed.Client)

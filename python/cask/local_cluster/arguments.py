@@ -46,6 +46,8 @@ SCHEDULER_OPTIONS: dict[str, tuple[str, Callable]] = {
     "interface": ("--interface", _text),
     "protocol": ("--protocol", _protocol),
     "contact_address": ("--contact-address", _text),
+    "dashboard_address": ("--dashboard-address", _text),
+    "http_prefix": ("--dashboard-prefix", _text),
 }
 WORKER_OPTIONS: dict[str, tuple[str, Callable]] = {
     "host": ("--host", _text),
@@ -69,6 +71,7 @@ WORKER_OPTIONS: dict[str, tuple[str, Callable]] = {
 SCHEDULER_SETTINGS = {
     "allowed_failures": "distributed.scheduler.allowed-failures",
     "blocked_handlers": "distributed.scheduler.blocked-handlers",
+    "dashboard": "cask.dashboard.process",
     "idle_timeout": "distributed.scheduler.idle-timeout",
     "preload": "distributed.scheduler.preload",
     "preload_argv": "distributed.scheduler.preload-argv",
@@ -88,10 +91,8 @@ WORKER_SETTINGS = {
     "profile_cycle_interval": "distributed.worker.profile.cycle",
     "validate": "distributed.worker.validate",
 }
-# Taken for Dask's sake: no dashboard, no tornado, or the way things are here in any case.
-SCHEDULER_IGNORED = {
-    "dashboard", "dashboard_address", "http_prefix", "loop", "service_kwargs", "transition_counter_max",
-}  # fmt: skip
+# Taken for Dask's sake: no dashboard of a worker's, no tornado, or the way things are here in any case.
+SCHEDULER_IGNORED = {"loop", "service_kwargs", "transition_counter_max"}
 WORKER_IGNORED = {
     "dashboard", "dashboard_address", "http_prefix", "loop", "low_level_profiler", "quiet", "reconnect",
     "scheduler_sni", "transition_counter_max",

@@ -90,7 +90,7 @@ class LocalCluster(SpecCluster):
     worker_class: type or str
         A class of stock's instead: distributed.Nanny, distributed.Worker, or a subclass.
     dashboard_address: str
-        Taken; the scheduler has no dashboard yet.
+        Where the dashboard listens; None: there is none.
     **worker_kwargs:
         Of stock's Worker and Nanny, as far as a process can have them, and `executors`: over how many processes
         a worker splits its threads.
@@ -166,6 +166,7 @@ class LocalCluster(SpecCluster):
             "services": services,
             "service_kwargs": service_kwargs,
             "dashboard_address": dashboard_address,
+            "dashboard": None if dashboard_address is not None else False,
             "blocked_handlers": blocked_handlers,
             **(scheduler_kwargs or {}),
         }

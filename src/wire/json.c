@@ -1,6 +1,6 @@
 /* json.c: msgpack values as JSON. The nesting was bounded when the value was read; msgpack_check bounds it
  * here, so the recursion is as deep as LIMIT_MSGPACK_DEPTH_MAX at most. */
-#include "node/json.h"
+#include "wire/json.h"
 
 #include <math.h>
 

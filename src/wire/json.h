@@ -1,6 +1,6 @@
 /* json.h: msgpack values as JSON, for files and --json output. */
-#ifndef CASK_NODE_JSON_H
-#define CASK_NODE_JSON_H
+#ifndef CASK_WIRE_JSON_H
+#define CASK_WIRE_JSON_H
 
 #include "base/span.h"
 #include "base/text.h"

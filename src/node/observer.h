@@ -1,0 +1,32 @@
+/* observer.h: the observer's process as the scheduler sees it: its socket, its ring, its questions.
+ *
+ * The scheduler binds the dashboard's address, starts `cask observer`, hands it socket, ring and settings, and starts it
+ * again when it dies. Nothing here waits for it. See docs/observer.md. */
+#ifndef CASK_NODE_OBSERVER_H
+#define CASK_NODE_OBSERVER_H
+
+#include "node/node.h"
+
+struct observer_link;
+
+struct observer_options {
+    const char *address; /* [HOST]:PORT, HOST or PORT; NULL: 8787 */
+    const char *prefix;  /* of all paths; NULL or "": none */
+    bool
+        pages; /* --dashboard; without, only what programs read, as stock's scheduler without bokeh */
+};
+
+/* Listen and start it. ERR_ADDRESS, ERR_IO: nobody can look; why says the reason. NULL: it was built without. */
+int observer_link_create(struct node *node, const struct observer_options *options,
+                         struct observer_link **out_link, struct text *why) MUST_USE;
+/* The scheduler ends in good order, for `reason`. */
+void observer_link_closing(struct observer_link *link, const char *reason);
+void observer_link_destroy(struct observer_link *link);
+/* Where the dashboard is. */
+uint16_t observer_link_port(const struct observer_link *link);
+/* Inside a step. NULL: nobody looks. */
+void observer_link_notice(struct observer_link *link, const struct notice *notice);
+void observer_link_restart(struct observer_link *link);
+void observer_link_event(struct observer_link *link, struct span topic, const struct blob *value);
+
+#endif

@@ -1,0 +1,269 @@
+/* api_stream.c: GET api/cask/v1/stream: the task stream at any zoom, as large as the screen and not as the work.
+ *
+ * Runs are added up by lane and bucket when somebody asks: a chunk whose time is outside is skipped, so the cost is
+ * that of the runs inside, some nanoseconds each. What a bucket shows as `top` is found as majorities are (Boyer and
+ * Moore): the prefix that has more than half of its time, if one has, else one of the larger ones. */
+#include <math.h>
+
+#include "base/alloc.h"
+#include "observer/routes.h"
+
+#define BUCKETS_MAX 2000u
+#define LANES_MAX 1024u
+
+enum lane_kind { LANE_THREAD, LANE_WORKER, LANE_HOST };
+
+struct bucket {
+    double compute, transfer, deserialize, disk, top_weight;
+    uint32_t top, runs, failed;
+};
+
+struct lane {
+    uint32_t worker; /* of a host: its first */
+    uint16_t thread;
+    uint32_t threads;
+    struct bucket *buckets;
+};
+
+struct picture {
+    const struct tables *tables;
+    double since, until, width; /* of a bucket */
+    uint32_t bucket_count;
+    enum lane_kind kind;
+    struct VEC(struct lane) lanes;
+    struct map places; /* worker, thread; or the host's name → place */
+    uint64_t left_out; /* runs of lanes beyond LANES_MAX */
+};
+
+static struct lane *lane_of(struct picture *picture, uint32_t worker, uint16_t thread)
+{
+    const struct worker_row *row = tables_worker(picture->tables, worker);
+    uint32_t pair[2] = {worker, picture->kind == LANE_THREAD ? thread : 0};
+    struct span name = picture->kind == LANE_HOST && row != NULL ? text_span(&row->host)
+                                                                 : span_of(pair, sizeof pair);
+    struct map_entry *entry = map_find(&picture->places, name);
+    if (entry == NULL) {
+        if (picture->lanes.count >= LANES_MAX) {
+            return NULL;
+        }
+        struct lane lane = {.worker = worker,
+                            .thread = (uint16_t)pair[1],
+                            .threads =
+                                picture->kind == LANE_THREAD || row == NULL ? 1 : row->nthreads,
+                            .buckets = mem_zalloc(picture->bucket_count, sizeof(struct bucket))};
+        map_put(&picture->places, name, NULL)->value.number = picture->lanes.count;
+        vec_push(&picture->lanes, lane);
+        return &picture->lanes.items[picture->lanes.count - 1];
+    }
+    return &picture->lanes.items[entry->value.number];
+}
+
+/* The time of a host's lane is shared by all its workers' threads. */
+static void count_host_threads(struct picture *picture)
+{
+    for (uint32_t i = 0; i < picture->lanes.count && picture->kind == LANE_HOST; i++) {
+        struct lane *lane = &picture->lanes.items[i];
+        const struct worker_row *first = tables_worker(picture->tables, lane->worker);
+        if (first == NULL) {
+            continue;
+        }
+        lane->threads = 0;
+        for (uint32_t w = 0; w < picture->tables->workers.count; w++) {
+            const struct worker_row *row = picture->tables->workers.items[w];
+            if (row != NULL && row->removed == 0 &&
+                span_equal(text_span(&row->host), text_span(&first->host))) {
+                lane->threads += row->nthreads;
+            }
+        }
+        lane->threads = lane->threads == 0 ? 1 : lane->threads;
+    }
+}
+
+enum part { PART_COMPUTE, PART_TRANSFER, PART_DESERIALIZE, PART_DISK };
+
+static double *part_of(struct bucket *bucket, enum part part)
+{
+    switch (part) {
+    case PART_TRANSFER:
+        return &bucket->transfer;
+    case PART_DESERIALIZE:
+        return &bucket->deserialize;
+    case PART_DISK:
+        return &bucket->disk;
+    default:
+        return &bucket->compute;
+    }
+}
+
+static void vote(struct bucket *bucket, uint32_t prefix, double seconds)
+{
+    if (bucket->top == prefix) {
+        bucket->top_weight += seconds;
+    } else if (bucket->top_weight >= seconds) {
+        bucket->top_weight -= seconds;
+    } else {
+        bucket->top = prefix;
+        bucket->top_weight = seconds - bucket->top_weight;
+    }
+}
+
+static void spread(struct picture *picture, struct lane *lane, double start, double stop,
+                   enum part part, uint32_t prefix)
+{
+    start = fmax(start, picture->since);
+    stop = fmin(stop, picture->until);
+    while (start < stop) {
+        uint32_t i = (uint32_t)((start - picture->since) / picture->width);
+        if (i >= picture->bucket_count) {
+            return;
+        }
+        double end = fmin(picture->since + (i + 1) * picture->width, stop);
+        struct bucket *bucket = &lane->buckets[i];
+        *part_of(bucket, part) += end - start;
+        if (part == PART_COMPUTE) {
+            vote(bucket, prefix, end - start);
+        }
+        start = end > start ? end : stop; /* widths below a double's steps end it */
+    }
+}
+
+static void add_run(struct picture *picture, const struct runs_chunk *chunk, uint32_t i)
+{
+    double start = chunk->start[i], stop = start + (double)chunk->duration[i];
+    double before = (double)chunk->deserialize[i], earlier = (double)chunk->transfer[i],
+           first = (double)chunk->disk[i];
+    if (stop < picture->since || start - before - earlier - first > picture->until || start <= 0) {
+        return;
+    }
+    struct lane *lane = lane_of(picture, chunk->worker[i], chunk->lane[i]);
+    if (lane == NULL) {
+        picture->left_out++;
+        return;
+    }
+    spread(picture, lane, start, stop, PART_COMPUTE, chunk->prefix[i]);
+    spread(picture, lane, start - before, start, PART_DESERIALIZE, 0);
+    start -= before;
+    spread(picture, lane, start - earlier, start, PART_TRANSFER, 0);
+    start -= earlier;
+    spread(picture, lane, start - first, start, PART_DISK, 0);
+    double end = fmin(stop, picture->until);
+    uint32_t at = (uint32_t)(fmax(end - picture->since, 0) / picture->width);
+    struct bucket *bucket =
+        &lane->buckets[at < picture->bucket_count ? at : picture->bucket_count - 1];
+    bucket->runs++;
+    bucket->failed += chunk->is_erred[i];
+}
+
+/* Inputs are fetched at most so long before a run. */
+#define BEFORE_SECONDS 3600.0
+
+static void paint(struct picture *picture)
+{
+    const struct runs *runs = &picture->tables->runs;
+    for (uint32_t c = 0; c < runs->chunks.count; c++) {
+        const struct runs_chunk *chunk = runs->chunks.items[c];
+        if (chunk->last < picture->since || chunk->first - BEFORE_SECONDS > picture->until) {
+            continue;
+        }
+        for (uint32_t i = 0; i < chunk->count; i++) {
+            add_run(picture, chunk, i);
+        }
+    }
+    count_host_threads(picture);
+}
+
+/* ---- the answer --------------------------------------------------------------------------------- */
+
+static void put_shares(const struct picture *picture, const struct lane *lane, const char *name,
+                       enum part part, struct jot *jot)
+{
+    double whole = picture->width * lane->threads;
+    jot_name(jot, name);
+    jot_open(jot, '[');
+    for (uint32_t i = 0; i < picture->bucket_count; i++) {
+        double share = *part_of(&lane->buckets[i], part) / whole;
+        jot_real(jot, round(share * 1e4) / 1e4);
+    }
+    jot_close(jot, ']');
+}
+
+static void put_counts(const struct picture *picture, const struct lane *lane, const char *name,
+                       size_t offset, struct jot *jot)
+{
+    jot_name(jot, name);
+    jot_open(jot, '[');
+    for (uint32_t i = 0; i < picture->bucket_count; i++) {
+        uint32_t count;
+        memcpy(&count, (const char *)&lane->buckets[i] + offset, sizeof count);
+        jot_int(jot, count);
+    }
+    jot_close(jot, ']');
+}
+
+static void put_lane(const struct picture *picture, const struct lane *lane, struct jot *jot)
+{
+    const struct worker_row *row = tables_worker(picture->tables, lane->worker);
+    jot_open(jot, '{');
+    jot_name(jot, "name");
+    if (row == NULL) {
+        jot_cstr(jot, "");
+    } else {
+        jot_text(jot, text_span(picture->kind == LANE_HOST ? &row->host : &row->name));
+    }
+    jot_put_int(jot, "worker", lane->worker);
+    jot_put_int(jot, "lane", lane->thread);
+    jot_put_int(jot, "nthreads", lane->threads);
+    put_shares(picture, lane, "busy", PART_COMPUTE, jot);
+    put_shares(picture, lane, "transfer", PART_TRANSFER, jot);
+    put_shares(picture, lane, "deserialize", PART_DESERIALIZE, jot);
+    put_shares(picture, lane, "disk", PART_DISK, jot);
+    put_counts(picture, lane, "runs", offsetof(struct bucket, runs), jot);
+    put_counts(picture, lane, "failed", offsetof(struct bucket, failed), jot);
+    put_counts(picture, lane, "top", offsetof(struct bucket, top), jot);
+    jot_close(jot, '}');
+}
+
+static enum lane_kind kind_of(const struct exchange *exchange)
+{
+    struct span kind = exchange_argument(exchange, "lanes");
+    return span_equal_text(kind, "worker") ? LANE_WORKER
+           : span_equal_text(kind, "host") ? LANE_HOST
+                                           : LANE_THREAD;
+}
+
+void api_stream(struct exchange *exchange)
+{
+    const struct tables *tables = exchange->observer->tables;
+    double now = observer_now();
+    double buckets = exchange_number(exchange, "buckets", 400);
+    struct picture picture = {
+        .tables = tables,
+        .since = exchange_number(exchange, "since", now - 60),
+        .until = exchange_number(exchange, "until", now),
+        .bucket_count = (uint32_t)(buckets < 1             ? 1
+                                   : buckets > BUCKETS_MAX ? BUCKETS_MAX
+                                                           : buckets),
+        .kind = kind_of(exchange),
+    };
+    if (!(picture.until > picture.since)) {
+        exchange_fail(exchange, 400, "until must come after since");
+        return;
+    }
+    picture.width = (picture.until - picture.since) / picture.bucket_count;
+    paint(&picture);
+    struct jot jot = api_begin(exchange);
+    jot_put_real(&jot, "since", picture.since);
+    jot_put_real(&jot, "until", picture.until);
+    jot_put_int(&jot, "buckets", picture.bucket_count);
+    jot_put_int(&jot, "left_out", (int64_t)picture.left_out);
+    jot_name(&jot, "lanes");
+    jot_open(&jot, '[');
+    for (uint32_t i = 0; i < picture.lanes.count; i++) {
+        put_lane(&picture, &picture.lanes.items[i], &jot);
+        mem_free(picture.lanes.items[i].buckets);
+    }
+    jot_close(&jot, ']');
+    vec_fini(&picture.lanes);
+    map_fini(&picture.places);
+    api_end(exchange, &jot);
+}

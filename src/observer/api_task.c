@@ -1,0 +1,180 @@
+/* api_task.c: GET api/cask/v1/…: one task: what ran, what failed, and what the scheduler says of it. */
+#include "observer/routes.h"
+#include "wire/json.h"
+#include "wire/msgpack.h"
+
+#define RUNS_MAX 100u
+
+static bool wants_key(struct exchange *exchange, struct span *out_key)
+{
+    *out_key = exchange_argument(exchange, "key");
+    if (out_key->size == 0) {
+        exchange_fail(exchange, 400, "which key?");
+    }
+    return out_key->size > 0;
+}
+
+static void put_answer(struct jot *jot, struct span answer)
+{
+    struct text text = {0};
+    if (answer.data != NULL && json_from_msgpack(&text, answer, 0)) {
+        jot_raw(jot, text_span(&text));
+    } else {
+        jot_null(jot);
+    }
+    text_fini(&text);
+}
+
+/* An answer is for the page as it is. */
+static void forward(struct exchange *exchange, struct span answer)
+{
+    if (answer.data == NULL || msgpack_is_nil(answer)) {
+        exchange_fail(exchange, 503, "the scheduler does not answer");
+        return;
+    }
+    struct jot jot = jot_on(exchange_body(exchange));
+    put_answer(&jot, answer);
+    exchange_answer(exchange, 200, TYPE_JSON);
+}
+
+static bool is_explained(struct span answer)
+{
+    struct span raw;
+    bool known = false;
+    if (msgpack_find(answer, "known", &raw) == OK) {
+        struct msgpack_reader reader = msgpack_reader(raw);
+        known = msgpack_read_bool(&reader, &known) == OK && known;
+    }
+    return known;
+}
+
+void api_why(struct exchange *exchange)
+{
+    struct ask ask = {.op = "explain", .name = "key", .is_known = is_explained, .then = forward};
+    if (wants_key(exchange, &ask.key_text)) {
+        ask_scheduler(exchange, &ask);
+    }
+}
+
+static bool is_filled(struct span answer)
+{
+    struct msgpack_reader reader = msgpack_reader(answer);
+    uint32_t count;
+    return msgpack_read_array(&reader, &count) == OK && count > 0;
+}
+
+void api_story(struct exchange *exchange)
+{
+    struct ask ask = {.op = "get_story",
+                      .name = "keys_or_stimuli",
+                      .is_list = true,
+                      .is_known = is_filled,
+                      .then = forward};
+    if (wants_key(exchange, &ask.key_text)) {
+        ask_scheduler(exchange, &ask);
+    }
+}
+
+void api_stacks(struct exchange *exchange)
+{
+    struct text more = {0};
+    struct span worker = exchange_argument(exchange, "worker");
+    struct ask ask = {.op = "call_stack", .then = forward};
+    if (worker.size > 0) {
+        const struct worker_row *row = tables_worker_by_address(exchange->observer->tables, worker);
+        if (row == NULL || row->removed > 0) {
+            exchange_fail(exchange, 404, "there is no such worker");
+            return;
+        }
+        msgpack_write_cstr(&more, "workers");
+        msgpack_write_array(&more, 1);
+        msgpack_write_str_lossy(&more, worker);
+        ask.more = text_span(&more);
+        ask.more_count = 1;
+        ask_scheduler(exchange, &ask);
+    } else if (wants_key(exchange, &ask.key_text)) {
+        ask.name = "keys";
+        ask.is_list = true;
+        ask_scheduler(exchange, &ask);
+    }
+    text_fini(&more);
+}
+
+/* ---- a task ------------------------------------------------------------------------------------- */
+
+/* Its runs, newest first; the last one's numbers in out_last. False: it never ran. */
+static bool put_runs(const struct tables *tables, struct span text, struct jot *jot,
+                     struct run *out_last)
+{
+    struct text keys[2] = {{0}, {0}};
+    uint32_t count = 0;
+    ask_text_key(text, &keys[0]);
+    bool is_tuple = ask_parse_tuple(text, &keys[1]);
+    for (uint64_t n = tables->runs.next; n > runs_first(&tables->runs) && count < RUNS_MAX;) {
+        struct run run;
+        if (runs_at(&tables->runs, --n, &run) &&
+            (span_equal(run.key, text_span(&keys[0])) ||
+             (is_tuple && span_equal(run.key, text_span(&keys[1]))))) {
+            api_put_run(tables, &run, jot);
+            if (count++ == 0) {
+                *out_last = run;
+            }
+        }
+    }
+    text_fini(&keys[0]);
+    text_fini(&keys[1]);
+    return count > 0;
+}
+
+static void put_failures(const struct tables *tables, struct span text, struct jot *jot)
+{
+    for (uint32_t i = 0; i < tables->failures.count; i++) {
+        const struct failure_row *row = tables->failures.items[i];
+        for (uint32_t k = 0; k < row->key_count; k++) {
+            if (span_equal(text_span(&row->keys[k]), text)) {
+                jot_int(jot, row->id);
+                break;
+            }
+        }
+    }
+}
+
+static void task_explained(struct exchange *exchange, struct span answer)
+{
+    const struct tables *tables = exchange->observer->tables;
+    struct span key = exchange_argument(exchange, "key");
+    struct jot jot = api_begin(exchange);
+    struct run last = {0};
+    jot_name(&jot, "key");
+    jot_text(&jot, key);
+    jot_name(&jot, "runs");
+    jot_open(&jot, '[');
+    bool has_run = put_runs(tables, key, &jot, &last);
+    jot_close(&jot, ']');
+    jot_name(&jot, "prefix");
+    if (has_run) {
+        jot_cstr(&jot, tables_prefix_name(tables, last.prefix));
+    } else {
+        jot_null(&jot);
+    }
+    jot_name(&jot, "failures");
+    jot_open(&jot, '[');
+    put_failures(tables, key, &jot);
+    jot_close(&jot, ']');
+    jot_name(&jot, "scheduler");
+    if (answer.data != NULL && is_explained(answer)) {
+        put_answer(&jot, answer);
+    } else {
+        jot_null(&jot);
+    }
+    api_end(exchange, &jot);
+}
+
+void api_task(struct exchange *exchange)
+{
+    struct ask ask = {
+        .op = "explain", .name = "key", .is_known = is_explained, .then = task_explained};
+    if (wants_key(exchange, &ask.key_text)) {
+        ask_scheduler(exchange, &ask);
+    }
+}

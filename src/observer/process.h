@@ -1,0 +1,88 @@
+/* process.h: the observer's process from the inside. */
+#ifndef CASK_OBSERVER_PROCESS_H
+#define CASK_OBSERVER_PROCESS_H
+
+#include <libwebsockets.h>
+
+#include "base/map.h"
+#include "observer/exchange.h"
+#include "observer/tables.h"
+#include "record/ring.h"
+#include "wire/frame.h"
+
+struct viewer;
+
+struct settings {
+    struct text prefix; /* "" or "/x" */
+    struct text tls_cert, tls_key, tls_ca, token, name_space;
+    struct VEC(struct text) origins;
+    bool api, pages;
+    double linger, memory;
+    uint16_t port;
+};
+
+struct question {
+    uint64_t id;
+    channel_answered *answered;
+    void *user;
+    double asked;
+};
+
+struct observer {
+    struct settings settings;
+    struct tables *tables;
+    struct ring_reader ring;
+    struct lws_context *context;
+    struct lws_vhost *vhost;
+    int channel, listener; /* −1: closed */
+    struct lws *channel_wsi;
+    struct frame_reader reader;
+    struct VEC(struct question) questions;
+    uint64_t question_last;
+    lws_sorted_usec_list_t drain_timer, end_timer;
+    struct VEC(struct viewer *) viewers;
+    uint32_t connections;
+    double sampled,
+        active; /* when the scheduler was last asked for a sample; when a record last came */
+    bool is_sampling;
+    bool is_ended; /* leave the loop */
+    union any_record record;
+    uint64_t oom_kills;
+    uint64_t bytes_sent;
+};
+
+double observer_now(void);
+/* Read what the ring has. */
+void observer_drain(struct observer *observer);
+/* Somebody came who wants to see things move. */
+void observer_wake(struct observer *observer);
+
+/* ---- channel.c ---- */
+int channel_receive_settings(struct observer *observer, struct text *why) MUST_USE;
+/* The channel can be read. False: it is closed. */
+bool channel_readable(struct observer *observer);
+/* Nobody will answer any more. */
+void channel_closed(struct observer *observer);
+/* Questions that were asked too long ago fail. */
+void channel_expire(struct observer *observer);
+
+/* ---- server.c ---- */
+int server_create(struct observer *observer, struct text *why) MUST_USE;
+
+/* ---- route.c ---- */
+void route(struct exchange *exchange);
+/* Every path without parts, and patterns of those with. NULL past the end. */
+const char *route_path(uint32_t index);
+
+/* ---- live.c, eventstream.c: WebSockets ---- */
+enum viewer_kind { VIEWER_LIVE, VIEWER_EVENTS };
+struct viewer *viewer_create(struct observer *observer, struct lws *wsi, enum viewer_kind kind);
+void viewer_destroy(struct viewer *viewer);
+/* A whole text message. False: close. */
+bool viewer_message(struct viewer *viewer, struct span message);
+/* It can be written to. False: close. */
+bool viewer_writable(struct viewer *viewer);
+/* Records may have come: ask to write to those who have something to get. */
+void viewers_beat(struct observer *observer);
+
+#endif
