@@ -14,8 +14,8 @@ import traceback
 
 from cask.executor import channel
 
-_LOOK = 0.002  # seconds between two looks
-_LOOKS_IN_VAIN = 100  # until it sleeps
+_LOOK = 0.005  # seconds between two looks: as long as Python lets a busy thread keep the interpreter
+_LOOKS_IN_VAIN = 40  # until it sleeps
 
 
 class Reading:

@@ -18,7 +18,9 @@ import struct
 import sys
 import threading
 from contextvars import copy_context
+from inspect import CO_COROUTINE
 from time import time
+from types import BuiltinFunctionType, FunctionType
 
 import dask
 import msgpack
@@ -108,6 +110,16 @@ def _open_spec(task: Task):
             count = header["num-sub-frames"]
             return pickle.loads(header["pickled-obj"], buffers=frames[1 : 1 + count])
     return open_value(value, frames)
+
+
+def _is_coroutine(spec) -> bool:
+    """spec.is_coro, which for plain functions takes as long as the rest of opening a spec."""
+    function = getattr(spec, "func", None)
+    if type(function) is BuiltinFunctionType:
+        return False
+    if type(function) is FunctionType and not function.__dict__:  # no decorator has marked it
+        return bool(function.__code__.co_flags & CO_COROUTINE)
+    return spec.is_coro
 
 
 def _peak_at_birth() -> int:
@@ -302,7 +314,7 @@ class Runner:
             data = self._inputs(task)
             task.inputs = ()
             ledger.start = time()
-            if spec.is_coro:
+            if _is_coroutine(spec):
                 self._end(task)
                 self._run_async(task, spec, data, ledger)
                 return

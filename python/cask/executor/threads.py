@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections import deque
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack
 from queue import SimpleQueue
@@ -31,6 +32,16 @@ class _Call:
             self._future.set_result(result)
 
 
+class _Look:
+    """Work for a thread that waits: to look around, as nobody reads any more."""
+
+    def run(self) -> None:
+        pass
+
+
+_LOOK = _Look()
+
+
 class TaskThreads(Executor):
     """At most `count` threads take work off a queue, in order. Daemons: they never hold up an exit."""
 
@@ -44,6 +55,7 @@ class TaskThreads(Executor):
         self._numbers = itertools.count()
         self._queue: SimpleQueue = SimpleQueue()
         self._max_workers = count  # stock's name: Worker reads it
+        self._waiting: deque = deque()  # an item for each thread that waits for the queue
         self._threads: set[threading.Thread] = set()
         self._rejoin_list: list = []
         self._rejoin_lock = threading.Lock()
@@ -98,8 +110,14 @@ class TaskThreads(Executor):
             if work is not None:
                 for other in work[1:]:
                     self._queue.put(other)
+                if len(work) - 1 < len(self._waiting):
+                    self._queue.put(_LOOK)
                 return work[0] if work else None
-        return self._queue.get()
+        self._waiting.append(None)
+        try:
+            return self._queue.get()
+        finally:
+            self._waiting.pop()
 
     def _main(self) -> None:
         thread_state.proceed = True
