@@ -325,6 +325,7 @@ def test_plugin(peer):
         "beats": False,
         "handlers": ("mine_double",),
         "stream_handlers": ("mine-note",),
+        "transitions": False,
     }
     assert peer.call("mine_double", x=21) == 42
     peer.tell_stream("mine-note", text="hi")
