@@ -206,18 +206,29 @@ void io_tls_session_destroy(struct io_stream *stream)
     mem_free(session);
 }
 
+/* What came is no TLS at all. */
+static bool is_plain_text(unsigned long error)
+{
+    int reason = ERR_GET_LIB(error) == ERR_LIB_SSL ? ERR_GET_REASON(error) : 0;
+    return reason == SSL_R_WRONG_VERSION_NUMBER || reason == SSL_R_HTTP_REQUEST ||
+           reason == SSL_R_PACKET_LENGTH_TOO_LONG;
+}
+
 /* Note why OpenSSL gave up. */
 static enum io_flow failed(struct io_stream *stream)
 {
     struct io_tls_session *session = stream->tls;
     struct text reason = {0};
     long verdict = SSL_get_verify_result(session->ssl);
+    bool is_plain = !session->established && is_plain_text(ERR_peek_last_error());
     io_tls_add_reason(&reason);
     if (verdict != X509_V_OK) {
         text_printf(&reason, " (%s)", X509_verify_cert_error_string(verdict));
     }
-    io_stream_note(stream, ERR_TLS, "TLS %s: %s; check both sides' certificate, key and CA file",
-                   session->established ? "failed" : "handshake failed", text_cstr(&reason));
+    io_stream_note(stream, ERR_TLS, "TLS %s: %s; %s",
+                   session->established ? "failed" : "handshake failed", text_cstr(&reason),
+                   is_plain ? "the peer does not speak TLS, and this end expects it"
+                            : "check both sides' certificate, key and CA file");
     text_fini(&reason);
     session->failed = true;
     return IO_FLOW_FAILED;

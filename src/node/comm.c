@@ -15,6 +15,8 @@
 #include "wire/address.h"
 
 #define LOGGER "distributed.comm"
+#define SPEAKS_TLS                                                                                 \
+    "the peer speaks TLS and this end does not; addresses with TLS begin with tls:// or wss://"
 #define RETRY_FIRST 0.01 /* seconds; doubled each time */
 
 struct comm {
@@ -43,6 +45,9 @@ struct comm {
     bool is_trusted; /* read on even then */
     bool is_draining;
     bool is_closing;
+    const uint8_t *reading; /* where what the peer says first is being read to */
+    uint8_t first[2];       /* … and how that began */
+    bool has_spoken;
 };
 
 static void comm_on_opened(void *user);
@@ -280,6 +285,13 @@ void comm_use(struct comm *comm, const struct comm_events *events, void *user)
     comm->user = user;
 }
 
+/* An alert or a ClientHello where a message of Dask's should be. */
+static bool speaks_tls(const struct comm *comm)
+{
+    return !comm->is_shaken && (comm->first[0] == 0x15 || comm->first[0] == 0x16) &&
+           comm->first[1] == 0x03;
+}
+
 /* Close because of what the peer sent. */
 static void refuse(struct comm *comm, int code, const char *what)
 {
@@ -336,7 +348,7 @@ static void drain(struct comm *comm)
     while (!comm->is_held && !comm->is_closing) {
         int got = next_message(comm);
         if (got < 0) {
-            refuse(comm, got, "malformed message");
+            refuse(comm, got, speaks_tls(comm) ? SPEAKS_TLS : "malformed message");
             break;
         }
         if (got == 0) {
@@ -356,11 +368,16 @@ static void comm_on_space(void *user, uint8_t **out_data, size_t *out_size)
 {
     struct comm *comm = user;
     frame_reader_space(&comm->reader, out_data, out_size);
+    comm->reading = *out_data;
 }
 
 static void comm_on_read(void *user, size_t size)
 {
     struct comm *comm = user;
+    if (!comm->has_spoken && size >= sizeof comm->first) {
+        memcpy(comm->first, comm->reading, sizeof comm->first);
+    }
+    comm->has_spoken = true;
     frame_reader_advance(&comm->reader, size);
     drain(comm);
 }
@@ -399,6 +416,10 @@ static void comm_on_closed(void *user, int code, const char *text)
     if (comm->close_code != 0) {
         code = comm->close_code;
         text = comm->close_text;
+    } else if (speaks_tls(comm)) {
+        text = SPEAKS_TLS;
+    } else if (comm->is_open && !comm->has_spoken && !comm->is_ws && code == ERR_CLOSED) {
+        text = "the peer closed the connection before it said anything; does it expect TLS?";
     } else if (!comm->is_open && code == ERR_CONNECT) {
         snprintf(timed_out, sizeof timed_out,
                  "Timed out trying to connect to %.80s after %g s: %.160s", comm_peer(comm),

@@ -151,8 +151,6 @@ void core_config_read(const struct config *config, struct scheduler_config *out)
         config_seconds(config, "distributed.scheduler.no-workers-timeout", INFINITY);
     out->worker_ttl =
         read_optional_seconds(config, "distributed.scheduler.worker-ttl", out->worker_ttl);
-    out->idle_timeout =
-        read_optional_seconds(config, "distributed.scheduler.idle-timeout", out->idle_timeout);
     out->work_stealing =
         config_bool(config, "distributed.scheduler.work-stealing", out->work_stealing);
     out->work_stealing_interval = config_seconds(

@@ -48,6 +48,7 @@ struct worker_link {
     struct io_timer *missing; /* asks who has what is missing */
     double waiting_since;     /* monotonic: no scheduler since then */
     bool is_beating;          /* a heartbeat waits for its answer */
+    struct text why;          /* the last attempt to connect failed */
 };
 
 /* A value that an event offers. */

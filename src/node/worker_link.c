@@ -180,12 +180,22 @@ bool worker_link_has_patience(struct worker_node *worker)
     double waited = io_monotonic() - worker->link.waiting_since;
     double patience = worker->options.death_timeout;
     if (patience > 0 && waited > patience) {
-        log_error(LOGGER, "No scheduler at %s within %g seconds", text_cstr(&worker->scheduler),
-                  patience);
+        log_error(LOGGER, "No scheduler at %s within %g seconds%s%s", text_cstr(&worker->scheduler),
+                  patience, worker->link.why.size > 0 ? ": " : "", text_cstr(&worker->link.why));
         worker_close(worker, "worker-death-timeout", 1);
         return false;
     }
     return true;
+}
+
+/* Why there is no connection: said once, as long as it stays the same. */
+static void note_failure(struct worker_link *link, const char *text)
+{
+    if (!span_equal_text(text_span(&link->why), text)) {
+        log_warning(LOGGER, "No connection to the scheduler yet: %s", text);
+        text_clear(&link->why);
+        text_add_cstr(&link->why, text);
+    }
 }
 
 static void on_closed(void *user, struct comm *comm, int code, const char *text)
@@ -208,6 +218,7 @@ static void on_closed(void *user, struct comm *comm, int code, const char *text)
         worker_close(worker, "worker-handle-scheduler-connection-broken", 0);
     } else {
         log_info(LOGGER, "Waiting to connect to: %26s", text_cstr(&worker->scheduler));
+        note_failure(link, text);
         if (worker_link_has_patience(worker)) {
             io_timer_start(link->beat, TRY_AGAIN_SECONDS, 0);
         }
@@ -401,6 +412,7 @@ void worker_link_fini(struct worker_node *worker)
     struct worker_link *link = &worker->link;
     outgoing_fini(&link->batch);
     message_decoder_fini(&link->decoder);
+    text_fini(&link->why);
     io_timer_destroy(link->beat);
     io_timer_destroy(link->alive);
     io_timer_destroy(link->missing);

@@ -119,3 +119,23 @@ def test_names_neither_forge_log_lines_nor_command_terminals(start):
     lines = scheduler.log().splitlines()
     assert [line for line in lines if "forged" in line]
     assert not [line for line in lines if line.startswith("2026-01-01") or "\x1b" in line]
+
+
+@pytest.mark.parametrize("scheduler_has_tls", [True, False])
+def test_tls_on_one_side_only_is_told(start, certificate, scheduler_has_tls):
+    """in the logs of both sides, with what is wrong"""
+    cert, key = certificate
+    tls = ("--tls-ca-file", cert, "--tls-cert", cert, "--tls-key", key)
+    scheduler = start("tls://127.0.0.1", *tls) if scheduler_has_tls else start("127.0.0.1")
+    address = f"{'tcp' if scheduler_has_tls else 'tls'}://127.0.0.1:{scheduler.port}"
+    options = ("--death-timeout", "1s", *(() if scheduler_has_tls else tls))
+    worker = harness.Worker(address, "lost", *options, command=harness.CASK_WORKER)
+    try:
+        assert worker.wait(60) == 1
+        plain = "does not speak TLS, and this end expects it"
+        secure = "the peer speaks TLS and this end does not"
+        assert (plain if scheduler_has_tls else secure) in scheduler.log()
+        said = (secure, "does it expect TLS?") if scheduler_has_tls else (plain, "does it speak TLS?")
+        assert any(words in worker.log() for words in said)
+    finally:
+        worker.close()

@@ -22,7 +22,6 @@ struct scheduler_config {
     uint32_t allowed_failures;               /* 3 */
     double no_workers_timeout;               /* infinity */
     double worker_ttl;                       /* 300; infinity: off */
-    double idle_timeout;                     /* infinity: off; view scheduler_idle_since */
     bool work_stealing;                      /* true */
     double work_stealing_interval;           /* 1.0 */
     bool amm_start;                          /* true */

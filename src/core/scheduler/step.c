@@ -36,7 +36,6 @@ void scheduler_config_init(struct scheduler_config *config)
         .allowed_failures = 3,
         .no_workers_timeout = INFINITY,
         .worker_ttl = 300,
-        .idle_timeout = INFINITY,
         .work_stealing = true,
         .work_stealing_interval = 1.0,
         .amm_start = true,

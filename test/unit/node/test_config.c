@@ -414,13 +414,12 @@ static void test_core(void **state)
     struct scheduler_config core = read_core(*state, "");
     assert_true(core.worker_saturation == 1.1 && core.worker_ttl == 300 &&
                 core.amm_reduce_replicas);
-    assert_true(isinf(core.idle_timeout) && core.memory_terminate && core.work_stealing);
+    assert_true(core.memory_terminate && core.work_stealing);
     core = read_core(
         *state, "distributed:\n  scheduler:\n    worker-ttl: null\n    worker-saturation: inf\n"
-                "    active-memory-manager: {policies: []}\n    idle-timeout: 1h\n"
+                "    active-memory-manager: {policies: []}\n"
                 "  worker: {memory: {terminate: false}}\n");
-    assert_true(isinf(core.worker_ttl) && isinf(core.worker_saturation) &&
-                core.idle_timeout == 3600);
+    assert_true(isinf(core.worker_ttl) && isinf(core.worker_saturation));
     assert_false(core.amm_reduce_replicas);
     assert_false(core.memory_terminate);
     core = read_core(*state,
