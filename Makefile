@@ -10,9 +10,10 @@ COVERAGE_SETUP := -Db_coverage=true
 
 SEED ?= 1
 SEEDS ?= 1
+MINUTES ?= 5
 SECONDS_EACH ?= 60
 
-.PHONY: build setup demo test check sim fuzz bench lint format coverage asan tsan wheel clean help
+.PHONY: build setup demo test check sim chaos fuzz bench lint format coverage asan tsan wheel clean help
 
 build: $(BUILD)/build.ninja ## build/cask and all that is tested
 	ninja -C $(BUILD)
@@ -33,6 +34,9 @@ check: build ## the inner loop: unit tests, layers, purity, headers
 sim: build ## simulate SEEDS clusters from seed SEED on
 	$(BUILD)/test/sim/sim --seed $(SEED) --seeds $(SEEDS)
 	$(BUILD)/test/sim/sim_core --seed $(SEED) --seeds $(SEEDS)
+
+chaos: build ## Dask programs for MINUTES while processes die at random, from seed SEED on
+	.venv/bin/python test/chaos/chaos.py --minutes $(MINUTES) --seed $(SEED)
 
 fuzz: build-fuzz/build.ninja ## every fuzzer for SECONDS_EACH seconds
 	ninja -C build-fuzz
