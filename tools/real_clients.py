@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
-"""Programs of other people that use Dask, against a scheduler: a check to be run by hand.
+"""Programs of other people that use Dask, against a scheduler and workers: a check to be run by hand.
 
-    tools/real_clients.py [--scheduler-cmd "dask scheduler"] [NAME …]
+    tools/real_clients.py [--scheduler-cmd "dask scheduler"] [--worker-cmd "dask worker"] [NAME …]
 
-Starts the scheduler (default: build/cask scheduler) and two stock workers of this Python,
-then lets each library below do what its own documentation shows, and compares the result with
+Starts the scheduler and two workers (default: build/cask's, with this Python), then lets each library below do what its own documentation shows, and compares the result with
 what the same library computes without Dask.  A library that is not installed is named and
 passed over.  Install them with
 
@@ -219,7 +218,7 @@ def process(command, log):
 
 
 @contextlib.contextmanager
-def cluster(scheduler_cmd, directory):
+def cluster(scheduler_cmd, worker_cmd, directory):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -229,7 +228,7 @@ def cluster(scheduler_cmd, directory):
         log = directory / "scheduler.log"
         stack.enter_context(process([*command, "--dashboard-address", "127.0.0.1:0"], log))
         for name in "ab":
-            worker = [sys.executable, "-m", "dask", "worker", address, "--name", name]
+            worker = [*shlex.split(worker_cmd), address, "--name", name]
             worker += ["--nthreads", "1", "--no-dashboard", "--local-directory", str(directory)]
             stack.enter_context(process(worker, directory / f"{name}.log"))
         yield address
@@ -261,6 +260,7 @@ def main():
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(PROGRAMS))
     parser.add_argument("--scheduler-cmd", default=f"{ROOT}/build/cask scheduler")
+    parser.add_argument("--worker-cmd", default=f"{ROOT}/build/cask worker")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     unknown = set(options.names) - set(PROGRAMS)
@@ -268,7 +268,7 @@ def main():
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(PROGRAMS)}")
     with tempfile.TemporaryDirectory(prefix="cask-clients-") as name:
         directory = pathlib.Path(name)
-        with cluster(options.scheduler_cmd, directory) as address:
+        with cluster(options.scheduler_cmd, options.worker_cmd, directory) as address:
             with Client(address, timeout=30) as client:
                 client.wait_for_workers(2, timeout=60)
                 good = [run(name, client) for name in options.names or PROGRAMS]
