@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
+import sys
 import threading
 import time
 
@@ -117,6 +119,34 @@ def test_dump(client, alice):
     assert isinstance(dump["config"], dict)  # what was set: defaults are not in it
     assert any("Registered to" in text for _, text in dump["logs"])
     assert {"config", "logs", "tasks"}.isdisjoint(harness.ask(alice, "dump_state", exclude=["config", "logs", "tasks"]))
+
+
+class Module:
+    """Imports a module where it is opened, as a function of that module would"""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __reduce__(self):
+        return importlib.import_module, (self.name,)
+
+
+def test_tasks_that_import_modules_of_one_package_at_a_time(client, alice, tmp_path):
+    """One thread begins with the package, another with a part of it that cannot be loaded first"""
+    name = f"ring_{os.getpid()}_{id(tmp_path)}"
+    package = tmp_path / name
+    package.mkdir()
+    (package / "__init__.py").write_text(f"import time\ntime.sleep(1)\nfrom {name} import core\n")
+    (package / "core.py").write_text(f"first = 1\nfrom {name}.part import second\n")
+    (package / "part.py").write_text(f"from {name}.core import first\nsecond = 2\n")
+
+    def add_to_path(path):
+        sys.path.append(path)
+
+    client.run(add_to_path, str(tmp_path), workers=[alice])
+    modules = client.scatter([Module(name), Module(f"{name}.part")], workers=[alice], hash=False)
+    futures = [client.submit(getattr, module, "__name__", workers=alice, pure=False) for module in modules]
+    assert client.gather(futures) == [name, f"{name}.part"]
 
 
 # ---- inside a task ----

@@ -23,6 +23,10 @@ SERIALIZED = msgpack.packb({"__Serialized__": 1})
 
 _ABSENT = object()
 
+# Held while a value is opened, as that imports modules: packages whose modules import one another, Dask's among them,
+# fail when threads begin with different ones. Stock opens in one thread as well.
+opening = threading.RLock()
+
 
 def open_value(value: bytes, frames: list):
     """The Python value of a payload."""
@@ -79,7 +83,7 @@ class Entry:
     def _open(self) -> None:
         if self._lock is None:
             raise KeyError(self.key)
-        with self._lock:
+        with opening, self._lock:
             if self._payload is not None:
                 payload, self._payload = self._payload, None  # its descriptors are used once
                 try:

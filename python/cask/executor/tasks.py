@@ -39,7 +39,7 @@ from cask.executor import TaskCancelled, board, channel
 from cask.executor.channel import NO_PAYLOAD, U32, pack_bytes, pack_payload, take_bytes, take_payload
 from cask.executor.errors import pack_error
 from cask.executor.interrupt import interrupt, is_importing
-from cask.executor.objects import SERIALIZED, Entry, open_value, serialise
+from cask.executor.objects import SERIALIZED, Entry, open_value, opening, serialise
 from cask.executor.output import current_task, kept_output
 
 logger = logging.getLogger("distributed.worker")
@@ -108,8 +108,10 @@ def _open_spec(task: Task):
         header = msgpack.unpackb(frames[0])
         if not any(header.get("compression", ())):
             count = header["num-sub-frames"]
-            return pickle.loads(header["pickled-obj"], buffers=frames[1 : 1 + count])
-    return open_value(value, frames)
+            with opening:
+                return pickle.loads(header["pickled-obj"], buffers=frames[1 : 1 + count])
+    with opening:
+        return open_value(value, frames)
 
 
 def _is_coroutine(spec) -> bool:
