@@ -164,9 +164,10 @@ export class Cluster {
       at: this.end, cluster: { id: "Scheduler-5f", address: "tcp://10.0.0.1:8786", started: scene.began, version: "0.1.0", pid: 4711 },
       scheduler: { state: "running", reason: null, ended: null },
       workers: { total: scene.workers, threads: scene.workers * scene.threads, idle: 0, saturated: scene.workers > 0 ? 2 : 0, paused: scene.workers > 2 ? 1 : 0, retiring: 0, gone: 0, desired: scene.workers, busy: 0.9 * scene.workers * scene.threads },
-      tasks: { released: 0, waiting: total("waiting"), "no-worker": 0, queued: total("queued"), processing: scene.workers * 6, memory: total("memory"), erred: total("erred"), total: scene.tasks },
+      tasks: { released: 0, waiting: total("waiting"), "no-worker": 0, queued: total("queued"), processing: scene.workers * 6, memory: total("memory"), erred: total("erred"), forgotten: 0 },
       rate: { runs: scene.tasks > 0 ? 512.5 : 0, failures: 0, transfers: 31 }, runs: this.runs.length, failures: failed, occupancy: 12.5,
-      memory: { limit: scene.workers * 4 * GIB, process: memory("process"), managed: memory("managed"), unmanaged_old: memory("unmanaged_old"), unmanaged_recent: memory("unmanaged_recent"), spilled: memory("spilled") },
+      memory_limit: scene.workers * 4 * GIB, tasks_total: scene.tasks,
+      memory: { process: memory("process"), managed: memory("managed"), unmanaged_old: memory("unmanaged_old"), unmanaged_recent: memory("unmanaged_recent"), spilled: memory("spilled") },
       clients: 1, graphs: 1, loop: { turns: 81023, longest: 0.0031, busy: 0.12, long_turns: 2 }, ring: { dropped: 0, gaps: 0 }, viewers: 1,
     };
   }

@@ -27,7 +27,7 @@ function summaryRows(json: Json): Row[] {
       released: tasks.released, waiting: tasks.waiting, noWorker: tasks["no-worker"], queued: tasks.queued,
       processing: tasks.processing, memory: tasks.memory, erred: tasks.erred, runs: json.runs, failures: json.failures,
       runRate: rate.runs, failureRate: rate.failures, transferRate: rate.transfers, occupancy: json.occupancy,
-      limit: nothing(memory.limit), process: memory.process, managed: memory.managed, unmanagedOld: memory.unmanaged_old,
+      limit: nothing(json.memory_limit), process: memory.process, managed: memory.managed, unmanagedOld: memory.unmanaged_old,
       unmanagedRecent: memory.unmanaged_recent, spilled: memory.spilled, longestTurn: loop.longest, loopBusy: loop.busy,
       dropped: ring.dropped, threadsBusy: nothing(workers.busy), reason: scheduler.reason ?? "", graphs: json.graphs,
       desired: nothing(workers.desired),
