@@ -178,3 +178,58 @@ void api_task(struct exchange *exchange)
         ask_scheduler(exchange, &ask);
     }
 }
+
+static void ask_since(struct exchange *exchange, const char *argument, const char *name,
+                      struct ask *ask, struct text *more)
+{
+    double time = exchange_number(exchange, argument, 0);
+    if (time > 0) {
+        msgpack_write_cstr(more, name);
+        msgpack_write_float(more, time);
+        ask->more_count++;
+    }
+}
+
+/* The worker with the number that is asked for, as the only one. False: there is none, and that has been answered. */
+static bool ask_worker(struct exchange *exchange, struct ask *ask, struct text *more)
+{
+    double number = exchange_number(exchange, "worker", 0);
+    if (number < 1) {
+        return true;
+    }
+    const struct worker_row *row =
+        number > UINT32_MAX ? NULL : tables_worker(exchange->observer->tables, (uint32_t)number);
+    if (row == NULL || row->removed > 0) {
+        exchange_fail(exchange, 404, "there is no such worker");
+        return false;
+    }
+    msgpack_write_cstr(more, "workers");
+    msgpack_write_array(more, 1);
+    msgpack_write_str_lossy(more, text_span(&row->address));
+    ask->more_count++;
+    return true;
+}
+
+void api_profile(struct exchange *exchange)
+{
+    struct text more = {0};
+    struct ask ask = {.op = "profile", .then = forward};
+    struct span prefix = exchange_argument(exchange, "prefix");
+    if (ask_worker(exchange, &ask, &more)) {
+        if (prefix.size > 0) {
+            msgpack_write_cstr(&more, "key"); /* workers hold profiles by prefix, and call it so */
+            msgpack_write_str_lossy(&more, prefix);
+            ask.more_count++;
+        }
+        if (exchange_number(exchange, "server", 0) > 0) {
+            msgpack_write_cstr(&more, "server");
+            msgpack_write_bool(&more, true);
+            ask.more_count++;
+        }
+        ask_since(exchange, "since", "start", &ask, &more);
+        ask_since(exchange, "until", "stop", &ask, &more);
+        ask.more = text_span(&more);
+        ask_scheduler(exchange, &ask);
+    }
+    text_fini(&more);
+}

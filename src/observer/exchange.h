@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 
+struct asset;
 struct lws;
 struct observer;
 
@@ -24,13 +25,15 @@ struct exchange {
     struct text request_body;
     struct span part; /* what stood for the route's '*'; in path */
     bool is_cookie_wanted;
-    uint64_t counted; /* by a question that takes several calls */
+    bool accepts_html; /* as browsers do that go to an address */
+    uint64_t counted;  /* by a question that takes several calls */
     /* the answer */
     bool is_answered, is_waiting; /* waiting: for the scheduler */
     int status;
     const char *type;
-    struct text location; /* of a redirect */
-    struct text body;     /* the first bytes are libwebsockets' */
+    struct text location;      /* of a redirect */
+    const struct asset *asset; /* what is answered, if it is a file of the pages; else NULL */
+    struct text body;          /* the first bytes are libwebsockets' */
     size_t body_begin, sent;
     bool head_sent;
 };

@@ -1,4 +1,5 @@
 /* route.c: which function answers which path: one table. */
+#include "observer/pages.h"
 #include "observer/routes.h"
 
 #include <string.h>
@@ -14,10 +15,12 @@ static const struct route {
     exchange_function *function;
     unsigned methods;
     enum needs needs;
+    bool is_page;
 } routes[] = {
-#define PAGE(path, function) {path, function, GET, NEEDS_PAGES},
-#define DATA(path, function) {path, function, GET, NEEDS_NOTHING},
-#define API(path, function, method) {path, function, method, NEEDS_API},
+#define PAGE(path, function) {path, function, GET, NEEDS_PAGES, true},
+#define PLAIN(path, function) {path, function, GET, NEEDS_PAGES, false},
+#define DATA(path, function) {path, function, GET, NEEDS_NOTHING, false},
+#define API(path, function, method) {path, function, method, NEEDS_API, false},
 #include "observer/routes.def"
 };
 
@@ -28,8 +31,7 @@ const char *route_path(uint32_t index)
     return index < ROUTE_COUNT ? routes[index].pattern : NULL;
 }
 
-/* Whether the path is the pattern's; out_part is what stands for its '*'. */
-static bool matches(const char *pattern, struct span path, struct span *out_part)
+bool route_matches(const char *pattern, struct span path, struct span *out_part)
 {
     const char *star = strchr(pattern, '*');
     if (star == NULL) {
@@ -44,6 +46,16 @@ static bool matches(const char *pattern, struct span path, struct span *out_part
     return true;
 }
 
+bool route_is_page(struct span path)
+{
+    for (uint32_t i = 0; i < ROUTE_COUNT; i++) {
+        if (routes[i].is_page && span_equal_text(path, routes[i].pattern)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool is_there(const struct exchange *exchange, enum needs needs)
 {
     const struct settings *settings = &exchange->observer->settings;
@@ -53,12 +65,15 @@ static bool is_there(const struct exchange *exchange, enum needs needs)
 
 void route(struct exchange *exchange)
 {
+    if (pages_answer(exchange)) {
+        return;
+    }
     observer_drain(exchange->observer); /* what happened until now is in the answer */
     bool is_known = false;
     unsigned method = exchange->method == METHOD_POST ? POST : GET;
     for (uint32_t i = 0; i < ROUTE_COUNT; i++) {
         if (!is_there(exchange, routes[i].needs) ||
-            !matches(routes[i].pattern, text_span(&exchange->path), &exchange->part)) {
+            !route_matches(routes[i].pattern, text_span(&exchange->path), &exchange->part)) {
             continue;
         }
         if ((routes[i].methods & method) != 0) {

@@ -6,9 +6,16 @@
 #include "observer/process.h"
 
 #define PAGE(path, function) exchange_function function;
+#define PLAIN(path, function) exchange_function function;
 #define DATA(path, function) exchange_function function;
 #define API(path, function, method) exchange_function function;
 #include "observer/routes.def"
+
+/* ---- route.c ---- */
+/* Whether the path is the pattern's; out_part is what stands for its '*'. */
+bool route_matches(const char *pattern, struct span path, struct span *out_part);
+/* Whether it is one of routes.def's PAGEs. */
+bool route_is_page(struct span path);
 
 /* ---- api_tables.c: rows as JSON objects, for others too ---- */
 void api_put_summary(const struct observer *observer, struct jot *jot);

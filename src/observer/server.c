@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "observer/assets.h"
 #include "observer/process.h"
 
 #define LOGGER "distributed.scheduler"
@@ -153,6 +154,15 @@ static bool set_path(struct exchange *exchange, struct span path)
     return true;
 }
 
+static bool wants_html(struct lws *wsi)
+{
+    struct text accepted = {0};
+    bool wants = header(wsi, WSI_TOKEN_HTTP_ACCEPT, &accepted) &&
+                 strstr(text_cstr(&accepted), "text/html") != NULL;
+    text_fini(&accepted);
+    return wants;
+}
+
 static void read_arguments(struct exchange *exchange, struct lws *wsi)
 {
     char few[2048];
@@ -179,6 +189,7 @@ static int begin_request(struct lws *wsi, struct session *session, struct span p
     bool is_get = lws_hdr_total_length(wsi, WSI_TOKEN_GET_URI) > 0;
     bool is_head = lws_hdr_total_length(wsi, WSI_TOKEN_HEAD_URI) > 0;
     exchange->method = is_post ? METHOD_POST : is_head ? METHOD_HEAD : METHOD_GET;
+    exchange->accepts_html = wants_html(wsi);
     read_arguments(exchange, wsi);
     bool is_below = set_path(exchange, path);
     bool is_probe = strcmp(text_cstr(&exchange->path), "/health") == 0;
@@ -239,6 +250,18 @@ static void put_cookie(struct head *head, const struct observer *observer)
     text_fini(&cookie);
 }
 
+/* Names of the pages' files have a hash of what they hold; all else may be another the next moment. */
+static void put_freshness(struct head *head, const struct asset *asset)
+{
+    bool is_fixed = asset != NULL && asset->is_gzip;
+    put_header(head,
+               "cache-control:", is_fixed ? "public, max-age=31536000, immutable" : "no-store");
+    if (is_fixed) {
+        put_header(head, "content-encoding:", "gzip");
+    }
+    put_header(head, "vary:", "accept");
+}
+
 static int write_head(struct lws *wsi, struct exchange *exchange)
 {
     unsigned char space[LWS_PRE + 4096];
@@ -249,12 +272,15 @@ static int write_head(struct lws *wsi, struct exchange *exchange)
                                     head.end) != 0) {
         return -1;
     }
-    put_header(&head, "cache-control:", "no-store");
+    put_freshness(&head, exchange->asset);
     put_header(&head, "x-content-type-options:", "nosniff");
     put_header(&head, "referrer-policy:", "same-origin");
     if (strcmp(exchange->type, TYPE_HTML) == 0) {
         put_header(&head, "content-security-policy:",
-                   "default-src 'self'; style-src 'self' 'unsafe-inline'; frame-ancestors *");
+                   exchange->asset != NULL
+                       ? "default-src 'self'; frame-ancestors *"
+                       : "default-src 'self'; style-src 'self' 'unsafe-inline'; "
+                         "frame-ancestors *");
     }
     if (exchange->location.size > 0) {
         put_header(&head, "location:", text_cstr(&exchange->location));
