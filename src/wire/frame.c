@@ -9,10 +9,12 @@
  *
  * Reading goes through one receive buffer. A message that fits in it is cut into slices of it once it
  * is there. A larger one is collected in segments: runs of small frames, or one large frame, each in a
- * buffer of exactly its size, which grows only as bytes arrive and is read into directly. */
+ * buffer of exactly its size, which grows only as bytes arrive and is read into directly. Where the reader was
+ * given a memory for that, the large frames of a value are read into one piece of it. */
 #include "wire/frame.h"
 
 #include "base/limits.h"
+#include "wire/sub_header.h"
 
 enum {
     READ_SIZE = 64 * 1024,    /* receive buffer; larger messages go to segments */
@@ -21,6 +23,7 @@ enum {
     SEGMENT_STEP = 1024 * 1024, /* a segment's first allocation; then it doubles */
     COPY_MAX = 4096,            /* outgoing frames up to this are joined, larger ones referenced */
     LENGTHS_KEPT_MAX = 4096,    /* a longer table of lengths is not kept for the next message */
+    REGION_ALIGN = 64,          /* frames of a value that lie together begin at multiples of it */
     HEAD_SIZE = 16,             /* PREFIX and NFRAMES */
     FRAMES_MAX = LIMIT_FRAMES_MAX,
 };
@@ -86,10 +89,18 @@ void frame_reader_init(struct frame_reader *reader)
     *reader = (struct frame_reader){.message_bytes_max = LIMIT_MESSAGE_BYTES_MAX};
 }
 
+/* The message is over. */
+static void region_leave(struct frame_reader *reader)
+{
+    buf_unref(reader->region.buf);
+    reader->region = (struct frame_region){0};
+}
+
 void frame_reader_fini(struct frame_reader *reader)
 {
     buf_unref(reader->buf);
     buf_unref(reader->segment);
+    region_leave(reader);
     frames_fini(&reader->done);
     vec_fini(&reader->lengths);
     *reader = (struct frame_reader){0};
@@ -152,31 +163,34 @@ static void receive_buffer_compact(struct frame_reader *reader)
     reader->at = 0;
 }
 
-/* Room in the segment for at least one more byte, at most its final size. */
+/* Room in the segment for at least one more byte, at most its final size. Only one of our own has to grow. */
 static void segment_grow(struct frame_reader *reader)
 {
     struct buf *segment = reader->segment;
-    if (segment->size < segment->capacity) {
+    if (reader->segment_filled < reader->segment_room) {
         return;
     }
-    uint64_t grown = (uint64_t)segment->capacity * 2;
+    uint64_t grown = reader->segment_room * 2;
     if (grown > reader->segment_size) {
         grown = reader->segment_size;
     }
     ASSERT(segment->refs == 1);
+    ASSERT(segment->kind == BUF_OWN);
     segment = mem_resize(segment, 1, sizeof *segment + (size_t)grown);
     segment->capacity = (size_t)grown;
     reader->segment = segment;
+    reader->segment_data = segment->data;
+    reader->segment_room = grown;
 }
 
 void frame_reader_space(struct frame_reader *reader, uint8_t **out_data, size_t *out_size)
 {
-    struct buf *segment = reader->segment;
-    reader->direct = segment != NULL && reader->segment_size - segment->size >= DIRECT_MIN;
+    reader->direct =
+        reader->segment != NULL && reader->segment_size - reader->segment_filled >= DIRECT_MIN;
     if (reader->direct) {
         segment_grow(reader);
-        *out_data = reader->segment->data + reader->segment->size;
-        *out_size = reader->segment->capacity - reader->segment->size;
+        *out_data = reader->segment_data + reader->segment_filled;
+        *out_size = (size_t)(reader->segment_room - reader->segment_filled);
         return;
     }
     if (reader->buf == NULL) {
@@ -194,9 +208,13 @@ void frame_reader_space(struct frame_reader *reader, uint8_t **out_data, size_t 
 
 void frame_reader_advance(struct frame_reader *reader, size_t size)
 {
-    struct buf *buf = reader->direct ? reader->segment : reader->buf;
-    ASSERT(size <= buf->capacity - buf->size);
-    buf->size += size;
+    if (reader->direct) {
+        ASSERT(size <= reader->segment_room - reader->segment_filled);
+        reader->segment_filled += size;
+    } else {
+        ASSERT(size <= reader->buf->capacity - reader->buf->size);
+        reader->buf->size += size;
+    }
 }
 
 size_t frame_reader_feed(struct frame_reader *reader, struct span bytes)
@@ -255,16 +273,80 @@ static int lengths_read(struct frame_reader *reader)
     return OK;
 }
 
-/* Cut `count` frames out of `buf` from `offset` on, in the order of their lengths. */
-static void frames_cut(struct frame_reader *reader, struct buf *buf, size_t offset, uint32_t count)
+/* Cut `count` frames out of `buf` from `at` on, in the order of their lengths. */
+static void frames_cut(struct frame_reader *reader, struct buf *buf, const uint8_t *at,
+                       uint32_t count)
 {
     vec_reserve(&reader->done, count);
     for (uint32_t i = 0; i < count; i++) {
         size_t size = (size_t)reader->lengths.items[reader->done.count];
-        frames_add(&reader->done, slice_create(buf, span_of(buf->data + offset, size)));
-        offset += size;
+        frames_add(&reader->done, slice_create(buf, span_of(at, size)));
+        at += size;
     }
 }
+
+/* ---- regions: the large frames of one value, together ---- */
+
+/* Look at the frames that have come for where values begin: after frame 0 there are sub-headers, each with the number
+ * of frames that follow it. */
+static void region_walk(struct frame_reader *reader)
+{
+    struct frame_region *region = &reader->region;
+    for (; region->walked < reader->done.count && !region->is_lost; region->walked++) {
+        struct sub_header header;
+        if (region->value_left > 0) {
+            region->value_left--;
+        } else if (region->walked > 0) {
+            region->is_lost =
+                sub_header_read(slice_span(reader->done.items[region->walked]), &header) != OK;
+            region->value_left = region->is_lost ? 0 : header.frame_count;
+        }
+    }
+}
+
+static uint64_t region_align(uint64_t at)
+{
+    return (at + REGION_ALIGN - 1) / REGION_ALIGN * REGION_ALIGN;
+}
+
+/* Ask for memory for the next frame and the rest of its value. */
+static void region_enter(struct frame_reader *reader)
+{
+    struct frame_region *region = &reader->region;
+    uint32_t first = reader->done.count, count = 0;
+    uint64_t size = 0;
+    if (reader->memory == NULL || reader->lengths.items[first] < READ_SIZE) {
+        return;
+    }
+    region_walk(reader);
+    while (count < region->value_left && first + count < reader->frame_count) {
+        size = region_align(size) + reader->lengths.items[first + count++];
+    }
+    if (count > 0 && size >= reader->memory->size_min) {
+        region->buf = reader->memory->take(reader->memory->user, (size_t)size, &region->data);
+        region->used = 0;
+        region->frames_left = region->buf == NULL ? 0 : count;
+    }
+}
+
+/* The next frame goes to the region, so far as possible where an array may lie. */
+static void region_segment(struct frame_reader *reader)
+{
+    struct frame_region *region = &reader->region;
+    uint64_t at = region_align(region->used);
+    reader->segment = buf_ref(region->buf);
+    reader->segment_data = region->data + at;
+    reader->segment_filled = 0;
+    reader->segment_size = reader->segment_room = reader->lengths.items[reader->done.count];
+    reader->segment_frames = 1;
+    region->used = at + reader->segment_size;
+    if (--region->frames_left == 0) {
+        buf_unref(region->buf);
+        region->buf = NULL;
+    }
+}
+
+/* ---- segments ---- */
 
 /* Begin the next segment: one large frame, or small ones up to the next large one. */
 static void segment_start(struct frame_reader *reader)
@@ -272,6 +354,13 @@ static void segment_start(struct frame_reader *reader)
     uint64_t size = 0;
     uint32_t first = reader->done.count;
     uint32_t next = first;
+    if (reader->region.frames_left == 0) {
+        region_enter(reader);
+    }
+    if (reader->region.frames_left > 0) {
+        region_segment(reader);
+        return;
+    }
     while (next < reader->frame_count && size < READ_SIZE) {
         uint64_t length = reader->lengths.items[next];
         if (length >= READ_SIZE && next > first) {
@@ -282,23 +371,35 @@ static void segment_start(struct frame_reader *reader)
     }
     reader->segment_size = size;
     reader->segment_frames = next - first;
-    reader->segment = buf_create(size < SEGMENT_STEP ? (size_t)size : SEGMENT_STEP);
+    reader->segment_room = size < SEGMENT_STEP ? size : SEGMENT_STEP;
+    reader->segment = buf_create((size_t)reader->segment_room);
+    reader->segment_data = reader->segment->data;
+    reader->segment_filled = 0;
 }
 
 /* Fill the segment from the receive buffer as far as that goes. */
 static void segment_fill(struct frame_reader *reader)
 {
-    while (unread_size(reader) > 0 && reader->segment->size < reader->segment_size) {
+    while (unread_size(reader) > 0 && reader->segment_filled < reader->segment_size) {
         segment_grow(reader);
-        struct buf *segment = reader->segment;
-        size_t size = segment->capacity - segment->size;
+        size_t size = (size_t)(reader->segment_room - reader->segment_filled);
         if (size > unread_size(reader)) {
             size = unread_size(reader);
         }
-        memcpy(segment->data + segment->size, reader->buf->data + reader->at, size);
-        segment->size += size;
+        memcpy(reader->segment_data + reader->segment_filled, reader->buf->data + reader->at, size);
+        reader->segment_filled += size;
         reader->at += size;
     }
+}
+
+static void segment_finish(struct frame_reader *reader)
+{
+    if (reader->segment->kind == BUF_OWN) {
+        reader->segment->size = (size_t)reader->segment_size;
+    }
+    frames_cut(reader, reader->segment, reader->segment_data, reader->segment_frames);
+    buf_unref(reader->segment);
+    reader->segment = NULL;
 }
 
 /* Collect the message's body; true when all frames are done. */
@@ -308,7 +409,7 @@ static bool body_read(struct frame_reader *reader)
         if (unread_size(reader) < reader->body_size) {
             return false;
         }
-        frames_cut(reader, reader->buf, reader->at, reader->frame_count);
+        frames_cut(reader, reader->buf, reader->buf->data + reader->at, reader->frame_count);
         reader->at += (size_t)reader->body_size;
         return true;
     }
@@ -317,13 +418,12 @@ static bool body_read(struct frame_reader *reader)
             segment_start(reader);
         }
         segment_fill(reader);
-        if (reader->segment->size < reader->segment_size) {
+        if (reader->segment_filled < reader->segment_size) {
             return false;
         }
-        frames_cut(reader, reader->segment, 0, reader->segment_frames);
-        buf_unref(reader->segment);
-        reader->segment = NULL;
+        segment_finish(reader);
     }
+    region_leave(reader);
     return true;
 }
 

@@ -29,6 +29,14 @@ struct span frames_head(const struct frames *frames);
 /* Bytes of all frames. */
 uint64_t frames_size(const struct frames *frames);
 
+/* Where the large frames of a value are put, all of them together: memory that others can map, say. */
+struct frame_memory {
+    /* `size` bytes to be filled at *out_data, and who keeps them; NULL: the heap will do. */
+    struct buf *(*take)(void *user, size_t size, uint8_t **out_data);
+    void *user;
+    uint64_t size_min; /* of a value's frames: smaller ones are not asked for */
+};
+
 struct frame_reader {
     struct buf *buf; /* receive buffer: bytes [at, buf->size) are unread; NULL while idle */
     size_t at;
@@ -41,10 +49,23 @@ struct frame_reader {
     uint32_t frame_count;
     uint64_t body_size; /* of the message being read */
     struct VEC(uint64_t) lengths;
-    struct frames done;         /* frames of the current message that are complete */
-    struct buf *segment;        /* where the next frames go, when they outgrow the receive buffer */
-    uint64_t segment_size;      /* its final size */
-    uint32_t segment_frames;    /* how many frames it will hold */
+    struct frames done;      /* frames of the current message that are complete */
+    struct buf *segment;     /* who keeps where the next frames go, when they outgrow the buffer; */
+    uint8_t *segment_data;   /* … where that is, */
+    uint64_t segment_filled; /* … how much is there, */
+    uint64_t segment_room;   /* … can be, */
+    uint64_t segment_size;   /* … and will be */
+    uint32_t segment_frames; /* how many frames it will hold */
+    const struct frame_memory *memory; /* optional, set after init */
+    struct frame_region {
+        struct buf *buf; /* from `memory`, for frames of one value; NULL: none */
+        uint8_t *data;
+        uint64_t used;
+        uint32_t frames_left; /* that go there */
+        uint32_t walked;      /* frames of `done` that were looked at for where values begin */
+        uint64_t value_left;  /* frames that are still to come of the value at `walked` */
+        bool is_lost;         /* what was there is no value: nothing is put together */
+    } region;
     uint64_t message_bytes_max; /* LIMIT_MESSAGE_BYTES_MAX; less for peers not yet known */
 };
 

@@ -197,11 +197,12 @@ static int place_frames(const struct frames *message, uint32_t number, uint32_t 
     return OK;
 }
 
-/* Worth a copy: small, and it would hold on to a buffer many times its size. */
+/* Worth a copy: small, and it would hold on to a buffer many times its size. What lies elsewhere is the value's own:
+ * its frames were put there together (frame.h, frame_memory). */
 static bool is_better_copied(const struct slice *slice)
 {
-    return slice->owner != NULL && slice->owner->capacity > KEPT_MIN &&
-           slice->size < slice->owner->capacity / KEPT_SHARE;
+    return slice->owner != NULL && slice->owner->kind != BUF_FOREIGN &&
+           slice->owner->capacity > KEPT_MIN && slice->size < slice->owner->capacity / KEPT_SHARE;
 }
 
 static void copy_into(struct buf *buf, struct slice *slice)

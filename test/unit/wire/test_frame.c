@@ -326,6 +326,104 @@ static void test_ws(void **state)
     frames_fini(&got);
 }
 
+/* ---- memory of others ---- */
+
+static uint32_t taken_count, released_count;
+static size_t taken_size;
+
+static void release_taken(void *user)
+{
+    released_count++;
+    mem_free(user);
+}
+
+static struct buf *take_memory(void *user, size_t size, uint8_t **out_data)
+{
+    (void)user;
+    taken_count++;
+    taken_size = size;
+    *out_data = mem_alloc(size);
+    return buf_foreign(span_of(*out_data, size), release_taken, *out_data);
+}
+
+/* Two values behind frame 0: the sub-header of the first has 3 frames, that of the second as many as its text says. */
+static void build_values(struct frames *message, const size_t sizes[3], const char *second)
+{
+    const size_t head = 20, last = 70000;
+    build(message, &head, 1);
+    frames_add(message, slice_copy(SPAN("\x81\xaenum-sub-frames\x03")));
+    build(message, sizes, 3);
+    frames_add(message, slice_copy(span_of_text(second)));
+    build(message, &last, 1);
+}
+
+static void read_values(const size_t sizes[3], const char *second, size_t step,
+                        struct frames *out_message)
+{
+    static const struct frame_memory memory = {.take = take_memory, .size_min = 100000};
+    struct frames sent = {0}, chunks = {0};
+    struct text bytes = {0};
+    struct frame_reader reader;
+    build_values(&sent, sizes, second);
+    frame_encode(&sent, &chunks);
+    for (uint32_t i = 0; i < chunks.count; i++) {
+        text_add(&bytes, slice_span(chunks.items[i]));
+    }
+    frame_reader_init(&reader);
+    reader.memory = &memory;
+    taken_count = released_count = 0;
+    struct span left = text_span(&bytes);
+    int code = 0;
+    while (code == 0) {
+        size_t size = left.size < step ? left.size : step;
+        assert_true(size > 0);
+        size_t fed = frame_reader_feed(&reader, span_of(left.data, size));
+        left = span_of(left.data + fed, left.size - fed);
+        code = frame_reader_next(&reader, out_message);
+    }
+    assert_int_equal(code, 1);
+    assert_int_equal(out_message->count, sent.count);
+    for (uint32_t i = 0; i < sent.count; i++) {
+        assert_true(span_equal(slice_span(out_message->items[i]), slice_span(sent.items[i])));
+    }
+    frame_reader_fini(&reader);
+    frames_fini(&sent);
+    frames_fini(&chunks);
+    text_fini(&bytes);
+}
+
+/* A worker receives arrays: all large frames of one value lie in one piece of memory, each where an array may lie. A
+ * small value (the second) does not. */
+static void test_values_lie_together(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {70001, 17, 200000};
+    static const size_t steps[] = {1000, 65536, SIZE_MAX};
+    for (unsigned i = 0; i < 3; i++) {
+        struct frames message = {0};
+        read_values(sizes, "\x81\xaenum-sub-frames\x01", steps[i], &message);
+        assert_int_equal(taken_count, 1);
+        const struct slice *frames = message.items + 2;
+        assert_int_equal(frames[1].data - frames[0].data, 70016);
+        assert_int_equal(frames[2].data - frames[0].data, 70016 + 64);
+        assert_int_equal(taken_size, 70016 + 64 + 200000);
+        assert_int_equal(released_count, 0);
+        frames_fini(&message);
+        assert_int_equal(released_count, 1);
+    }
+}
+
+/* What does not look like a value is put nowhere special; what it is, its reader finds out. */
+static void test_no_value(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {10, 20, 30};
+    struct frames message = {0};
+    read_values(sizes, "\xff no header", 5000, &message);
+    assert_int_equal(taken_count, 0);
+    frames_fini(&message);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -339,6 +437,8 @@ int main(void)
         cmocka_unit_test(test_memory_grows_with_bytes),
         cmocka_unit_test(test_frames_outlive_the_buffer),
         cmocka_unit_test(test_ws),
+        cmocka_unit_test(test_values_lie_together),
+        cmocka_unit_test(test_no_value),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
