@@ -194,15 +194,14 @@ static void resolve(struct io_stream *stream)
 
 static void connect_unix(struct io_stream *stream)
 {
-    struct sockaddr_un name = {.sun_family = AF_UNIX};
-    size_t size = strlen(stream->peer.host);
-    if (size == 0 || size >= sizeof name.sun_path) {
+    struct sockaddr_un name;
+    socklen_t size = io_socket_unix_name(&stream->peer, &name);
+    if (size == 0) {
         io_stream_fail(stream, ERR_ADDRESS, "a socket's path has 1 to %zu bytes",
                        sizeof name.sun_path - 1);
         return;
     }
-    memcpy(name.sun_path, stream->peer.host, size);
-    int errno_value = attempt(stream, (struct sockaddr *)&name, sizeof name);
+    int errno_value = attempt(stream, (struct sockaddr *)&name, size);
     if (errno_value != 0) {
         fail_errno(stream, errno_value);
         return;

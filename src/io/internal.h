@@ -7,6 +7,7 @@
 #ifndef CASK_IO_INTERNAL_H
 #define CASK_IO_INTERNAL_H
 
+#include <sys/socket.h>
 #include <uv.h>
 
 #include "io/io.h"
@@ -175,6 +176,10 @@ void io_stream_drop_queue(struct io_stream *stream);
 
 /* ---- socket.c ---- */
 
+struct sockaddr_un;
+
+/* The name of a unix socket; gives its size, 0: it is empty or too long. */
+socklen_t io_socket_unix_name(const struct io_address *address, struct sockaddr_un *out_name);
 /* Options every tcp socket gets; failures only cost latency, so they are not reported. */
 void io_socket_tune(int fd);
 /* Numeric host and port of a socket address; IPv4 mapped into IPv6 is shown as IPv4. */

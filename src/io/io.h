@@ -80,7 +80,7 @@ enum io_transport { IO_TCP, IO_TLS, IO_WS, IO_WSS, IO_UNIX };
 #define IO_HOST_MAX 256
 
 /* Where to listen or connect, or where one is. host: name, IPv4, IPv6 without brackets, "" (any;
- * listening only); for IO_UNIX the path. */
+ * listening only); for IO_UNIX the path, or "@name": a name without a file, which goes with its last user. */
 struct io_address {
     enum io_transport transport;
     uint16_t port; /* 0: any free one when listening; unused for IO_UNIX */
@@ -90,6 +90,7 @@ struct io_address {
 /* "tls://[::1]:8786", "unix:///tmp/x": for texts and as the address Dask peers know. */
 void io_address_print(const struct io_address *address, struct text *out_text);
 
+bool io_address_is_abstract(const struct io_address *address);
 /* Numeric address of `host` (a numeric one is given back as it is). `resolved` is called once:
  * code 0 and the first address as text, or ERR_ADDRESS and why. */
 void io_resolve(struct io_loop *loop, const char *host,
@@ -228,6 +229,8 @@ void io_stream_abort(struct io_stream *stream);
 /* Numeric addresses of both ends (connected streams); on unix sockets both are the path. */
 const struct io_address *io_stream_peer(const struct io_stream *stream);
 const struct io_address *io_stream_local(const struct io_stream *stream);
+/* On a connected unix socket: the system says that the other end is a process of our user. */
+bool io_stream_is_same_user(const struct io_stream *stream);
 
 /* ---- processes (process.c) ---- */
 

@@ -287,25 +287,25 @@ static bool take_over_stale(const struct sockaddr_un *name)
 
 static int listen_unix(const struct io_address *address, int *out_fd, struct text *why)
 {
-    struct sockaddr_un name = {.sun_family = AF_UNIX};
-    size_t size = strlen(address->host);
-    if (size == 0 || size >= sizeof name.sun_path) {
+    struct sockaddr_un name;
+    socklen_t size = io_socket_unix_name(address, &name);
+    if (size == 0) {
         text_printf(why, "cannot listen on unix://%s: a socket's path has 1 to %zu bytes",
                     address->host, sizeof name.sun_path - 1);
         return ERR_ADDRESS;
     }
-    memcpy(name.sun_path, address->host, size);
+    bool is_file = !io_address_is_abstract(address);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         return bind_failed(address, errno, why);
     }
-    int code = bind(fd, (struct sockaddr *)&name, sizeof name);
-    if (code != 0 && errno == EADDRINUSE) {
-        code = take_over_stale(&name) ? bind(fd, (struct sockaddr *)&name, sizeof name) : code;
+    int code = bind(fd, (struct sockaddr *)&name, size);
+    if (code != 0 && errno == EADDRINUSE && is_file) {
+        code = take_over_stale(&name) ? bind(fd, (struct sockaddr *)&name, size) : code;
         errno = code == 0 ? 0 : EADDRINUSE;
     }
     /* Nobody can connect before listen, so there is no moment with a looser mode. */
-    if (code != 0 || chmod(name.sun_path, 0600) != 0 || listen(fd, BACKLOG) != 0) {
+    if (code != 0 || (is_file && chmod(name.sun_path, 0600) != 0) || listen(fd, BACKLOG) != 0) {
         int errno_value = errno;
         close(fd);
         return bind_failed(address, errno_value, why);
@@ -400,7 +400,7 @@ void io_listener_close(struct io_listener *listener)
     uv_close((uv_handle_t *)&listener->pause, on_closed);
     close(listener->fd);
     listener->fd = -1;
-    if (listener->address.transport == IO_UNIX) {
+    if (listener->address.transport == IO_UNIX && !io_address_is_abstract(&listener->address)) {
         unlink(listener->address.host);
     }
 }

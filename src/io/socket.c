@@ -3,9 +3,12 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "io/internal.h"
@@ -20,6 +23,37 @@
 static void set_option(int fd, int level, int name, int value)
 {
     (void)setsockopt(fd, level, name, &value, sizeof value);
+}
+
+bool io_address_is_abstract(const struct io_address *address)
+{
+    return address->transport == IO_UNIX && address->host[0] == '@';
+}
+
+socklen_t io_socket_unix_name(const struct io_address *address, struct sockaddr_un *out_name)
+{
+    size_t size = strlen(address->host);
+    *out_name = (struct sockaddr_un){.sun_family = AF_UNIX};
+    if (size == 0 || size >= sizeof out_name->sun_path) {
+        return 0;
+    }
+    memcpy(out_name->sun_path, address->host, size);
+    if (io_address_is_abstract(address)) {
+        out_name->sun_path[0] = '\0';
+        return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + size);
+    }
+    return sizeof *out_name;
+}
+
+/* What the system shows for users that our user namespace does not know. */
+#define OVERFLOW_USER 65534u
+
+bool io_stream_is_same_user(const struct io_stream *stream)
+{
+    struct ucred peer;
+    socklen_t size = sizeof peer;
+    return stream->fd >= 0 && getsockopt(stream->fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
+           size == sizeof peer && peer.uid == geteuid() && peer.uid != OVERFLOW_USER;
 }
 
 void io_socket_tune(int fd)
