@@ -52,6 +52,16 @@ static struct buf *parent_of(const struct buf *loan)
     return parent;
 }
 
+void *buf_foreign_user(const struct buf *buf, void (*release)(void *user))
+{
+    const struct buf *holder = buf->kind == BUF_LOAN ? parent_of(buf) : buf;
+    struct foreign foreign = {0};
+    if (holder->kind == BUF_FOREIGN) {
+        foreign = foreign_of(holder);
+    }
+    return foreign.release == release ? foreign.user : NULL;
+}
+
 struct buf *buf_loan(struct buf *parent)
 {
     while (parent->kind == BUF_LOAN) {

@@ -40,6 +40,8 @@ struct buf *buf_loan(struct buf *parent);
 /* A buffer of bytes that somebody else keeps, as a mapping: `release` lets go of them with the last
  * reference. Slices of it are made by slice_create. */
 struct buf *buf_foreign(struct span bytes, void (*release)(void *user), void *user);
+/* The `user` of a buffer that buf_foreign() made with this `release`, or of a loan of one; else NULL. */
+void *buf_foreign_user(const struct buf *buf, void (*release)(void *user));
 /* The slice, with an owner that nothing else refers to. Takes over its reference. */
 struct slice slice_loan(struct slice take_slice);
 /* Nothing else refers to its bytes. */

@@ -103,10 +103,11 @@ bool channel_reader_descriptor(struct channel_reader *reader, int fd)
     *descriptor = (struct channel_descriptor){.fd = fd};
     /* Only what cannot shrink may be mapped. Seals exist on memfds alone. */
     int seals = fcntl(fd, F_GET_SEALS);
-    int needed = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+    int needed = F_SEAL_SHRINK | F_SEAL_GROW;
     struct stat status;
     if (seals >= 0 && (seals & needed) == needed && fstat(fd, &status) == 0) {
         descriptor->size = (uint64_t)status.st_size;
+        descriptor->is_sealed = (seals & F_SEAL_WRITE) != 0;
     }
     return true;
 }
@@ -199,10 +200,12 @@ static struct executor_frame *frame_space(struct channel_reader *reader, uint32_
     return reader->frames;
 }
 
-/* `segment`: the message's descriptor, or NULL. */
+/* `message` has the op. `segment`: the message's descriptor, or NULL. */
 static void take_payload(struct cursor *cursor, struct channel_reader *reader,
-                         const struct channel_descriptor *segment, struct executor_payload *out)
+                         const struct channel_descriptor *segment, struct executor_message *message)
 {
+    struct executor_payload *out = &message->payload;
+    bool may_be_lent = message->op == EXECUTOR_EXPORTED; /* whose the receiver has to find out */
     uint32_t value_size = take_u32(cursor);
     uint32_t frame_count = take_u32(cursor);
     const uint8_t *table = take(cursor, (uint64_t)frame_count * 16);
@@ -213,6 +216,9 @@ static void take_payload(struct cursor *cursor, struct channel_reader *reader,
     }
     struct executor_frame *frames = frame_space(reader, frame_count);
     uint64_t segment_size = segment == NULL ? 0 : segment->size;
+    if (segment != NULL && !segment->is_sealed && !may_be_lent) {
+        segment_size = 0;
+    }
     for (uint32_t i = 0; i < frame_count; i++) {
         struct executor_frame *frame = &frames[i];
         frame->size = load64(table + (size_t)i * 16);
@@ -230,6 +236,7 @@ static void take_payload(struct cursor *cursor, struct channel_reader *reader,
     if (segment != NULL && !cursor->failed) {
         out->segment = segment->fd;
         out->segment_size = segment->size;
+        out->is_sealed = segment->is_sealed;
     }
 }
 
@@ -318,7 +325,7 @@ static int decode(struct channel_reader *reader, const uint8_t *header, uint32_t
         return refuse(reader, "a message that no executor sends", header);
     }
     if (has_payload(out->op) && fd_count <= 1) {
-        take_payload(&cursor, reader, fd_count == 1 ? &reader->waiting[0] : NULL, &out->payload);
+        take_payload(&cursor, reader, fd_count == 1 ? &reader->waiting[0] : NULL, out);
     } else if (fd_count > 0) {
         return refuse(reader, "descriptors where none belong", header);
     }

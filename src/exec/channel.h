@@ -38,6 +38,7 @@ struct executor_payload {
     const struct executor_frame *frames;
     int segment; /* memfd that holds frames at offsets, or -1 */
     uint64_t segment_size;
+    bool is_sealed; /* one that came: nobody can write to it any more */
 };
 
 /* A payload of nothing. */
@@ -83,7 +84,8 @@ struct executor_message {
 
 struct channel_descriptor {
     int fd;
-    uint64_t size; /* of a sealed memfd; 0: it is none */
+    uint64_t size;  /* of a memfd whose size is sealed; 0: it is none */
+    bool is_sealed; /* and so is what is in it */
 };
 
 /* Cuts bytes into messages. All zero is a fresh one. */
@@ -152,7 +154,8 @@ void channel_add_settings(struct channel_writer *writer, enum executor_op op, st
 MUST_USE int channel_add_put(struct channel_writer *writer, uint64_t handle, struct span key,
                              const struct executor_payload *payload);
 MUST_USE int channel_add_run(struct channel_writer *writer, const struct executor_run *run);
-void channel_add_export(struct channel_writer *writer, uint64_t handle);
+/* `take_segment`: a descriptor of the memory to put it in, if it is large; or -1. Taken. */
+void channel_add_export(struct channel_writer *writer, uint64_t handle, int take_segment);
 void channel_add_drop(struct channel_writer *writer, const uint64_t *handles, uint32_t count);
 void channel_add_cancel(struct channel_writer *writer, uint64_t handle, enum executor_cancel how,
                         struct span reason);

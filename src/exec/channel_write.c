@@ -266,9 +266,12 @@ int channel_add_run(struct channel_writer *writer, const struct executor_run *ru
     return end_payload(writer, &run->run_spec);
 }
 
-void channel_add_export(struct channel_writer *writer, uint64_t handle)
+void channel_add_export(struct channel_writer *writer, uint64_t handle, int take_segment)
 {
     begin(writer, EXECUTOR_EXPORT, handle);
+    if (take_segment >= 0) {
+        attach(writer, take_segment);
+    }
     end_small(writer);
 }
 

@@ -246,7 +246,7 @@ static void exported(struct worker_node *worker, uint32_t seat, struct object *o
     const struct executor_error unusable = {
         .exception_text = SPAN("RuntimeError('an executor sent no usable value')")};
     struct store_value *value;
-    if (worker_value_of(worker, &message->payload, &value) == OK) {
+    if (worker_value_of(worker, object, &message->payload, &value) == OK) {
         store_exported(worker->store, seat, object->handle, value);
     } else {
         object_unfit(worker, object, seat, &unusable);
@@ -267,6 +267,8 @@ static void about_object(struct worker_node *worker, uint32_t index,
         exported(worker, index, object, message);
         break;
     case EXECUTOR_EXPORT_FAILED:
+        buf_unref(object->lent);
+        object->lent = NULL;
         object_unfit(worker, object, index, &message->error);
         break;
     case EXECUTOR_DONE:

@@ -84,8 +84,8 @@ struct worker_node {
     const struct config *config;
     struct worker_options options; /* texts are the caller's */
     struct comm_settings comm_settings;
-    struct server server; /* the worker's */
-    struct server nanny;  /* its nanny's; no listener with --no-nanny */
+    struct server server;       /* the worker's */
+    struct server nanny;        /* its nanny's; no listener with --no-nanny */
     struct rpc_pool *rpc;
     struct arena scratch; /* dies with the message being handled */
 
@@ -243,10 +243,10 @@ struct blob *worker_about(struct worker_node *worker, const struct executor_mess
 
 /* The value and its frames as a message (frame 0 first). ERR_IO: its segment cannot be read. */
 int worker_frames_of(const struct executor_payload *payload, struct frames *out_frames) MUST_USE;
-/* What an executor exported, as a value of the store; its segment is taken. ERR_IO, ERR_MALFORMED: the log says
- * why. */
-int worker_value_of(struct worker_node *worker, struct executor_payload *payload,
-                    struct store_value **out_value) MUST_USE;
+/* What an executor exported of the object, as a value of the store; its segment is taken. ERR_IO, ERR_MALFORMED: the
+ * log says why. */
+int worker_value_of(struct worker_node *worker, struct object *object,
+                    struct executor_payload *payload, struct store_value **out_value) MUST_USE;
 /* The value for an executor, in its segment if it is in one; frames are in the scratch arena. */
 struct executor_payload worker_payload_of_value(struct arena *scratch,
                                                 const struct store_value *value);

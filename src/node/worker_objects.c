@@ -12,7 +12,7 @@ struct object_want {
 
 struct handles VEC(uint64_t);
 
-static struct span store_key(const struct object *object)
+struct span object_store_key(const struct object *object)
 {
     return span_of(&object->handle, sizeof object->handle);
 }
@@ -30,6 +30,7 @@ static void free_object(struct worker_objects *objects, struct object *object)
     objects->slots.items[slot] = NULL;
     vec_push(&objects->free_slots, slot);
     store_value_unref(object->value);
+    buf_unref(object->lent);
     text_fini(&object->source);
     text_fini(&object->unfit);
     text_fini(&object->unfit_text);
@@ -86,7 +87,7 @@ void object_keep(struct worker_node *worker, struct object *object, task_id task
     objects->by_task.items[task] = object;
     object->task = task;
     store_put(worker->store, &(struct store_item){
-                                 .key = store_key(object),
+                                 .key = object_store_key(object),
                                  .nbytes = nbytes > 0 ? (uint64_t)nbytes : 0,
                                  .executor = object->home,
                                  .handle = object->handle,
@@ -123,24 +124,24 @@ void object_give_up(struct worker_node *worker, struct object *object)
     detach(&worker->objects, object);
     drop_everywhere(worker, object);
     if (object->is_kept) {
-        store_drop(worker->store, store_key(object));
+        store_drop(worker->store, object_store_key(object));
     }
     free_object(&worker->objects, object);
 }
 
 void object_used(struct worker_node *worker, const struct object *object)
 {
-    store_touch(worker->store, store_key(object));
+    store_touch(worker->store, object_store_key(object));
 }
 
 void object_hold(struct worker_node *worker, const struct object *object)
 {
-    store_pin(worker->store, store_key(object));
+    store_pin(worker->store, object_store_key(object));
 }
 
 void object_let_go(struct worker_node *worker, const struct object *object)
 {
-    store_unpin(worker->store, store_key(object));
+    store_unpin(worker->store, object_store_key(object));
 }
 
 void object_release(struct worker_node *worker, struct object *object)
@@ -185,7 +186,7 @@ void object_want(struct worker_node *worker, struct object *object, object_wante
     struct object_want *want = mem_zalloc(1, sizeof *want);
     *want = (struct object_want){{.answer = answered}, worker, object->handle, done, user};
     struct store_value *value = NULL;
-    if (store_get(worker->store, store_key(object), &want->waiter, &value) == STORE_LATER) {
+    if (store_get(worker->store, object_store_key(object), &want->waiter, &value) == STORE_LATER) {
         vec_push(&worker->objects.wants, want);
         return;
     }
@@ -227,7 +228,7 @@ static void move_home(struct worker_node *worker, struct object *object)
         }
     }
     if (object->home != SEAT_NONE && object->is_kept) {
-        store_move(worker->store, store_key(object), object->home);
+        store_move(worker->store, object_store_key(object), object->home);
     }
 }
 

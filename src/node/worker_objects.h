@@ -35,6 +35,7 @@ struct object {
     uint32_t home;             /* the seat whose executor exports it; SEAT_NONE: it lives nowhere */
     uint64_t known;            /* bits of seats whose executors have it */
     struct store_value *value; /* serialised, if it is, until it is kept: then the store has it */
+    struct buf *lent;          /* the segment that its executor serialises it into, or NULL */
     bool is_kept;
     struct worker_run *run; /* its run, while that is under way; else NULL */
     double came[2]; /* transfer from a peer, start and stop; 0: none that is still to be told … */
@@ -62,6 +63,8 @@ void objects_fini(struct worker_objects *objects);
 struct object *object_create(struct worker_objects *objects, struct span key);
 /* NULL: no such handle (any more). */
 struct object *object_find(const struct worker_objects *objects, uint64_t handle);
+/* Its key in the store. */
+struct span object_store_key(const struct object *object);
 /* The value kept for a task, or NULL. */
 struct object *object_of_task(const struct worker_objects *objects, task_id task);
 /* From now on it is the task's value, of so many bytes; a former one is given up. */

@@ -69,12 +69,32 @@ static bool is_whole(const struct blob *blob)
     return is_same;
 }
 
-int worker_value_of(struct worker_node *worker, struct executor_payload *payload,
-                    struct store_value **out_value)
+/* In the segment that its executor was lent, or in one that the executor has made. */
+static int open_exported(struct worker_node *worker, struct object *object,
+                         struct executor_payload *payload, struct store_value **out_value,
+                         struct text *why)
+{
+    struct buf *lent = object->lent;
+    object->lent = NULL;
+    int code;
+    if (payload->segment < 0 || payload->is_sealed) {
+        code = store_value_open(payload, store_segments(worker->store), out_value, why);
+    } else if (store_segment_is(lent, payload->segment)) {
+        code = store_value_open_lent(payload, lent, out_value, why);
+    } else {
+        text_add_cstr(why, "its segment is not sealed");
+        code = ERR_MALFORMED;
+    }
+    buf_unref(lent);
+    return code;
+}
+
+int worker_value_of(struct worker_node *worker, struct object *object,
+                    struct executor_payload *payload, struct store_value **out_value)
 {
     struct text why = {0};
     struct store_value *value;
-    int code = store_value_open(payload, store_segments(worker->store), &value, &why);
+    int code = open_exported(worker, object, payload, &value, &why);
     if (code == OK && !is_whole(value->blob)) {
         store_value_unref(value);
         text_add_cstr(&why, "its frames are not those that it names");

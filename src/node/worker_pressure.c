@@ -174,9 +174,15 @@ static void on_interval(void *user)
     struct policy_executor *executors =
         arena_array(&worker->scratch, struct policy_executor, count);
     struct store_totals totals;
+    uint64_t memory = measure(worker, processes);
+    double target = pressure->settings.target * (double)pressure->settings.limit;
+    if (target > 0 && (double)memory > target) {
+        store_segments_trim(store_segments(worker->store)); /* before anything has to go to disk */
+        memory = measure(worker, processes);
+    }
     store_totals(worker->store, &totals);
     struct policy_view view = {
-        .memory = measure(worker, processes),
+        .memory = memory,
         .leaving = totals.leaving_bytes,
         .evictable = totals.evictable_bytes,
         .is_paused = worker->status == WORKER_STATUS_PAUSED,

@@ -138,7 +138,7 @@ void worker_run_done(struct worker_node *worker, struct object *object,
     note_end(worker, object, run, &done->ledger);
     object->home = run->seat;
     if (done->payload.value.size > 0 &&
-        worker_value_of(worker, &done->payload, &object->value) != OK) {
+        worker_value_of(worker, object, &done->payload, &object->value) != OK) {
         object->value = NULL; /* it will be asked for when it is needed */
     }
     struct worker_event event = worker_event_of(WORKER_EVENT_EXECUTE_SUCCESS);

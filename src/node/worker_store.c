@@ -4,14 +4,42 @@
 #include "node/worker_internal.h"
 
 #define LOGGER "distributed.spill"
+/* What headers and alignment take beside a value's bytes. */
+#define LENT_ROOM (16u * 1024)
+#define LENT_BYTES_MAX (1ull << 40)
+/* Without a memory limit. */
+#define IDLE_BYTES_MAX (1ull << 30)
+
+/* Memory for a value to be serialised into, used before if possible: a descriptor for its executor, or -1: it is small,
+ * or its executor had better make some. Of no great matter if `nbytes` is wrong. */
+static int lend_segment(struct worker_node *worker, struct object *object)
+{
+    struct store_info info;
+    uint8_t *data;
+    buf_unref(object->lent); /* to an executor that died meanwhile */
+    object->lent = NULL;
+    if (store_look(worker->store, object_store_key(object), &info) == STORE_UNKNOWN ||
+        info.nbytes <= CHANNEL_INLINE_MAX || info.nbytes > LENT_BYTES_MAX) {
+        return -1;
+    }
+    struct buf *segment = store_segment_take(store_segments(worker->store),
+                                             info.nbytes + info.nbytes / 64 + LENT_ROOM, &data);
+    int writer = segment == NULL ? -1 : store_segment_writer(segment);
+    if (writer < 0) {
+        buf_unref(segment);
+        return -1;
+    }
+    object->lent = segment;
+    return writer;
+}
 
 static void on_export(void *user, uint32_t seat, uint64_t handle)
 {
     struct worker_node *worker = user;
-    const struct object *object = object_find(&worker->objects, handle);
+    struct object *object = object_find(&worker->objects, handle);
     struct executor *executor = worker->seats.items[seat].executor;
     if (object != NULL && (object->known >> seat & 1) != 0 && executor != NULL) {
-        channel_add_export(executor_out(executor), handle);
+        channel_add_export(executor_out(executor), handle, lend_segment(worker, object));
     }
 }
 
@@ -78,6 +106,9 @@ void worker_store_create(struct worker_node *worker)
     if (!config_is_false(worker->config, max_spill)) {
         options.spilled_bytes_max = (uint64_t)config_bytes(worker->config, max_spill, 0);
     }
+    uint64_t limit = worker->options.memory_limit;
+    options.idle_bytes_max = limit > 0 ? limit / 4 : IDLE_BYTES_MAX;
+    options.segment_count_max = (uint32_t)(io_open_files_max() / 8);
     worker->store = store_create(worker->loop, &options, &events, worker);
     text_fini(&directory);
 }

@@ -3,6 +3,8 @@
 #include "io/io.h"
 #include "store/store_internal.h"
 
+#define IDLE_SECONDS 5.0 /* that memory waits to be used again */
+
 enum {
     EXTRA_BYTES_MAX = 64 * 1024 * 1024,
     /* On their way to disk at a time: what executors export is in memory twice until it is written. */
@@ -133,7 +135,12 @@ struct store *store_create(struct io_loop *loop, const struct store_options *opt
     store->loop = loop;
     store->events = events;
     store->user = user;
-    store->segments = store_segments_create();
+    store->segments = store_segments_create(&(struct store_segments_options){
+        .loop = loop,
+        .idle_bytes_max = options->idle_bytes_max,
+        .idle_seconds = IDLE_SECONDS,
+        .count_max = options->segment_count_max,
+    });
     store->extra_bytes_max =
         options->extra_bytes_max > 0 ? options->extra_bytes_max : EXTRA_BYTES_MAX;
     store->target_bytes = options->target_bytes > 0 ? options->target_bytes : UINT64_MAX;
@@ -154,6 +161,7 @@ void store_destroy(struct store *store)
         return;
     }
     store->is_closed = true;
+    store_segments_close(store->segments);
     uint32_t cursor = 0;
     for (struct map_entry *entry; (entry = map_next(&store->table.by_key, &cursor)) != NULL;) {
         table_drop(&store->table, entry->value.pointer);
@@ -327,7 +335,7 @@ void store_totals(const struct store *store, struct store_totals *out_totals)
         .spilled_memory_bytes = table->spilled_memory,
         .spilled_disk_bytes = table->spilled_disk,
         .disk_bytes = table->disk_bytes,
-        .segment_bytes = store->segments->bytes,
+        .segment_bytes = store_segments_bytes(store->segments),
         .leaving_bytes = table->leaving_bytes,
         .evictable_bytes = table->evictable_bytes,
         .memory_read = store->memory_read,

@@ -56,6 +56,8 @@ struct store_options {
     uint64_t
         target_bytes; /* values over this in sum go to disk; 0: only those that store_evict asks for */
     uint64_t spilled_bytes_max; /* on disk; 0: no bound */
+    uint64_t idle_bytes_max;    /* of segments that wait to be used again (store/segment.h) */
+    uint32_t segment_count_max; /* that are written by this process or lent; 0: none */
     enum compress_method compression;
     const struct spill_system *system; /* NULL: the real one; for tests */
 };
@@ -135,7 +137,7 @@ bool store_next(const struct store *store, uint32_t *cursor, struct span *out_ke
 /* Get values worth `bytes` out of memory, least recently used first, beyond those that are on their way. Replaces
  * what was asked before; 0 asks for nothing. After a failure this is what tries the disk again. */
 void store_evict(struct store *store, uint64_t bytes);
-/* For store_value_open(): what these segments take is counted in totals. */
+/* What these segments take is counted in totals. */
 struct store_segments *store_segments(struct store *store);
 
 struct store_totals {
@@ -144,7 +146,8 @@ struct store_totals {
     uint64_t spilled_memory_bytes, spilled_disk_bytes; /* stock's "spilled_bytes" */
     uint64_t disk_bytes; /* all that the spill files take, copies of what is in memory too */
     uint64_t
-        segment_bytes; /* shared memory, values that were dropped but are still sent included */
+        segment_bytes; /* shared memory: values that were dropped but are still sent, and what waits to be
+                          * used again, included */
     uint64_t leaving_bytes;   /* of managed_bytes: on their way to disk */
     uint64_t evictable_bytes; /* of managed_bytes: neither on their way nor bound to stay */
     /* Since it was created: stock's "memory-read", "disk-read", "disk-write". */

@@ -60,33 +60,51 @@ def _byte_view(frame) -> memoryview:
     return view.cast("B") if view.nbytes else memoryview(b"")  # cast refuses empty ones
 
 
-def _write_segment(views: list[memoryview]) -> tuple[int, list[int]]:
-    """A sealed memfd with these frames, and where each begins."""
+def _offsets(views: list[memoryview]) -> tuple[list[int], int]:
+    """Where each frame begins in a segment, and where the last one ends."""
+    offsets = []
+    at = 0
+    for view in views:
+        at = -(-at // _ALIGNMENT) * _ALIGNMENT
+        offsets.append(at)
+        at += view.nbytes
+    return offsets, at
+
+
+def _write_frames(fd: int, views: list[memoryview], offsets: list[int]) -> None:
+    for view, at in zip(views, offsets, strict=True):
+        done = 0
+        while done < view.nbytes:
+            done += os.pwrite(fd, view[done:] if done else view, at + done)
+
+
+def _make_segment(views: list[memoryview], offsets: list[int]) -> int:
+    """A sealed memfd with these frames."""
     fd = os.memfd_create("cask-segment", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
-        offsets = []
-        at = 0
-        for view in views:
-            at = -(-at // _ALIGNMENT) * _ALIGNMENT
-            offsets.append(at)
-            done = 0
-            while done < view.nbytes:
-                done += os.pwrite(fd, view[done:] if done else view, at + done)
-            at += view.nbytes
+        _write_frames(fd, views, offsets)
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
     except BaseException:
         os.close(fd)
         raise
-    return fd, offsets
+    return fd
 
 
-def pack_payload(value: bytes, frames: list) -> tuple[list, list[int]]:
-    """Parts of a body for a value and its frames, and its descriptors, which the sender closes."""
+def pack_payload(value: bytes, frames: list, lent: int | None = None) -> tuple[list, list[int]]:
+    """Parts of a body for a value and its frames, and its descriptors, which the sender closes.
+
+    Large frames go into the segment `lent` if they fit, else into a new one.
+    """
     views = [_byte_view(frame) for frame in frames]
     if sum(view.nbytes for view in views) <= INLINE_MAX:
         table = b"".join(_FRAME.pack(view.nbytes, _INLINE) for view in views)
         return [_TWO_U32.pack(len(value), len(views)), table, value, *views], []
-    fd, offsets = _write_segment(views)
+    offsets, size = _offsets(views)
+    if lent is not None and size <= os.fstat(lent).st_size:
+        _write_frames(lent, views, offsets)
+        fd = os.dup(lent)
+    else:
+        fd = _make_segment(views, offsets)
     table = b"".join(_FRAME.pack(view.nbytes, at) for view, at in zip(views, offsets, strict=True))
     return [_TWO_U32.pack(len(value), len(views)), table, value], [fd]
 

@@ -144,20 +144,23 @@ class Executor:
     def export(self) -> None:
         """Serialise what is asked for, in order."""
         while True:
-            handle, entry = self._exports.get()
+            handle, entry, fds = self._exports.get()
             try:
                 if entry is None:
                     raise KeyError("the object is not here")
                 value = entry.get()
                 if entry.is_actor:
                     value = Actor(type(value), self._worker.address, entry.key, self._worker)
-                payload, fds = pack_payload(*serialise(value))
+                payload, segment = pack_payload(*serialise(value), *fds)
                 del value
-                self._out.send(channel.EXPORTED, handle, payload, fds)
+                self._out.send(channel.EXPORTED, handle, payload, segment)
             except channel.ChannelClosed:
                 return
             except BaseException as error:
                 self._out.send(channel.EXPORT_FAILED, handle, [pack_error(error)])
+            finally:
+                for fd in fds:
+                    os.close(fd)
             del entry
 
     # ---- the thread that reads ----
@@ -208,7 +211,7 @@ class Executor:
             channel.UPDATE: lambda _, body, fds: self._settings(self._update, body),
             channel.PUT: self._put,
             channel.RUN: self._runner.take,
-            channel.EXPORT: lambda handle, _, fds: exports.put((handle, by_handle.get(handle))),
+            channel.EXPORT: lambda handle, _, fds: exports.put((handle, by_handle.get(handle), fds)),
             channel.DROP: lambda _, body, fds: self._drop(body),
             channel.CANCEL: self._cancel,
             channel.CALL: self._call,

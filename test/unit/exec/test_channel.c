@@ -327,7 +327,7 @@ static void test_too_large(void **state)
                                        .frame_count = 1,
                                        .frames = &frame,
                                        .segment = -1};
-    channel_add_export(&writer, 3);
+    channel_add_export(&writer, 3, -1);
     size_t before = writer.bytes.size;
     assert_int_equal(channel_add_call(&writer, 1, true, SPAN("run"), &payload), ERR_LIMIT);
     assert_int_equal(writer.bytes.size, before);

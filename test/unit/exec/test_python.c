@@ -192,7 +192,7 @@ static void test_life(void **state)
     run(1, "cdask._task_spec\nDataNode\n(S'k'\nI42\ntR.");
     run_until(EXECUTOR_DONE);
     assert_string_equal(text_cstr(&bench.typename), "int");
-    channel_add_export(executor_out(supervisor_at(bench.supervisor, 0)), 1);
+    channel_add_export(executor_out(supervisor_at(bench.supervisor, 0)), 1, -1);
     run_until(EXECUTOR_EXPORTED);
     assert_memory_equal(bench.exported.data + bench.exported.size - 3, "K*.", 3); /* 42 */
 

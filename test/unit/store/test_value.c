@@ -61,16 +61,20 @@ static void test_inline(void **state)
 static void test_segment(void **state)
 {
     (void)state;
-    struct store_segments *segments = store_segments_create();
+    struct store_segments *segments = store_segments_create(&(struct store_segments_options){0});
     int fd = make_segment(SPAN("0123456789"));
     const struct executor_frame frames[] = {{(const uint8_t *)"head", 0, 4}, {NULL, 2, 8}};
-    struct executor_payload payload = {
-        .value = SERIALIZED, .frame_count = 2, .frames = frames, .segment = fd, .segment_size = 10};
+    struct executor_payload payload = {.value = SERIALIZED,
+                                       .frame_count = 2,
+                                       .frames = frames,
+                                       .segment = fd,
+                                       .segment_size = 10,
+                                       .is_sealed = true};
     struct store_value *value;
     struct text why = {0};
     assert_int_equal(store_value_open(&payload, segments, &value, &why), OK);
     assert_int_equal(payload.segment, -1);
-    assert_int_equal(segments->bytes, 10);
+    assert_int_equal(store_segments_bytes(segments), 10);
     assert_true(span_equal_text(slice_span(value->blob->frames[1]), "23456789"));
 
     struct executor_frame given[2];
@@ -86,10 +90,10 @@ static void test_segment(void **state)
     store_value_unref(value);
     assert_true(is_open(fd));
     assert_true(span_equal_text(slice_span(sent), "23456789"));
-    assert_int_equal(segments->bytes, 10);
+    assert_int_equal(store_segments_bytes(segments), 10);
     slice_fini(&sent);
     assert_false(is_open(fd));
-    assert_int_equal(segments->bytes, 0);
+    assert_int_equal(store_segments_bytes(segments), 0);
     store_segments_unref(segments);
 }
 
