@@ -7,11 +7,13 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/vec.h"
+#include "node/share.h"
 #include "wire/address.h"
 
 #define LOGGER "distributed.comm"
@@ -36,8 +38,10 @@ struct comm {
     struct io_timer *retry;             /* connecting: the next attempt; NULL unless one failed */
     double retry_until;                 /* monotonic seconds: after that the connect has failed */
     double retry_delay;
+    struct share_descriptors *shared; /* that wait for their messages; NULL: nothing is shared */
     bool is_open;
     bool is_ws;
+    bool is_greeted; /* our handshake is sent, or waits to be */
     bool is_local;
     bool is_shaken; /* their handshake has come */
     bool is_held;
@@ -56,12 +60,22 @@ static void comm_on_read(void *user, size_t size);
 static void comm_on_message(void *user, struct buf *message);
 static void comm_on_pressure(void *user, bool on);
 static void comm_on_closed(void *user, int code, const char *text);
+static void comm_on_descriptor(void *user, int fd);
 
 static const struct io_stream_events stream_events = {
     .opened = comm_on_opened,
     .space = comm_on_space,
     .read = comm_on_read,
     .message = comm_on_message,
+    .pressure = comm_on_pressure,
+    .closed = comm_on_closed,
+};
+
+static const struct io_stream_events share_stream_events = {
+    .opened = comm_on_opened,
+    .space = comm_on_space,
+    .read = comm_on_read,
+    .descriptor = comm_on_descriptor,
     .pressure = comm_on_pressure,
     .closed = comm_on_closed,
 };
@@ -74,6 +88,7 @@ static struct comm *comm_create(const struct comm_settings *settings,
     comm->events = events;
     comm->user = user;
     frame_reader_init(&comm->reader);
+    comm->reader.memory = settings->memory;
     frame_ws_reader_init(&comm->ws_reader);
     return comm;
 }
@@ -97,6 +112,10 @@ static void comm_destroy(struct comm *comm)
     }
     vec_fini(&comm->unsent);
     io_timer_destroy(comm->retry);
+    for (uint32_t i = 0; comm->shared != NULL && i < comm->shared->count; i++) {
+        close(comm->shared->items[i]);
+    }
+    mem_free(comm->shared);
     mem_free(comm);
 }
 
@@ -114,11 +133,32 @@ static void write_chunks(struct comm *comm, struct frames *chunks)
     }
 }
 
+/* Descriptors go ahead: some with each of the first bytes, of which there are always enough (the lengths). */
+static void write_descriptors(struct comm *comm, const struct share_descriptors *descriptors,
+                              struct frames *chunks)
+{
+    static_assert(SHARE_DESCRIPTORS_MAX / IO_DESCRIPTORS_MAX < 16, "a byte each");
+    struct slice *first = &chunks->items[0];
+    ASSERT(first->size >= 16);
+    for (uint32_t at = 0; at < descriptors->count; at += IO_DESCRIPTORS_MAX) {
+        uint32_t left = descriptors->count - at;
+        io_stream_write_descriptors(comm->stream, span_of(first->data, 1), descriptors->items + at,
+                                    left < IO_DESCRIPTORS_MAX ? left : IO_DESCRIPTORS_MAX);
+        first->data++;
+        first->size--;
+    }
+}
+
 void comm_send(struct comm *comm, struct outgoing *out)
 {
+    struct share_descriptors descriptors = {.count = 0};
     if (comm->is_closing) {
         outgoing_clear(out);
         return;
+    }
+    if (comm->shared != NULL && comm->is_greeted) {
+        ASSERT(comm->is_open);
+        share_pack(comm->settings->share, out, &descriptors);
     }
     if (comm->agreed.compression != COMPRESS_NONE) {
         outgoing_compress(out, comm->agreed.compression);
@@ -130,6 +170,7 @@ void comm_send(struct comm *comm, struct outgoing *out)
         outgoing_flush(out, chunks);
     }
     if (comm->is_open) {
+        write_descriptors(comm, &descriptors, chunks);
         write_chunks(comm, chunks);
     } else {
         vec_push(&comm->unsent, chunks);
@@ -144,8 +185,12 @@ static void send_handshake(struct comm *comm)
         handshake_ours(comm->is_local ? COMPRESS_NONE : comm->settings->compression);
     struct outgoing out;
     outgoing_init(&out);
+    if (comm->settings->share != NULL) {
+        snprintf(ours.share, sizeof ours.share, "%s", share_name(comm->settings->share));
+    }
     handshake_encode(&ours, &out);
     comm_send(comm, &out);
+    comm->is_greeted = true;
     outgoing_fini(&out);
 }
 
@@ -168,7 +213,10 @@ struct comm *comm_accept(const struct comm_settings *settings, struct io_stream 
     comm->stream = stream;
     comm->is_open = true;
     learn_ends(comm);
-    io_stream_start(stream, &stream_events, comm);
+    if (settings->share != NULL && share_is_from(settings->share, stream)) {
+        comm->shared = mem_zalloc(1, sizeof *comm->shared);
+    }
+    io_stream_start(stream, comm->shared != NULL ? &share_stream_events : &stream_events, comm);
     io_stream_expect(stream, settings->connect_timeout);
     send_handshake(comm);
     return comm;
@@ -244,9 +292,30 @@ struct comm *comm_connect(const struct comm_settings *settings, struct span addr
     return comm;
 }
 
+struct comm *comm_connect_share(const struct comm_settings *settings, const char *name,
+                                const struct comm_events *events, void *user)
+{
+    struct comm *comm = comm_create(settings, events, user);
+    struct io_address address = {.transport = IO_UNIX};
+    struct io_connect_options options = {.timeout = settings->connect_timeout};
+    ASSERT(settings->share != NULL);
+    snprintf(address.host, sizeof address.host, "%s", name);
+    io_address_print(&address, &comm->peer);
+    comm->shared = mem_zalloc(1, sizeof *comm->shared);
+    comm->retry_until = io_monotonic() + settings->connect_timeout;
+    comm->retry_delay = INFINITY; /* it is there, or it is not for us */
+    comm->stream = io_connect(settings->loop, &address, &options, &share_stream_events, comm);
+    send_handshake(comm);
+    return comm;
+}
+
 static void comm_on_opened(void *user)
 {
     struct comm *comm = user;
+    if (comm->shared != NULL && !io_stream_is_same_user(comm->stream)) {
+        comm_abort(comm, "shared memory is offered by a process of another user");
+        return;
+    }
     comm->is_open = true;
     learn_ends(comm);
     io_stream_expect(comm->stream, fmax(comm->retry_until - io_monotonic(), RETRY_FIRST));
@@ -320,6 +389,20 @@ static void take_handshake(struct comm *comm)
     text_fini(&why);
 }
 
+/* Take the descriptors of a message that came. */
+static bool unpack(struct comm *comm)
+{
+    struct text why = {0};
+    int code = comm->shared == NULL || !comm->is_shaken
+                   ? OK
+                   : share_unpack(comm->settings->share, &comm->message, comm->shared, &why);
+    if (code != OK) {
+        refuse(comm, code, text_cstr(&why));
+    }
+    text_fini(&why);
+    return code == OK;
+}
+
 /* The next whole message into comm->message: 1, 0 or an error, as frame_reader_next. */
 static int next_message(struct comm *comm)
 {
@@ -354,6 +437,9 @@ static void drain(struct comm *comm)
         if (got == 0) {
             break;
         }
+        if (!unpack(comm)) {
+            break;
+        }
         if (!comm->is_shaken) {
             take_handshake(comm);
         } else {
@@ -380,6 +466,17 @@ static void comm_on_read(void *user, size_t size)
     comm->has_spoken = true;
     frame_reader_advance(&comm->reader, size);
     drain(comm);
+}
+
+static void comm_on_descriptor(void *user, int fd)
+{
+    struct comm *comm = user;
+    if (comm->shared->count < SHARE_DESCRIPTORS_MAX) {
+        comm->shared->items[comm->shared->count++] = fd;
+    } else {
+        close(fd);
+        refuse(comm, ERR_LIMIT, "more descriptors than one message has");
+    }
 }
 
 static void comm_on_message(void *user, struct buf *message)
@@ -492,6 +589,21 @@ void comm_abort(struct comm *comm, const char *reason)
         io_timer_stop(comm->retry);
         io_post(comm->settings->loop, fail_connect, comm);
     }
+}
+
+const char *comm_offer(const struct comm *comm)
+{
+    return comm->theirs.share;
+}
+
+bool comm_is_share(const struct comm *comm)
+{
+    return comm->shared != NULL;
+}
+
+bool comm_is_shaken(const struct comm *comm)
+{
+    return comm->is_shaken;
 }
 
 const char *comm_peer(const struct comm *comm)

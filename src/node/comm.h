@@ -12,6 +12,7 @@
 #include "wire/outgoing.h"
 
 struct comm;
+struct share;
 
 struct comm_events {
     /* The handshake is done. May be NULL. */
@@ -25,10 +26,12 @@ struct comm_events {
 /* What the comms of one process share. */
 struct comm_settings {
     struct io_loop *loop;
-    struct io_tls *tls;               /* NULL: none */
-    enum compress_method compression; /* distributed.comm.compression */
-    double connect_timeout;           /* distributed.comm.timeouts.connect, seconds */
-    bool require_encryption;          /* distributed.comm.require-encryption */
+    struct io_tls *tls;                /* NULL: none */
+    enum compress_method compression;  /* distributed.comm.compression */
+    double connect_timeout;            /* distributed.comm.timeouts.connect, seconds */
+    bool require_encryption;           /* distributed.comm.require-encryption */
+    const struct frame_memory *memory; /* where large frames are put; NULL: the heap */
+    struct share *share; /* how values go to processes of this host; NULL: as to all others */
 };
 
 /* Take an accepted stream. `user` may be set later by comm_use. */
@@ -38,6 +41,9 @@ struct comm *comm_accept(const struct comm_settings *settings, struct io_stream 
  * over. The failure of a bad address comes through `closed`, too. */
 struct comm *comm_connect(const struct comm_settings *settings, struct span address,
                           const struct comm_events *events, void *user);
+/* Connect to what a peer offered (comm_offer), once; its process must be of our user. Not before settings->share. */
+struct comm *comm_connect_share(const struct comm_settings *settings, const char *name,
+                                const struct comm_events *events, void *user);
 /* From now on others are told. `events` must outlive the comm. */
 void comm_use(struct comm *comm, const struct comm_events *events, void *user);
 
@@ -58,6 +64,12 @@ void comm_abort(struct comm *comm, const char *reason);
 const char *comm_peer(const struct comm *comm);
 /* Connected; false while connecting. */
 bool comm_is_open(const struct comm *comm);
+/* What the peer offers in its handshake (node/share.h); "" before it has come, and if it offers nothing. */
+const char *comm_offer(const struct comm *comm);
+/* Large frames are not sent here, but shared. */
+bool comm_is_share(const struct comm *comm);
+/* The handshake has come. */
+bool comm_is_shaken(const struct comm *comm);
 /* Both ends show the same host address: nothing is compressed then. */
 bool comm_is_local(const struct comm *comm);
 

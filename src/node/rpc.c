@@ -4,6 +4,7 @@
 #include "node/rpc.h"
 
 #include "base/alloc.h"
+#include "base/map.h"
 #include "base/vec.h"
 #include "wire/msgpack.h"
 
@@ -15,6 +16,7 @@ struct rpc_pending {
     struct rpc_options options;
     struct io_timer *timer; /* NULL: no timeout */
     struct rpc_line *line;  /* NULL: waits for a connection */
+    bool is_sent;           /* not while it is still to be known what the server offers */
     struct rpc_pool *pool;
 };
 
@@ -24,8 +26,12 @@ struct rpc_line {
     struct comm *comm;
     struct text address;
     struct rpc_pending *call; /* NULL: idle */
+    bool is_share;            /* to what the server offers to processes of its host */
     bool is_dead;             /* being closed; not to be used again */
 };
+
+/* What is known of a server's offer. */
+enum rpc_offer { OFFER_UNKNOWN, OFFER_NONE, OFFER_GOOD };
 
 struct rpc_pool {
     const struct comm_settings *settings;
@@ -33,13 +39,18 @@ struct rpc_pool {
     struct VEC(struct rpc_line *) lines;
     uint32_t live_count; /* of lines that are not dead */
     struct VEC(struct rpc_pending *) waiting;
+    struct map
+        offers; /* address → name of what it offers (struct text *), as its last handshake said; NULL: nothing, or
+                        * not for us */
     bool is_closing;
 };
 
 static void line_message(void *user, struct comm *comm, const struct frames *message);
 static void line_closed(void *user, struct comm *comm, int code, const char *text);
+static void line_ready(void *user, struct comm *comm);
 
-static const struct comm_events line_events = {.message = line_message, .closed = line_closed};
+static const struct comm_events line_events = {
+    .ready = line_ready, .message = line_message, .closed = line_closed};
 
 struct rpc_pool *rpc_pool_create(const struct comm_settings *settings, uint32_t connections_max)
 {
@@ -49,10 +60,71 @@ struct rpc_pool *rpc_pool_create(const struct comm_settings *settings, uint32_t 
     return pool;
 }
 
+/* ---- offers ------------------------------------------------------------------------------------ */
+
+static void offer_free(struct text *offer)
+{
+    if (offer != NULL) {
+        text_fini(offer);
+        mem_free(offer);
+    }
+}
+
+/* `name` "": nothing, or nothing for us. */
+static void offer_learn(struct rpc_pool *pool, struct span address, const char *name)
+{
+    struct map_entry *entry = map_put(&pool->offers, address, NULL);
+    const struct text *known = entry->value.pointer;
+    if (known != NULL && span_equal_text(text_span(known), name)) {
+        return;
+    }
+    offer_free(entry->value.pointer);
+    entry->value.pointer = NULL;
+    if (name[0] != '\0') {
+        struct text *offer = mem_zalloc(1, sizeof *offer);
+        text_add_cstr(offer, name);
+        entry->value.pointer = offer;
+    }
+}
+
+/* Without a connection nothing is known of a server: it may be another one at that address the next time. */
+static void offer_forget(struct rpc_pool *pool, struct span address)
+{
+    const struct map_entry *entry = map_find(&pool->offers, address);
+    for (uint32_t i = 0; entry != NULL && i < pool->lines.count; i++) {
+        if (span_equal(text_span(&pool->lines.items[i]->address), address)) {
+            return;
+        }
+    }
+    if (entry != NULL) {
+        offer_free(entry->value.pointer);
+        map_remove(&pool->offers, address);
+    }
+}
+
+static enum rpc_offer offer_look(const struct rpc_pool *pool, const struct rpc_pending *call,
+                                 const char **out_name)
+{
+    if (!call->options.shares || pool->settings->share == NULL) {
+        return OFFER_NONE;
+    }
+    const struct map_entry *entry = map_find(&pool->offers, text_span(&call->address));
+    const struct text *offer = entry == NULL ? NULL : entry->value.pointer;
+    *out_name = offer == NULL ? NULL : text_cstr(offer);
+    return entry == NULL ? OFFER_UNKNOWN : offer == NULL ? OFFER_NONE : OFFER_GOOD;
+}
+
+/* ---- lines ------------------------------------------------------------------------------------- */
+
 static void pool_free(struct rpc_pool *pool)
 {
     vec_fini(&pool->lines);
     vec_fini(&pool->waiting);
+    uint32_t cursor = 0;
+    for (struct map_entry *entry; (entry = map_next(&pool->offers, &cursor)) != NULL;) {
+        offer_free(entry->value.pointer);
+    }
+    map_fini(&pool->offers);
     mem_free(pool);
 }
 
@@ -78,18 +150,22 @@ static void kill_line(struct rpc_line *line, const char *reason)
     }
 }
 
-static void start_call(struct rpc_line *line, struct rpc_pending *call)
+/* `waits`: it is sent once the handshake has come. */
+static void start_call(struct rpc_line *line, struct rpc_pending *call, bool waits)
 {
     line->call = call;
     call->line = line;
-    comm_send(line->comm, &call->request);
+    if (!waits || comm_is_shaken(line->comm)) {
+        call->is_sent = true;
+        comm_send(line->comm, &call->request);
+    }
 }
 
-static struct rpc_line *find_idle(struct rpc_pool *pool, struct span address)
+static struct rpc_line *find_idle(struct rpc_pool *pool, struct span address, bool is_share)
 {
     for (uint32_t i = 0; i < pool->lines.count; i++) {
         struct rpc_line *line = pool->lines.items[i];
-        if (line->call == NULL && !line->is_dead &&
+        if (line->call == NULL && !line->is_dead && line->is_share == is_share &&
             span_equal(text_span(&line->address), address)) {
             return line;
         }
@@ -110,12 +186,15 @@ static bool drop_one_idle(struct rpc_pool *pool)
     return false;
 }
 
-static struct rpc_line *open_line(struct rpc_pool *pool, struct span address)
+/* `offer`: to that; NULL: to the address itself. */
+static struct rpc_line *open_line(struct rpc_pool *pool, struct span address, const char *offer)
 {
     struct rpc_line *line = mem_zalloc(1, sizeof *line);
     line->pool = pool;
     text_add(&line->address, address);
-    line->comm = comm_connect(pool->settings, address, &line_events, line);
+    line->is_share = offer != NULL;
+    line->comm = offer != NULL ? comm_connect_share(pool->settings, offer, &line_events, line)
+                               : comm_connect(pool->settings, address, &line_events, line);
     vec_push(&pool->lines, line);
     pool->live_count++;
     return line;
@@ -125,12 +204,14 @@ static struct rpc_line *open_line(struct rpc_pool *pool, struct span address)
 static void dispatch(struct rpc_pool *pool, struct rpc_pending *call)
 {
     struct span address = text_span(&call->address);
-    struct rpc_line *line = find_idle(pool, address);
+    const char *name = NULL;
+    enum rpc_offer offer = offer_look(pool, call, &name);
+    struct rpc_line *line = find_idle(pool, address, offer == OFFER_GOOD);
     if (line == NULL && (pool->live_count < pool->connections_max || drop_one_idle(pool))) {
-        line = open_line(pool, address);
+        line = open_line(pool, address, offer == OFFER_GOOD ? name : NULL);
     }
     if (line != NULL) {
-        start_call(line, call);
+        start_call(line, call, offer != OFFER_NONE);
     } else {
         vec_push(&pool->waiting, call);
     }
@@ -204,6 +285,43 @@ static void acknowledge(struct comm *comm)
     outgoing_fini(&out);
 }
 
+/* A call that was to be sent over this line is sent over another. */
+static void send_elsewhere(struct rpc_line *line)
+{
+    struct rpc_pending *call = line->call;
+    line->call = NULL;
+    call->line = NULL;
+    dispatch(line->pool, call);
+}
+
+static void line_ready(void *user, struct comm *comm)
+{
+    struct rpc_line *line = user;
+    const char *name = NULL;
+    if (!line->is_share && line->pool->settings->share != NULL) {
+        offer_learn(line->pool, text_span(&line->address), comm_offer(comm));
+    }
+    if (line->call == NULL || line->call->is_sent) {
+        return;
+    }
+    if (!line->is_share && offer_look(line->pool, line->call, &name) == OFFER_GOOD) {
+        send_elsewhere(line);
+        dispatch_waiting(line->pool);
+    } else {
+        line->call->is_sent = true;
+        comm_send(comm, &line->call->request);
+    }
+}
+
+/* The connection to what the server offers did not come about: as if it offered nothing. */
+static void give_up_offer(struct rpc_line *line)
+{
+    offer_learn(line->pool, text_span(&line->address), "");
+    if (line->call != NULL) {
+        send_elsewhere(line);
+    }
+}
+
 static void line_message(void *user, struct comm *comm, const struct frames *message)
 {
     struct rpc_line *line = user;
@@ -221,9 +339,9 @@ static void line_message(void *user, struct comm *comm, const struct frames *mes
 
 static void line_closed(void *user, struct comm *comm, int code, const char *text)
 {
-    (void)comm;
     struct rpc_line *line = user;
     struct rpc_pool *pool = line->pool;
+    bool was_ready = comm_is_shaken(comm);
     for (uint32_t i = 0; i < pool->lines.count; i++) {
         if (pool->lines.items[i] == line) {
             vec_swap_remove(&pool->lines, i);
@@ -233,9 +351,13 @@ static void line_closed(void *user, struct comm *comm, int code, const char *tex
     if (!line->is_dead) {
         pool->live_count--;
     }
+    if (line->is_share && !was_ready && !line->is_dead && !pool->is_closing) {
+        give_up_offer(line);
+    }
     if (line->call != NULL) {
         finish(line->call, code == OK ? ERR_CLOSED : code, text, NULL);
     }
+    offer_forget(pool, text_span(&line->address));
     text_fini(&line->address);
     mem_free(line);
     if (pool->is_closing && pool->lines.count == 0) {

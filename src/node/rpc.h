@@ -19,7 +19,9 @@ struct rpc_pool *rpc_pool_create(const struct comm_settings *settings, uint32_t 
 void rpc_pool_destroy(struct rpc_pool *pool);
 
 struct rpc_options {
-    double timeout;   /* seconds for the whole call; 0: none */
+    double timeout; /* seconds for the whole call; 0: none */
+    bool
+        shares; /* over what the server offers to processes of its host (node/share.h), if it is for us */
     bool acknowledge; /* a reply with status "OK" is answered by the message "OK" (get_data) */
     rpc_done *done;
     void *user; /* of done */

@@ -184,7 +184,8 @@ void worker_gather(struct worker_node *worker, const struct worker_action_gather
         map_put(&gather->sizes, value->key, NULL)->value.number = (uint64_t)value->nbytes;
     }
     worker_write_get_data(worker, (struct span_list){keys, action->wanted.count}, &out);
-    const struct rpc_options options = {.acknowledge = true, .done = answered, .user = gather};
+    const struct rpc_options options = {
+        .shares = true, .acknowledge = true, .done = answered, .user = gather};
     rpc_call(worker->rpc, action->worker, &out, &options);
     outgoing_fini(&out);
 }

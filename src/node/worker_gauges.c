@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "node/share.h"
 #include "node/worker_internal.h"
 
 /* As stock: a guess to begin with, then a moving mean over transfers that are large enough to tell. */
@@ -429,6 +430,9 @@ bool worker_gauges_write_spans(struct worker_node *worker, struct text *out)
 static void put_transfer(struct text *out, const struct worker_node *worker,
                          const struct worker_summary *summary)
 {
+    const struct share *share = worker->comm_settings.share;
+    const struct share_counts shared =
+        share == NULL ? (struct share_counts){0} : *share_counts(share);
     const struct {
         const char *name;
         int64_t number;
@@ -439,6 +443,9 @@ static void put_transfer(struct text *out, const struct worker_node *worker,
         {"outgoing_bytes", worker->outgoing_bytes},
         {"outgoing_count", worker->outgoing_count},
         {"outgoing_count_total", (int64_t)worker->outgoing_count_total},
+        /* of this host's workers, so far: bytes that were not copied */
+        {"incoming_shared_bytes_total", (int64_t)shared.received_bytes},
+        {"outgoing_shared_bytes_total", (int64_t)shared.sent_bytes},
     };
     msgpack_write_cstr(out, "transfer");
     msgpack_write_map(out, sizeof rows / sizeof rows[0]);

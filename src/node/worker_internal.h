@@ -84,6 +84,7 @@ struct worker_node {
     const struct config *config;
     struct worker_options options; /* texts are the caller's */
     struct comm_settings comm_settings;
+    struct frame_memory memory; /* where large frames of peers are put */
     struct server server;       /* the worker's */
     struct server nanny;        /* its nanny's; no listener with --no-nanny */
     struct rpc_pool *rpc;
@@ -241,6 +242,8 @@ struct blob *worker_about(struct worker_node *worker, const struct executor_mess
 
 /* ---- worker_payload.c: values of executors as blobs, and back ---- */
 
+/* From now on large values lie where executors map them, and workers of this host are given them there. */
+void worker_share_values(struct worker_node *worker);
 /* The value and its frames as a message (frame 0 first). ERR_IO: its segment cannot be read. */
 int worker_frames_of(const struct executor_payload *payload, struct frames *out_frames) MUST_USE;
 /* What an executor exported of the object, as a value of the store; its segment is taken. ERR_IO, ERR_MALFORMED: the

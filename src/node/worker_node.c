@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "node/comm_config.h"
+#include "node/share.h"
 #include "node/worker_gauges.h"
 #include "node/worker_internal.h"
 
@@ -274,6 +275,7 @@ static int begin(struct worker_node *worker, struct text *why)
     code = code == OK ? worker_directory_make(worker, why) : code;
     if (code == OK) {
         worker_store_create(worker);
+        worker_share_values(worker);
         worker_pressure_create(worker);
     }
     code = code == OK ? worker_executors_start(worker, why) : code;
@@ -346,7 +348,10 @@ void worker_node_destroy(struct worker_node *worker)
     worker_link_fini(worker);
     worker_pressure_destroy(worker);
     store_destroy(worker->store);
+    struct share *share = worker->comm_settings.share;
+    share_stop(share);
     io_loop_destroy(worker->loop); /* closes every connection, waits for threads */
+    share_destroy(share);
     worker_directory_remove(worker);
     server_fini(&worker->server);
     server_fini(&worker->nanny);

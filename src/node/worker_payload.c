@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "node/share.h"
 #include "node/worker_internal.h"
 #include "wire/payload.h"
 
@@ -50,6 +51,23 @@ int worker_frames_of(const struct executor_payload *payload, struct frames *out_
     }
     buf_unref(segment);
     return OK;
+}
+
+static struct buf *take_segment(void *user, size_t size, uint8_t **out_data)
+{
+    struct worker_node *worker = user;
+    return worker->is_closing ? NULL
+                              : store_segment_take(store_segments(worker->store), size, out_data);
+}
+
+void worker_share_values(struct worker_node *worker)
+{
+    worker->memory = (struct frame_memory){
+        .take = take_segment, .user = worker, .size_min = CHANNEL_INLINE_MAX + 1};
+    worker->comm_settings.memory = &worker->memory;
+    if (config_bool(worker->config, "cask.worker.share-memory", true)) {
+        worker->comm_settings.share = share_create(&worker->server, store_segments(worker->store));
+    }
 }
 
 /* What wire/payload.h finds in it is all there is: it can be passed on as it is. */

@@ -30,7 +30,11 @@ static void refuse(struct request *request, const struct message *message, const
 static void dispatch_worker(void *user, struct request *request, const struct message *message)
 {
     struct worker_node *worker = user;
-    if (worker_handlers[message->id] != NULL) {
+    struct connection *connection = connection_of(request);
+    bool is_share = connection != NULL && comm_is_share(connection_comm(connection));
+    if (is_share && message->id != MESSAGE_GET_DATA) {
+        request_raise_builtin(request, "PermissionError", "here only values are shared");
+    } else if (worker_handlers[message->id] != NULL) {
         worker_handlers[message->id](worker, request, message);
     } else if (map_find(&worker->handlers, message->op) != NULL) {
         worker_rpc_to_plugin(worker, request, message);

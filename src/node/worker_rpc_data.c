@@ -2,7 +2,6 @@
  * Source: distributed worker.py get_data, update_data, free_keys; protocol.md 1.6, 3.7. */
 #include "node/values.h"
 #include "node/worker_internal.h"
-#include "wire/address.h"
 
 /* ---- get_data ---------------------------------------------------------------------------------- */
 
@@ -25,9 +24,7 @@ static bool is_busy(const struct worker_node *worker, struct request *request)
 {
     int64_t limit = config_int(worker->config, "distributed.worker.connections.incoming", 10);
     struct connection *connection = connection_of(request);
-    const char *peer = connection == NULL ? "" : comm_peer(connection_comm(connection));
-    if (span_equal(address_host(span_of_text(peer)),
-                   address_host(text_span(&worker->server.address)))) {
+    if (connection != NULL && comm_is_local(connection_comm(connection))) {
         limit *= 2;
     }
     if (worker->status == WORKER_STATUS_PAUSED) {

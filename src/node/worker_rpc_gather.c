@@ -103,7 +103,8 @@ static void ask(struct copy *copy, uint32_t first)
     struct outgoing out;
     outgoing_init(&out);
     worker_write_get_data(worker, (struct span_list){keys.items, keys.count}, &out);
-    const struct rpc_options options = {.acknowledge = true, .done = answered, .user = call};
+    const struct rpc_options options = {
+        .shares = true, .acknowledge = true, .done = answered, .user = call};
     copy->calls++;
     rpc_call(worker->rpc, holder, &out, &options);
     outgoing_fini(&out);
@@ -131,6 +132,7 @@ static void take(struct copy_call *call, const struct frames *reply)
     struct worker_node *worker = copy->worker;
     struct map sizes = {0};
     struct worker_event event = worker_event_of(WORKER_EVENT_UPDATE_DATA);
+    ASSERT(call->keys.count > 0);
     uint64_t size = frames_size(reply) / call->keys.count; /* as near as one comes unopened */
     for (uint32_t i = 0; i < call->keys.count; i++) {
         struct span key = slice_span(copy->sought.items[call->keys.items[i]].key);

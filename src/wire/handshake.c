@@ -7,7 +7,11 @@ enum { PICKLE_PROTOCOL = 5, PYTHON_MAJOR = 3, PYTHON_MINOR = 11 };
 
 struct handshake handshake_ours(enum compress_method compression)
 {
-    return (struct handshake){compression, PICKLE_PROTOCOL, {PYTHON_MAJOR, PYTHON_MINOR, 0}};
+    return (struct handshake){
+        .compression = compression,
+        .pickle_protocol = PICKLE_PROTOCOL,
+        .python = {PYTHON_MAJOR, PYTHON_MINOR, 0},
+    };
 }
 
 void handshake_encode(const struct handshake *handshake, struct outgoing *message)
@@ -21,6 +25,7 @@ void handshake_encode(const struct handshake *handshake, struct outgoing *messag
         .compression = span_of_text(compress_name(handshake->compression)),
         .python = text_span(&python),
         .pickle_protocol = handshake->pickle_protocol,
+        .share = handshake->share[0] == '\0' ? (struct span){0} : span_of_text(handshake->share),
     };
     message_encode(message, MESSAGE_HANDSHAKE, &body);
     text_fini(&python);
@@ -62,6 +67,10 @@ int handshake_decode(struct span frame0, struct handshake *out_handshake, struct
             compress_find(body->compression, &theirs.compression);
         }
         python_decode(body->python, theirs.python);
+        if (body->share.size < sizeof theirs.share) {
+            memcpy(theirs.share, body->share.size > 0 ? body->share.data : (const uint8_t *)"",
+                   body->share.size);
+        }
         *out_handshake = theirs;
     } else {
         text_add(error, text_span(&decoder.error));

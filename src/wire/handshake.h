@@ -6,10 +6,15 @@
 #include "wire/compress.h"
 #include "wire/outgoing.h"
 
+enum { HANDSHAKE_SHARE_MAX = 64 };
+
 struct handshake {
     enum compress_method compression; /* unknown names count as none */
     int32_t pickle_protocol;
     int32_t python[3]; /* informational; 0, 0, 0 if not given */
+    /* Cask's own, which stock does not look at: the name of a unix socket at which workers of the same host are given
+     * values by descriptor (node/share.h); "": none. */
+    char share[HANDSHAKE_SHARE_MAX];
 };
 
 /* What cask says of itself. */

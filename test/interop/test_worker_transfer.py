@@ -1,0 +1,162 @@
+"""Large values between workers: by shared memory within a host, byte by byte otherwise; always the same values."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy
+import pandas
+import pytest
+from distributed import Client
+
+import harness
+from worker_clusters import client, make_cluster, mixed  # noqa: F401  (fixtures)
+
+COUNT = 1_000_000  # float64: 8 MB
+
+
+def transfers(client, name):
+    """What the worker has told of its transfers"""
+    workers = client.scheduler_info()["workers"].values()
+    (metrics,) = (worker["metrics"] for worker in workers if worker["name"] == name)
+    return metrics["transfer"]
+
+
+@contextlib.contextmanager
+def watched(client, giver):
+    """Adds to the dict what `giver`, a cask worker, gave inside the block, once it has told"""
+    found = {}
+    before = transfers(client, giver)
+    yield found
+
+    def told():
+        now = transfers(client, giver)
+        is_over = now["outgoing_count"] == 0  # what it has to tell of it is complete
+        return is_over and now["outgoing_count_total"] > before["outgoing_count_total"] and now
+
+    now = harness.eventually(told, 20, f"{giver} tells of its transfer")
+    for name in now:
+        found[name] = now[name] - before.get(name, 0)
+
+
+def make_frame():
+    frame = pandas.DataFrame({f"c{i}": numpy.arange(100_000) * i for i in range(8)})
+    frame["text"] = [f"row {i}" for i in range(len(frame))]
+    return frame
+
+
+VALUES = {
+    "array": lambda: numpy.arange(COUNT),
+    "transposed": lambda: numpy.arange(COUNT).reshape(1000, 1000).T,
+    "arrays": lambda: [numpy.full(50_000, i) for i in range(20)],
+    "shards": lambda: numpy.arange(10_000_000),  # 80 MB: Dask cuts it in two
+    "frame": make_frame,
+    "bytes": lambda: numpy.random.default_rng(0).bytes(3_000_001),
+    "text": lambda: "é" * 2_000_000,
+    "small": lambda: list(range(10)),
+    "empty": lambda: numpy.zeros((0, 5)),
+}
+
+
+def make(name):
+    return VALUES[name]()
+
+
+def is_same(name, value):
+    """Compared where it came to, with what this process makes of it itself"""
+    expected = make(name)
+    if isinstance(expected, numpy.ndarray):
+        return value.dtype == expected.dtype and numpy.array_equal(value, expected)
+    if isinstance(expected, pandas.DataFrame):
+        pandas.testing.assert_frame_equal(value, expected)
+        return True
+    if name == "arrays":
+        return all(map(numpy.array_equal, value, expected))
+    return value == expected
+
+
+def write_there(array):
+    assert array.flags.writeable
+    array += 1
+    return float(array[0]), float(array[-1])
+
+
+def itself(array):
+    return array
+
+
+@pytest.mark.parametrize("name", VALUES)
+@pytest.mark.parametrize("giver, taker", [("alice", "bob"), ("alice", "stan"), ("stan", "alice")])
+def test_values(client, giver, taker, name):
+    value = client.submit(make, name, workers=giver, pure=False)
+    assert client.submit(is_same, name, value, workers=taker, pure=False).result()
+
+
+def test_workers_of_one_host_share(client):
+    x = client.submit(numpy.ones, COUNT, workers="alice", pure=False)
+    with watched(client, "alice") as found:
+        assert client.submit(numpy.sum, x, workers="bob", pure=False).result() == COUNT
+    assert found["outgoing_shared_bytes_total"] == 8 * COUNT
+    harness.eventually(
+        lambda: transfers(client, "bob")["incoming_bytes"] == 0, 20, "no transfer is under way"
+    )
+
+
+def test_stock_is_sent_bytes(client):
+    x = client.submit(numpy.ones, COUNT, workers="alice", pure=False)
+    with watched(client, "alice") as found:
+        assert client.submit(numpy.sum, x, workers="stan", pure=False).result() == COUNT
+    assert found["outgoing_shared_bytes_total"] == 0
+
+
+@pytest.mark.parametrize("taker", ["bob", "stan"])
+def test_who_writes_to_an_input_writes_to_its_own(client, taker):
+    x = client.submit(numpy.zeros, COUNT, workers="alice", pure=False)
+    assert client.submit(write_there, x, workers=taker, pure=False).result() == (1, 1)
+    assert client.submit(numpy.sum, x, workers="alice", pure=False).result() == 0
+
+
+def test_memory_is_not_used_again_while_somebody_has_it(client):
+    """Bob keeps the very array that it was given; alice has dropped it and fills the memory of others."""
+    x = client.submit(numpy.ones, COUNT, workers="alice", pure=False)
+    kept = client.submit(itself, x, workers="bob", pure=False)
+    kept.result()
+    del x
+    for i in range(8):
+        other = client.submit(numpy.full, COUNT, i, workers="alice", pure=False)
+        assert client.submit(numpy.sum, other, workers="bob", pure=False).result() == COUNT * i
+        del other
+    assert client.submit(numpy.sum, kept, workers="bob", pure=False).result() == COUNT
+
+
+def test_switched_off(make_cluster):
+    off = {"DASK_CASK__WORKER__SHARE_MEMORY": "False"}
+    cluster = make_cluster("alice", "bob", env=off)
+    with Client(cluster.address, timeout=20) as client:
+        x = client.submit(numpy.ones, COUNT, workers="alice", pure=False)
+        with watched(client, "alice") as found:
+            assert client.submit(numpy.sum, x, workers="bob", pure=False).result() == COUNT
+        assert found["outgoing_shared_bytes_total"] == 0
+        for name in VALUES:
+            value = client.submit(make, name, workers="alice")
+            assert client.submit(is_same, name, value, workers="bob").result()
+
+
+@pytest.mark.parametrize("shares", ["True", "False"])
+def test_the_giver_dies(make_cluster, shares):
+    """Of what came, nothing is lost with it; the rest is computed again."""
+    setting = {"DASK_CASK__WORKER__SHARE_MEMORY": shares}
+    cluster = make_cluster("alice", "bob", env=setting)
+    with Client(cluster.address, timeout=20) as client:
+        come = client.submit(numpy.ones, COUNT, workers="alice", pure=False)
+        kept = client.submit(itself, come, workers="bob", pure=False)
+        kept.result()
+        others = [
+            client.submit(numpy.full, COUNT, i, workers=["alice", "bob"], pure=False)
+            for i in range(20)
+        ]
+        sums = [client.submit(numpy.sum, x, workers="bob", pure=False) for x in others]
+        sums[0].result()
+        cluster.workers["alice"].kill()
+        assert client.gather(sums) == [COUNT * i for i in range(20)]
+        assert client.submit(numpy.sum, kept, workers="bob", pure=False).result() == COUNT
