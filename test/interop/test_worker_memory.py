@@ -4,13 +4,15 @@ nothing is left behind. What the store does on each error is in test/unit/store/
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import time
 
 import numpy
 import pytest
+from distributed import Client
 
 import harness
-from distributed import Client
 from worker_clusters import make_cluster  # noqa: F401  (a fixture)
 
 SIZE = 4_000_000
@@ -99,6 +101,49 @@ def test_a_broken_disk_costs_a_recomputation(small, tmp_path):
                 file.write(b"broken")
     assert client.gather(client.map(total, futures)) == [total(make(i)) for i in range(20)]
     assert "is lost (CORRUPT)" in cluster.workers["alice"].log()
+
+
+def test_the_directory_goes(small, tmp_path):
+    """as by a cleaner of temporary files: what is in open files stays, the rest is computed again"""
+    cluster, client = small
+    futures = client.map(make, range(20), pure=False)
+    client.submit(len, futures).result()
+    harness.eventually(lambda: spilled(cluster)["memory"] >= 9 * SIZE, 20, "values spill")
+    for storage in tmp_path.glob("dask-scratch-space/*/storage"):
+        shutil.rmtree(storage)
+    assert client.gather(client.map(total, futures)) == [total(make(i)) for i in range(20)]
+    more = client.map(make, range(20, 40), pure=False)
+    assert client.gather(client.map(total, more)) == [total(make(i)) for i in range(20, 40)]
+    assert cluster.workers["alice"].alive
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 30 MB; its path"""
+    path = tmp_path / "disk"
+    path.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=30m", "none", str(path)], capture_output=True)
+    if done.returncode != 0:
+        pytest.skip(f"cannot mount: {done.stderr.decode()}")
+    yield path
+    subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+def test_the_disk_is_full(make_cluster, small_disk):  # noqa: F811
+    """Values that do not fit stay in memory; the worker says so and goes on"""
+    cluster = make_cluster(
+        "alice",
+        memory="400MB",
+        env=settings(target=0.1),
+        options=("--local-directory", str(small_disk)),
+    )
+    with Client(cluster.address, timeout=20) as client:
+        futures = client.map(make, range(25), pure=False)
+        client.submit(len, futures).result()
+        alice = cluster.workers["alice"]
+        harness.eventually(lambda: "NO_SPACE" in alice.log(), 20, "the log says that the disk is full")
+        assert client.gather(client.map(total, futures)) == [total(make(i)) for i in range(25)]
+        assert alice.alive and alice.log().count("NO_SPACE") < 5
 
 
 def test_max_spill(make_cluster, tmp_path):  # noqa: F811
