@@ -107,11 +107,16 @@ static void vote(struct bucket *bucket, uint32_t prefix, double seconds)
     }
 }
 
-static void spread(struct picture *picture, struct lane *lane, double start, double stop,
-                   enum part part, uint32_t prefix)
+/* A part of a run. */
+struct stretch {
+    double start, stop;
+    enum part part;
+    uint32_t prefix;
+};
+
+static void spread(struct picture *picture, struct lane *lane, struct stretch stretch)
 {
-    start = fmax(start, picture->since);
-    stop = fmin(stop, picture->until);
+    double start = fmax(stretch.start, picture->since), stop = fmin(stretch.stop, picture->until);
     while (start < stop) {
         uint32_t i = (uint32_t)((start - picture->since) / picture->width);
         if (i >= picture->bucket_count) {
@@ -119,9 +124,9 @@ static void spread(struct picture *picture, struct lane *lane, double start, dou
         }
         double end = fmin(picture->since + (i + 1) * picture->width, stop);
         struct bucket *bucket = &lane->buckets[i];
-        *part_of(bucket, part) += end - start;
-        if (part == PART_COMPUTE) {
-            vote(bucket, prefix, end - start);
+        *part_of(bucket, stretch.part) += end - start;
+        if (stretch.part == PART_COMPUTE) {
+            vote(bucket, stretch.prefix, end - start);
         }
         start = end > start ? end : stop; /* widths below a double's steps end it */
     }
@@ -140,12 +145,12 @@ static void add_run(struct picture *picture, const struct runs_chunk *chunk, uin
         picture->left_out++;
         return;
     }
-    spread(picture, lane, start, stop, PART_COMPUTE, chunk->prefix[i]);
-    spread(picture, lane, start - before, start, PART_DESERIALIZE, 0);
+    spread(picture, lane, (struct stretch){start, stop, PART_COMPUTE, chunk->prefix[i]});
+    spread(picture, lane, (struct stretch){start - before, start, PART_DESERIALIZE, 0});
     start -= before;
-    spread(picture, lane, start - earlier, start, PART_TRANSFER, 0);
+    spread(picture, lane, (struct stretch){start - earlier, start, PART_TRANSFER, 0});
     start -= earlier;
-    spread(picture, lane, start - first, start, PART_DISK, 0);
+    spread(picture, lane, (struct stretch){start - first, start, PART_DISK, 0});
     double end = fmin(stop, picture->until);
     uint32_t at = (uint32_t)(fmax(end - picture->since, 0) / picture->width);
     struct bucket *bucket =

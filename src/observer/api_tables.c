@@ -98,16 +98,16 @@ static void put_worker_counts(const struct tables *tables, struct jot *jot)
     jot_close(jot, '}');
 }
 
-static void put_memory(struct jot *jot, const char *name, int64_t process, int64_t managed,
-                       const int64_t unmanaged[2], int64_t spilled)
+/* Bytes by kind: process, managed, unmanaged old, unmanaged recent, spilled. */
+static void put_memory(struct jot *jot, const int64_t bytes[5])
 {
-    jot_name(jot, name);
+    static const char *const names[] = {"process", "managed", "unmanaged_old", "unmanaged_recent",
+                                        "spilled"};
+    jot_name(jot, "memory");
     jot_open(jot, '{');
-    jot_put_int(jot, "process", process);
-    jot_put_int(jot, "managed", managed);
-    jot_put_int(jot, "unmanaged_old", unmanaged[0]);
-    jot_put_int(jot, "unmanaged_recent", unmanaged[1]);
-    jot_put_int(jot, "spilled", spilled);
+    for (int i = 0; i < 5; i++) {
+        jot_put_int(jot, names[i], bytes[i]);
+    }
     jot_close(jot, '}');
 }
 
@@ -153,8 +153,8 @@ void api_put_summary(const struct observer *observer, struct jot *jot)
     jot_put_int(jot, "failures", (int64_t)tables->failures_seen);
     jot_put_real(jot, "occupancy", totals->occupancy);
     jot_put_int(jot, "memory_limit", totals->memory_limit);
-    put_memory(jot, "memory", totals->process, totals->managed,
-               (int64_t[]){totals->unmanaged_old, totals->unmanaged_recent}, totals->spilled);
+    put_memory(jot, (const int64_t[]){totals->process, totals->managed, totals->unmanaged_old,
+                                      totals->unmanaged_recent, totals->spilled});
     jot_put_int(jot, "clients", totals->clients);
     jot_put_int(jot, "graphs", (int64_t)tables->graphs_total);
     put_loop(observer, jot);
@@ -269,8 +269,8 @@ void api_series(struct exchange *exchange)
 
 static void put_sample(const struct record_worker_sample *sample, struct jot *jot)
 {
-    put_memory(jot, "memory", sample->process, sample->managed,
-               (int64_t[]){sample->unmanaged_old, sample->unmanaged_recent}, sample->spilled);
+    put_memory(jot, (const int64_t[]){sample->process, sample->managed, sample->unmanaged_old,
+                                      sample->unmanaged_recent, sample->spilled});
     jot_put_real(jot, "cpu", (double)sample->cpu);
     jot_put_int(jot, "processing", sample->processing);
     jot_put_int(jot, "executing", sample->executing);

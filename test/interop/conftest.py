@@ -8,7 +8,6 @@ must have forgotten every task: a leak fails the test that caused it.
 
 import datetime
 import ipaddress
-import os
 
 import dask
 import pytest
@@ -17,7 +16,7 @@ from distributed.security import Security
 
 import harness
 
-os.environ["DASK_CASK__DASHBOARD__PROCESS"] = "False"  # of schedulers that LocalCluster starts; test_observer.py turns it on
+dask.config.set({"cask.dashboard.process": False})  # of schedulers that LocalCluster starts; test_observer.py turns it on
 SHARED_WORKERS = ("alice", "bob", "carol")
 
 

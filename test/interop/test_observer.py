@@ -14,9 +14,10 @@ import socket
 import struct
 import urllib.parse
 
+import dask
 import pytest
 from distributed import Client
-from harness import KIND, ROOT, eventually
+from harness import KIND, eventually
 from observer_stock import GOLDEN, answers_of, families, get, play
 from tasks import inc
 from tornado.httpclient import HTTPRequest
@@ -487,12 +488,13 @@ def test_it_lingers_if_told_to(make_cluster):
     eventually(lambda: gone(observer))
 
 
-def test_local_cluster(monkeypatch):
+def test_local_cluster():
     from cask import LocalCluster
 
-    monkeypatch.setenv("DASK_CASK__DASHBOARD__PROCESS", "True")
-    monkeypatch.setenv("PATH", f"{ROOT}/build:{os.environ['PATH']}")
-    with LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0") as cluster:
+    with (
+        dask.config.set({"cask.dashboard.process": True}),
+        LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0") as cluster,
+    ):
         assert get(cluster.dashboard_link)[0] == 200
     with LocalCluster(n_workers=0, dashboard_address=None) as cluster:
         assert cluster.dashboard_link == ""
