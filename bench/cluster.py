@@ -109,7 +109,15 @@ class Cluster:
     of its own.
     """
 
-    def __init__(self, kind: str, count: int = 2, workers: str = "stock", *, nanny: bool = False) -> None:
+    def __init__(
+        self,
+        kind: str,
+        count: int = 2,
+        workers: str = "stock",
+        *,
+        nanny: bool = False,
+        environment: dict[str, str] | None = None,
+    ) -> None:
         from distributed import Client
 
         self.kind = kind
@@ -123,7 +131,7 @@ class Cluster:
                 + ["--local-directory", self._folder.name],
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env=ENVIRONMENT,
+                env=ENVIRONMENT | (environment or {}),
             )
             for i in range(count)
         ]

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import programs
+import transfer
 import worker_cases
 from cluster import BUILD, ENVIRONMENT, KINDS, ROOT, Cluster, Scheduler, machine
 from tables import mebibytes, table, times
@@ -427,7 +428,7 @@ def worker_tasks(quick: bool) -> str:
 @section
 def worker_transfer(quick: bool) -> str:
     """An array from one worker to another."""
-    return worker_cases.transfer_text(quick)
+    return transfer.text(quick)
 
 
 @section

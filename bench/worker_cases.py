@@ -5,10 +5,8 @@ Workers have one thread each. Stock's have no nanny, so a death there takes all 
 
 from __future__ import annotations
 
-import multiprocessing
 import operator
 import os
-import socket
 import statistics
 import time
 from collections.abc import Callable
@@ -84,60 +82,6 @@ def tasks_text(quick: bool) -> str:
         "the shortest tasks that still compute for half of that; the other half is everything else, the client's part "
         "included (`bench/metg.py`). Half of METG is thus what a task computes. Independent: a graph without edges; "
         "stencil: each task needs three of the step before.\n\n" + table(["", "stock", "cask", "ratio"], rows)
-    )
-
-
-def send(port: int, size: int) -> None:
-    block = bytes(1 << 20)
-    with socket.create_connection(("127.0.0.1", port)) as connection:
-        for _ in range(size >> 20):
-            connection.sendall(block)
-
-
-def loopback_bytes_a_second(size: int) -> float:
-    """One process sends, this one receives into the same memory again and again"""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        sender = multiprocessing.Process(target=send, args=(server.getsockname()[1], size))
-        sender.start()
-        connection, _ = server.accept()
-        received, block = 0, memoryview(bytearray(1 << 20))
-        start = time.perf_counter()
-        while count := connection.recv_into(block):
-            received += count
-        seconds = time.perf_counter() - start
-        connection.close()
-        sender.join()
-    return received / seconds
-
-
-def transfer_text(quick: bool) -> str:
-    import numpy
-
-    rows = []
-    with Cluster("stock") as stock, Cluster("cask", workers="cask") as cask:
-        clusters = {"stock": stock, "cask": cask}
-        for size in (1 << 20, 1 << 24) if quick else (1 << 20, 1 << 24, 1 << 28):
-
-            def bytes_a_second(kind: str, size: int = size) -> float:
-                client = clusters[kind].client
-                source, target = sorted(client.scheduler_info()["workers"])
-                array = client.submit(numpy.ones, size // 8, workers=[source], pure=False)
-                client.submit(len, array, workers=[source], pure=False).result()
-                start = time.perf_counter()
-                client.submit(len, array, workers=[target], pure=False).result()
-                return size / (time.perf_counter() - start)
-
-            raw = statistics.median(loopback_bytes_a_second(max(size, 1 << 26)) for _ in range(3))
-            speed = both(bytes_a_second, 7)
-            rows.append(
-                [f"{size >> 20} MiB", f"{raw / 1e6:,.0f}"]
-                + [f"{speed[kind] / 1e6:,.0f} ({speed[kind] / raw:.0%})" for kind in KINDS]
-                + [times(speed["cask"] / speed["stock"])]
-            )
-    return (
-        "MB/s as a task on the other worker sees it, its round trip through client and scheduler included; in brackets "
-        "the share of what two plain processes reach over loopback into memory that is used again.\n\n"
-        + table(["array", "raw loopback", "stock", "cask", "ratio"], rows)
     )
 
 
