@@ -109,6 +109,26 @@ void text_add_bytes_size(struct text *text, double bytes)
     }
 }
 
+/* Days to date: Howard Hinnant's civil_from_days. */
+void text_add_utc(struct text *text, double seconds)
+{
+    int64_t whole = seconds > 0 && seconds < 1e11 ? (int64_t)seconds : 0;
+    int64_t days = whole / 86400 + 719468;
+    int64_t era = days / 146097;
+    int64_t day_of_era = days % 146097;
+    int64_t year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
+    int64_t day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    int64_t month_shifted = (5 * day_of_year + 2) / 153; /* 0 is March */
+    int64_t day = day_of_year - (153 * month_shifted + 2) / 5 + 1;
+    int64_t month = month_shifted < 10 ? month_shifted + 3 : month_shifted - 9;
+    int64_t year = year_of_era + era * 400 + (month <= 2);
+    int64_t of_day = whole % 86400;
+    text_printf(text, "%04lld-%02lld-%02lld %02lld:%02lld:%02lld UTC", (long long)year,
+                (long long)month, (long long)day, (long long)(of_day / 3600),
+                (long long)(of_day / 60 % 60), (long long)(of_day % 60));
+}
+
 const char *text_cstr(const struct text *text)
 {
     return text->data == NULL ? "" : text->data;

@@ -24,6 +24,8 @@ void text_vprintf(struct text *text, const char *format, va_list arguments) PRIN
 void text_add_bytes_size(struct text *text, double bytes);
 /* The shortest digits that read back as `real`, as Python's repr: "0.1", "1e+16", "2.0", "nan". */
 void text_add_real(struct text *text, double real);
+/* "2026-11-22 10:00:00 UTC", of seconds since the epoch. */
+void text_add_utc(struct text *text, double seconds);
 /* The contents as a C string ("" when empty); valid until the next change. */
 const char *text_cstr(const struct text *text);
 /* Seconds from "100 ms", "5s", "2h", "1 day", "30" …, as dask.utils.parse_timedelta; false if none. */

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "node/killed_worker.h"
 #include "wire/key.h"
 #include "wire/pickle_make.h"
 
@@ -16,18 +17,21 @@ static void put_strings(struct text *out, struct span_list strings)
     }
 }
 
-static void killed_worker(struct text *out, const struct failure_view *failure)
+static void killed_worker(struct text *out, const struct failure_view *failure, struct text *shown)
 {
-    struct pickle_worker worker = {
-        .address = failure->worker,
-        .name = failure->worker_name,
-        .nanny = {0},
-        .server_id = failure->worker,
-        .pid = (uint32_t)failure->worker_pid,
-        .nthreads = failure->worker_nthreads,
+    const struct killed_worker killed = {
+        .key = failure->key,
+        .worker = {.address = failure->worker,
+                   .name = failure->worker_name,
+                   .server_id = failure->worker,
+                   .pid = (uint32_t)failure->worker_pid,
+                   .nthreads = failure->worker_nthreads},
+        .allowed_failures = failure->allowed_failures,
+        .attempt_count = failure->attempt_count,
+        .attempts = failure->attempts,
+        .has_crashes = failure->has_crashes,
     };
-    pickle_make_killed_worker(out, failure->key, &worker, failure->allowed_failures,
-                              failure->attempts);
+    killed_worker_write(&killed, out, shown);
 }
 
 static void no_valid_worker(struct text *out, const struct failure_view *failure)
@@ -53,11 +57,13 @@ static void no_valid_worker(struct text *out, const struct failure_view *failure
 
 static void make_pickle(struct text *out, const struct failure_view *failure)
 {
+    struct text shown = {0};
     switch (failure->kind) {
     case FAILURE_USER:
         UNREACHABLE();
     case FAILURE_KILLED_WORKER:
-        killed_worker(out, failure);
+        killed_worker(out, failure, &shown);
+        text_fini(&shown);
         break;
     case FAILURE_NO_WORKER:
         pickle_make_no_worker(out, failure->key, failure->timeout);
@@ -97,12 +103,10 @@ void exception_blobs_fini(struct exception_blobs *blobs)
     blob_unref(blobs->traceback);
 }
 
-/* Class name of what make_pickle makes. */
+/* Class name of what make_pickle makes; KilledWorker says it itself. */
 static const char *class_name(enum failure_kind kind)
 {
     switch (kind) {
-    case FAILURE_KILLED_WORKER:
-        return "KilledWorker";
     case FAILURE_NO_WORKER:
         return "NoWorkerError";
     case FAILURE_NO_VALID_WORKER:
@@ -122,13 +126,19 @@ struct span exception_text(const struct failure *failure, struct arena *arena)
         return view.exception_text;
     }
     struct text repr = {0};
-    text_printf(&repr, "%s(", class_name(view.kind));
-    if (view.text.size > 0) {
-        key_repr_text(&repr, view.text);
+    if (view.kind == FAILURE_KILLED_WORKER) {
+        struct text pickle = {0};
+        killed_worker(&pickle, &view, &repr);
+        text_fini(&pickle);
     } else {
-        key_repr(&repr, view.key);
+        text_printf(&repr, "%s(", class_name(view.kind));
+        if (view.text.size > 0) {
+            key_repr_text(&repr, view.text);
+        } else {
+            key_repr(&repr, view.key);
+        }
+        text_add_char(&repr, ')');
     }
-    text_add_char(&repr, ')');
     struct span kept = arena_copy(arena, text_span(&repr));
     text_fini(&repr);
     return kept;

@@ -217,6 +217,17 @@ static void rescheduled(struct node *node, struct stream *stream, const struct m
     node_apply(node, &event);
 }
 
+static void task_died(struct node *node, struct stream *stream, const struct msg_task_died *m)
+{
+    struct event event = event_of(EVENT_TASK_DIED);
+    event.of.task_died.worker = stream->worker;
+    event.of.task_died.key = m->key;
+    event.of.task_died.run_id = m->run_id;
+    event.of.task_died.certificate = m->certificate;
+    event.stimulus = m->stimulus_id;
+    node_apply(node, &event);
+}
+
 static void steal_answered(struct node *node, struct stream *stream,
                            const struct msg_steal_response *m)
 {
@@ -271,7 +282,7 @@ static bool is_allowed(const struct stream *stream, enum message_id id)
     }
     return id != MESSAGE_TASK_FINISHED && id != MESSAGE_TASK_ERRED && id != MESSAGE_ADD_KEYS &&
            id != MESSAGE_RELEASE_WORKER_DATA && id != MESSAGE_LONG_RUNNING &&
-           id != MESSAGE_RESCHEDULE && id != MESSAGE_STEAL_RESPONSE &&
+           id != MESSAGE_RESCHEDULE && id != MESSAGE_TASK_DIED && id != MESSAGE_STEAL_RESPONSE &&
            id != MESSAGE_WORKER_STATUS && id != MESSAGE_REQUEST_REFRESH_WHO_HAS;
 }
 
@@ -304,6 +315,9 @@ int inbound_message(struct node *node, struct stream *stream, const struct frame
         break;
     case MESSAGE_RESCHEDULE:
         rescheduled(node, stream, &message->body.reschedule);
+        break;
+    case MESSAGE_TASK_DIED:
+        task_died(node, stream, &message->body.task_died);
         break;
     case MESSAGE_STEAL_RESPONSE:
         steal_answered(node, stream, &message->body.steal_response);

@@ -83,7 +83,7 @@ static void welcome_worker(struct node *node, struct comm *comm, struct span war
     struct outgoing out;
     outgoing_init(&out);
     struct text *head = &out.head;
-    msgpack_write_map(head, 6);
+    msgpack_write_map(head, 7);
     msgpack_write_cstr(head, "status");
     msgpack_write_cstr(head, "OK");
     msgpack_write_cstr(head, "time");
@@ -101,6 +101,8 @@ static void welcome_worker(struct node *node, struct comm *comm, struct span war
     msgpack_write_str(head, warning);
     msgpack_write_cstr(head, "error");
     msgpack_write_cstr(head, "");
+    msgpack_write_cstr(head, "cask-counts-deaths");
+    msgpack_write_bool(head, true);
     comm_send(comm, &out);
     outgoing_fini(&out);
 }

@@ -651,6 +651,20 @@ void msgpack_write_raw(struct text *out, struct span values)
     write_bytes(out, NULL, 0, values);
 }
 
+void msgpack_add_utf8(struct text *out, struct span value)
+{
+    for (size_t i = 0; i < value.size;) {
+        unsigned size = value.data[i] < 0x80 ? 1 : utf8_character(value.data + i, value.size - i);
+        if (size == 0) {
+            text_add_cstr(out, "\xef\xbf\xbd");
+            size = 1;
+        } else {
+            text_add(out, span_of(value.data + i, size));
+        }
+        i += size;
+    }
+}
+
 void msgpack_write_str_lossy(struct text *out, struct span value)
 {
     if (msgpack_is_utf8(value)) {
@@ -658,16 +672,7 @@ void msgpack_write_str_lossy(struct text *out, struct span value)
         return;
     }
     struct text fixed = {0};
-    for (size_t i = 0; i < value.size;) {
-        unsigned size = value.data[i] < 0x80 ? 1 : utf8_character(value.data + i, value.size - i);
-        if (size == 0) {
-            text_add_cstr(&fixed, "\xef\xbf\xbd");
-            size = 1;
-        } else {
-            text_add(&fixed, span_of(value.data + i, size));
-        }
-        i += size;
-    }
+    msgpack_add_utf8(&fixed, value);
     msgpack_write_str(out, text_span(&fixed));
     text_fini(&fixed);
 }

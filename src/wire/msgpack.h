@@ -116,5 +116,7 @@ void msgpack_print_hooked(struct text *out, struct span value, size_t size_max,
 
 /* `bytes` are valid UTF-8 (no surrogates, no overlong forms). */
 bool msgpack_is_utf8(struct span bytes);
+/* The bytes as text, U+FFFD for each that is not UTF-8. Not msgpack: what other writers of text need. */
+void msgpack_add_utf8(struct text *out, struct span bytes);
 
 #endif

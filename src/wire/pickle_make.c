@@ -327,24 +327,62 @@ static void put_worker(struct text *out, const struct pickle_worker *worker)
                        "b"));
 }
 
-void pickle_make_killed_worker(struct text *out, struct span key,
-                               const struct pickle_worker *worker, uint32_t allowed_failures,
-                               struct span note)
+/* type("KilledWorker", (KilledWorker,), {"__module__": …, "__str__": property(attrgetter("_said"))}): a class
+ * whose str() calls what its instance has as `_said`. No code travels, so it loads in any Python. */
+static void put_killed_worker_class(struct text *out)
 {
-    pickle_begin(out);
-    pickle_put_global(out, "distributed.scheduler", "KilledWorker");
+    pickle_put_global(out, "builtins", "type");
     pickle_put_mark(out);
-    pickle_put_key(out, key);
-    put_worker(out, worker);
-    pickle_put_uint(out, allowed_failures);
+    put_cstr(out, "KilledWorker");
+    pickle_put_global(out, "distributed.scheduler", "KilledWorker");
+    text_add(out, SPAN("\x85}("));
+    put_cstr(out, "__module__");
+    put_cstr(out, "distributed.scheduler");
+    put_cstr(out, "__str__");
+    pickle_put_global(out, "builtins", "property");
+    pickle_put_global(out, "operator", "attrgetter");
+    put_cstr(out, "_said");
+    text_add(out, SPAN("\x85R\x85Ru"));
     pickle_put_tuple(out);
     pickle_put_call(out);
-    if (note.size > 0) {
-        text_add(out, SPAN("}("));
+}
+
+/* {"_said": text.__str__, "__notes__": [note]}, of those that there are. */
+static void put_killed_worker_state(struct text *out, const struct pickle_killed_worker *error)
+{
+    text_add(out, SPAN("}("));
+    if (error->text.size > 0) {
+        put_cstr(out, "_said");
+        pickle_put_global(out, "builtins", "getattr");
+        pickle_put_text(out, error->text);
+        put_cstr(out, "__str__");
+        text_add(out, SPAN("\x86R"));
+    }
+    if (error->note.size > 0) {
         put_cstr(out, "__notes__");
         text_add(out, SPAN("]("));
-        pickle_put_text(out, note);
-        text_add(out, SPAN("eub"));
+        pickle_put_text(out, error->note);
+        put_byte(out, 'e');
+    }
+    text_add(out, SPAN("ub"));
+}
+
+void pickle_make_killed_worker(struct text *out, const struct pickle_killed_worker *error)
+{
+    pickle_begin(out);
+    if (error->text.size > 0) {
+        put_killed_worker_class(out);
+    } else {
+        pickle_put_global(out, "distributed.scheduler", "KilledWorker");
+    }
+    pickle_put_mark(out);
+    pickle_put_key(out, error->key);
+    put_worker(out, &error->worker);
+    pickle_put_uint(out, error->allowed_failures);
+    pickle_put_tuple(out);
+    pickle_put_call(out);
+    if (error->text.size + error->note.size > 0) {
+        put_killed_worker_state(out, error);
     }
     pickle_end(out);
 }

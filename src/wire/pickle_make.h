@@ -47,11 +47,16 @@ struct pickle_worker {
     uint32_t nthreads;
 };
 
-/* distributed.scheduler.KilledWorker(key, worker, allowed_failures). `note` (may be empty) is shown
- * below the message in tracebacks (PEP 678): how each worker died. */
-void pickle_make_killed_worker(struct text *out, struct span key,
-                               const struct pickle_worker *worker, uint32_t allowed_failures,
-                               struct span note);
+struct pickle_killed_worker {
+    struct span key;
+    struct pickle_worker worker; /* the last one */
+    uint32_t allowed_failures;
+    struct span text; /* what str() says; empty: what stock's says */
+    struct span note; /* shown below the message in tracebacks (PEP 678); may be empty */
+};
+/* distributed.scheduler.KilledWorker(key, worker, allowed_failures); with a text of its own a class of the same
+ * name derived from it, which travels by value. */
+void pickle_make_killed_worker(struct text *out, const struct pickle_killed_worker *error);
 /* distributed.scheduler.NoWorkerError(key, timeout). */
 void pickle_make_no_worker(struct text *out, struct span key, double timeout_seconds);
 struct pickle_no_valid_worker {

@@ -5,12 +5,14 @@ every piece is loaded here, compared with the task it was cut from, and run.
 """
 
 import asyncio
+import copy
 import operator
 import os
 import pickle
 import random
 import struct
 import subprocess
+import traceback
 
 import cloudpickle
 import dask
@@ -552,6 +554,11 @@ def test_exceptions_load_as_stocks(probe):
     assert "Attempted to run task ('k', 1) on 4 different workers" in str(error)
     assert error.__notes__ == ["note"]
     assert pickle.loads(pickle.dumps(error)).last_worker.address == "tcp://1.2.3.4:5"
+    error = make(probe, "killed_worker", key, "tcp://1.2.3.4:5", msgpack.packb("w"), "", "it crashed: ü")
+    assert isinstance(error, KilledWorker) and error.task == key and error.allowed_failures == 3
+    for again in (error, copy.copy(error), cloudpickle.loads(cloudpickle.dumps(error))):
+        assert str(again) == "it crashed: ü"
+        assert "".join(traceback.format_exception_only(again)).endswith("KilledWorker: it crashed: ü\n")
     error = make(probe, "no_worker", key)
     assert type(error) is NoWorkerError and error.args == (key, 5.5)
     error = make(probe, "no_valid_worker", key, ["h"], ["tcp://x:1", "a"], {"GPU": 1.5})

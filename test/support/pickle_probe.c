@@ -184,14 +184,18 @@ static bool make(struct text *out, const char *name, const struct span *argument
     if (strcmp(name, "exception") == 0) {
         pickle_make_exception(out, "builtins", "ValueError", arguments[0]);
     } else if (strcmp(name, "killed_worker") == 0) {
-        struct pickle_worker worker = {
-            .address = arguments[1],
-            .name = arguments[2],
-            .server_id = SPAN("Worker-1"),
-            .pid = 4000000000,
-            .nthreads = 2,
+        const struct pickle_killed_worker error = {
+            .key = arguments[0],
+            .worker = {.address = arguments[1],
+                       .name = arguments[2],
+                       .server_id = SPAN("Worker-1"),
+                       .pid = 4000000000,
+                       .nthreads = 2},
+            .allowed_failures = 3,
+            .note = arguments[3],
+            .text = count > 4 ? arguments[4] : (struct span){0},
         };
-        pickle_make_killed_worker(out, arguments[0], &worker, 3, arguments[3]);
+        pickle_make_killed_worker(out, &error);
     } else if (strcmp(name, "no_worker") == 0) {
         pickle_make_no_worker(out, arguments[0], 5.5);
     } else if (strcmp(name, "no_valid_worker") == 0) {

@@ -261,7 +261,9 @@ WSTAGE_FUNCTION void wstage_close(struct wstage *stage)
 WSTAGE_FUNCTION void wstage_step(struct wstage *stage, struct worker_event event)
 {
     event.time = stage->time++;
-    event.stimulus = SPAN("test");
+    if (event.stimulus.size == 0) {
+        event.stimulus = SPAN("test");
+    }
     worker_step(stage->w, &event, &stage->step);
     for (uint32_t i = 0; i < stage->step.action_count; i++) {
         wstage_print(&stage->transcript, &stage->step.actions[i]);
@@ -335,6 +337,14 @@ WSTAGE_FUNCTION void wstage_tell_keys(struct wstage *stage, enum worker_event_ki
 WSTAGE_FUNCTION void wstage_free(struct wstage *stage, const char *words)
 {
     wstage_tell_keys(stage, WORKER_EVENT_FREE_KEYS, words);
+}
+
+/* As the scheduler says it when a client cancels. */
+WSTAGE_FUNCTION void wstage_cancel(struct wstage *stage, const char *words)
+{
+    wstage_step(stage, (struct worker_event){.kind = WORKER_EVENT_FREE_KEYS,
+                                             .stimulus = SPAN("cancel-key-1"),
+                                             .of.free_keys.keys = wstage_keys(stage, words)});
 }
 
 WSTAGE_FUNCTION void wstage_acquire(struct wstage *stage, const char *words)

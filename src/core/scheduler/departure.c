@@ -117,20 +117,6 @@ static uint32_t piece_max(const struct scheduler *s)
     return s->config.step_moves_max / 2 + 1;
 }
 
-static void kill_task(struct scheduler *s, struct task *task, const struct worker *worker,
-                      struct step *step)
-{
-    want_not(s, task);
-    struct failure *failure = failure_killed_worker(s, task, worker);
-    struct move move = {.failure = failure, .worker = worker->address};
-    transition(s, task, TASK_ERRED, &move, step);
-    failure_drop(s, failure);
-    struct span text = key_as_text(task->key, &step->arena);
-    action_log(step, LEVEL_ERROR,
-               "Task %.*s marked as failed because %u workers died while trying to run it",
-               (int)text.size, (const char *)text.data, task_suspicious(task));
-}
-
 /* Released; a task that was there when too many workers died errs. */
 static void release_processing(struct scheduler *s, const struct departure *departure,
                                struct piece *piece, struct step *step)
@@ -149,7 +135,7 @@ static void release_processing(struct scheduler *s, const struct departure *depa
         piece->busy[i] = task->key;
         want(s, task, TASK_RELEASED);
         if (!departure->expected && failure_count_death(s, task, worker, departure->cause)) {
-            kill_task(s, task, worker, step);
+            failure_kill(s, task, worker, step);
         }
     }
 }

@@ -103,7 +103,7 @@ struct metrics_info {
 
 enum failure_kind {
     FAILURE_USER,          /* exception and traceback come from the worker or the planner */
-    FAILURE_KILLED_WORKER, /* took down allowed-failures + 1 workers */
+    FAILURE_KILLED_WORKER, /* allowed-failures + 1 workers or processes died of it */
     FAILURE_MEMORY,        /* inputs larger than the worker's memory limit */
     FAILURE_ACTOR_LOST,
     FAILURE_NO_WORKER, /* no-workers-timeout */

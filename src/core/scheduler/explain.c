@@ -241,7 +241,8 @@ static const char *failure_words(const struct failure *failure)
 {
     switch (failure->kind) {
     case FAILURE_KILLED_WORKER:
-        return "too many workers died while it was on them";
+        return failure->has_crashes ? "the process that ran it died too often"
+                                    : "too many workers died while it was on them";
     case FAILURE_MEMORY:
         return "its inputs do not fit into a worker's memory";
     case FAILURE_ACTOR_LOST:
@@ -438,7 +439,8 @@ static void explain_task(struct explaining *e, const struct task *task)
     }
     if (task->extra != NULL && task->extra->death_count > 0 && task->state != TASK_ERRED) {
         say(e, " ");
-        explain_add_count(&e->summary, task->extra->suspicious, "worker");
+        explain_add_count(&e->summary, task->extra->suspicious,
+                          task->extra->has_crashes ? "executor" : "worker");
         text_printf(&e->summary, " died with it; at more than %u it fails.",
                     e->s->config.allowed_failures);
     }

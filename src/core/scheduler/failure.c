@@ -11,6 +11,7 @@
 #include "core/scheduler/transition.h"
 
 #define DEATH_LINES_MAX 20u /* lines kept for one task; allowed-failures may be set to millions */
+#define DEATH_BYTES_MAX 32768u /* of a certificate */
 #define LEVEL_ERROR 40u
 
 struct failure *failure_create(enum failure_kind kind, struct span key)
@@ -104,28 +105,9 @@ void task_blame(struct scheduler *s, struct task *task, struct failure *failure)
 
 /* ---- workers that die ---- */
 
-/* "2026-11-22 10:00:00 UTC". Days to date: Howard Hinnant's civil_from_days. */
-static void add_utc(struct text *text, double time)
-{
-    int64_t seconds = time > 0 && time < 1e11 ? (int64_t)time : 0;
-    int64_t days = seconds / 86400 + 719468;
-    int64_t era = days / 146097;
-    int64_t day_of_era = days % 146097;
-    int64_t year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
-    int64_t day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    int64_t month_shifted = (5 * day_of_year + 2) / 153; /* 0 is March */
-    int64_t day = day_of_year - (153 * month_shifted + 2) / 5 + 1;
-    int64_t month = month_shifted < 10 ? month_shifted + 3 : month_shifted - 9;
-    int64_t year = year_of_era + era * 400 + (month <= 2);
-    int64_t of_day = seconds % 86400;
-    text_printf(text, "%04lld-%02lld-%02lld %02lld:%02lld:%02lld UTC", (long long)year,
-                (long long)month, (long long)day, (long long)(of_day / 3600),
-                (long long)(of_day / 60 % 60), (long long)(of_day % 60));
-}
-
-bool failure_count_death(struct scheduler *s, struct task *task, const struct worker *worker,
-                         struct span cause)
+/* One death more; `what` and its time begin the line that tells of it. */
+static bool count_death(struct scheduler *s, struct task *task, const struct worker *worker,
+                        const char *what, struct span cause)
 {
     struct task_extra *extra = task_extra_make(task);
     extra->suspicious++;
@@ -139,9 +121,10 @@ bool failure_count_death(struct scheduler *s, struct task *task, const struct wo
         text_add(extra->deaths, worker->address);
         text_add_cstr(extra->deaths, " (name: ");
         text_add(extra->deaths, name);
-        text_add_cstr(extra->deaths, ") was lost on ");
-        add_utc(extra->deaths, s->now);
+        text_add_cstr(extra->deaths, what);
+        text_add_utc(extra->deaths, s->now);
         if (cause.size > 0) {
+            cause.size = cause.size < DEATH_BYTES_MAX ? cause.size : DEATH_BYTES_MAX;
             text_add_cstr(extra->deaths, ": ");
             text_add(extra->deaths, cause);
         }
@@ -150,15 +133,55 @@ bool failure_count_death(struct scheduler *s, struct task *task, const struct wo
     return extra->suspicious > s->config.allowed_failures;
 }
 
-struct failure *failure_killed_worker(struct scheduler *s, const struct task *task,
-                                      const struct worker *worker)
+bool failure_count_death(struct scheduler *s, struct task *task, const struct worker *worker,
+                         struct span cause)
+{
+    return count_death(s, task, worker, ") was lost on ", cause);
+}
+
+bool failure_count_crash(struct scheduler *s, struct task *task, const struct worker *worker,
+                         struct span certificate)
+{
+    struct task_extra *extra = task_extra_make(task);
+    extra->has_crashes = true;
+    extra->avoided = worker->id;
+    return count_death(s, task, worker, "), ", certificate);
+}
+
+void failure_forget_deaths(struct task *task)
+{
+    struct task_extra *extra = task->extra;
+    extra->suspicious = extra->death_count = 0;
+    extra->has_crashes = false;
+    text_clear(extra->deaths);
+}
+
+static struct failure *killed_worker(struct scheduler *s, const struct task *task,
+                                     const struct worker *worker)
 {
     struct failure *failure = failure_create(FAILURE_KILLED_WORKER, task->key);
     describe_worker(failure, worker);
     failure->allowed_failures = s->config.allowed_failures;
     ASSERT(task->extra != NULL && task->extra->deaths != NULL);
     failure->attempts = span_own(text_span(task->extra->deaths));
+    failure->attempt_count = task->extra->death_count;
+    failure->has_crashes = task->extra->has_crashes;
     return failure;
+}
+
+void failure_kill(struct scheduler *s, struct task *task, const struct worker *worker,
+                  struct step *step)
+{
+    want_not(s, task);
+    struct failure *failure = killed_worker(s, task, worker);
+    struct move move = {.failure = failure, .worker = worker->address};
+    transition(s, task, TASK_ERRED, &move, step);
+    failure_drop(s, failure);
+    struct span text = key_as_text(task->key, &step->arena);
+    action_log(step, LEVEL_ERROR,
+               "Task %.*s marked as failed because %u %s died while trying to run it",
+               (int)text.size, (const char *)text.data, task_suspicious(task),
+               failure->has_crashes ? "processes" : "workers");
 }
 
 struct failure *failure_memory(struct scheduler *s, const struct task *task,

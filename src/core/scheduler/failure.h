@@ -19,8 +19,10 @@ struct failure {
     uint32_t worker_nthreads;
     uint32_t worker_status;
     uint32_t allowed_failures;
-    double timeout;                    /* NO_WORKER, NO_VALID_WORKER: seconds waited */
-    struct span attempts;              /* KILLED_WORKER: one line a lost worker */
+    double timeout;       /* NO_WORKER, NO_VALID_WORKER: seconds waited */
+    struct span attempts; /* KILLED_WORKER: how each ended; lines */
+    uint32_t attempt_count;
+    bool has_crashes;                  /* some of them cost a process only, not the worker */
     struct restrictions *restrictions; /* NO_VALID_WORKER; NULL none */
 };
 
@@ -42,9 +44,14 @@ void task_blame(struct scheduler *s, struct task *task, struct failure *failure)
 /* `worker` was lost with `task` in processing: one death more. True: it has had too many. */
 bool failure_count_death(struct scheduler *s, struct task *task, const struct worker *worker,
                          struct span cause);
-/* KilledWorker of a task that has had too many deaths, the last one with `worker`. */
-struct failure *failure_killed_worker(struct scheduler *s, const struct task *task,
-                                      const struct worker *worker);
+/* Likewise, when the process that ran it died and the worker lives: another worker is preferred from now on. */
+bool failure_count_crash(struct scheduler *s, struct task *task, const struct worker *worker,
+                         struct span certificate);
+/* It begins anew. */
+void failure_forget_deaths(struct task *task);
+/* KilledWorker for a task that has had too many deaths, the last one with `worker`. */
+void failure_kill(struct scheduler *s, struct task *task, const struct worker *worker,
+                  struct step *step);
 /* The inputs of `task` are larger than the memory of `worker`. */
 struct failure *failure_memory(struct scheduler *s, const struct task *task,
                                const struct worker *worker, int64_t input_bytes);

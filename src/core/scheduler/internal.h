@@ -68,8 +68,10 @@ struct task_extra {
     struct text *deaths;              /* one line a worker lost with this task on it; NULL none */
     uint64_t shuffle;                 /* number of the P2P shuffle it is the barrier of; 0 none */
     uint32_t retries;                 /* left */
-    uint32_t suspicious;              /* workers lost while it was processing there */
+    uint32_t suspicious;              /* workers (or processes of theirs) lost with it */
     uint32_t death_count;
+    worker_id avoided; /* its process died there last: elsewhere, if it may; WORKER_NONE none */
+    bool has_crashes;  /* some deaths cost a process only, not the worker */
 };
 
 struct task {

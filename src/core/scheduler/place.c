@@ -18,6 +18,9 @@ bool is_rootish(const struct scheduler *s, const struct task *task)
     if (rules != NULL && rules->worker_count + rules->host_count + rules->resource_count > 0) {
         return false;
     }
+    if (task->extra != NULL && task->extra->avoided != WORKER_NONE) {
+        return false;
+    }
     if ((task->flags & TASK_DATA_PRODUCER) != 0) {
         return true;
     }
@@ -223,7 +226,7 @@ static struct worker_set prefer_free(const struct scheduler *s, const struct tas
                                      struct worker_set valid, struct arena *arena)
 {
     const struct restrictions *rules = task_restrictions(task);
-    if (valid.all || rules->resource_count == 0) {
+    if (valid.all || rules == NULL || rules->resource_count == 0) {
         return valid;
     }
     worker_id *items = arena_array(arena, worker_id, valid.count);
@@ -231,6 +234,25 @@ static struct worker_set prefer_free(const struct scheduler *s, const struct tas
     for (uint32_t i = 0; i < valid.count; i++) {
         if (offers_now(worker_at(s, valid.items[i]), rules)) {
             items[count++] = valid.items[i];
+        }
+    }
+    return count == 0 ? valid : (struct worker_set){.items = items, .count = count};
+}
+
+/* Without the worker where its process died last, if another may have it. */
+static struct worker_set avoid(const struct scheduler *s, const struct task *task,
+                               struct worker_set valid, struct arena *arena)
+{
+    if (task->extra == NULL || task->extra->avoided == WORKER_NONE) {
+        return valid;
+    }
+    const worker_id *from = valid.all ? s->workers_sorted.items : valid.items;
+    uint32_t from_count = valid.all ? s->workers_sorted.count : valid.count;
+    worker_id *items = arena_array(arena, worker_id, from_count);
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < from_count; i++) {
+        if (from[i] != task->extra->avoided && worker_at(s, from[i])->status == WORKER_RUNNING) {
+            items[count++] = from[i];
         }
     }
     return count == 0 ? valid : (struct worker_set){.items = items, .count = count};
@@ -402,6 +424,7 @@ struct worker *decide_worker_non_rootish(struct scheduler *s, struct task *task)
     if (!valid.all && valid.count == 0 && (task->flags & TASK_LOOSE) != 0) {
         valid = able_workers(s, task, &s->place_arena);
     }
+    valid = avoid(s, task, valid, &s->place_arena);
     bool all_run = s->running.count == s->workers_sorted.count;
     if (task->dependencies.count == 0 && valid.all && all_run) {
         return decide_by_turn(s);

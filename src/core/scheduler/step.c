@@ -223,6 +223,7 @@ static step_function *const answers[EVENT_KIND_COUNT] = {
     [EVENT_ADD_KEYS] = step_add_keys,
     [EVENT_LONG_RUNNING] = step_long_running,
     [EVENT_RESCHEDULE] = step_reschedule,
+    [EVENT_TASK_DIED] = step_task_died,
     [EVENT_STEAL_RESPONSE] = step_steal_response,
     [EVENT_REFRESH_WHO_HAS] = step_refresh_who_has,
     [EVENT_REPLICA_MISSING] = step_replica_missing,

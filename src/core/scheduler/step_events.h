@@ -20,7 +20,7 @@ step_function step_worker_status, step_worker_resources;
 step_function step_worker_remove;
 /* step_task.c */
 step_function step_task_finished, step_task_erred, step_release_worker_data, step_add_keys;
-step_function step_long_running, step_reschedule, step_refresh_who_has;
+step_function step_long_running, step_reschedule, step_task_died, step_refresh_who_has;
 step_function step_replica_missing, step_replica_deleted, step_set_restrictions;
 
 /* Tell the client, and all that want the key already, that its graph failed. Tasks stay as they are. */

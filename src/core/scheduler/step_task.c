@@ -198,6 +198,32 @@ void step_reschedule(struct scheduler *s, const struct event *event, struct step
     }
 }
 
+/* A crash counts as the loss of a worker does in Dask, where it is one; only what is left is not lost here. Retries
+ * begin anew. */
+void step_task_died(struct scheduler *s, const struct event *event, struct step *step)
+{
+    const struct event_task_died *died = &event->of.task_died;
+    struct worker *worker = worker_find(s, died->worker);
+    struct task *task = run_find_task(s, died->run_id, died->key);
+    if (worker == NULL || task == NULL || task->state != TASK_PROCESSING ||
+        task->processing_on != worker->id || task->run_id != died->run_id) {
+        return;
+    }
+    bool is_last = failure_count_crash(s, task, worker, died->certificate);
+    if (is_last && task_retries(task) == 0) {
+        failure_kill(s, task, worker, step);
+    } else {
+        if (is_last) {
+            task->extra->retries--;
+            failure_forget_deaths(task);
+        }
+        want(s, task, TASK_RELEASED);
+        shuffles_barrier_again(s, task, step);
+    }
+    transitions_run(s, step);
+    queue_slots_maybe_opened(s, step);
+}
+
 /* Nobody holds it, and nobody waits for it: a worker asked for a replica that has come to nothing. Stock
  * answers that there is none, and the worker asks again, second after second, as long as the key is known. */
 static bool is_given_up(const struct task *task)

@@ -106,7 +106,9 @@ struct failure_view {
     uint32_t worker_nthreads;
     uint32_t allowed_failures; /* KILLED_WORKER */
     double timeout;            /* NO_WORKER, NO_VALID_WORKER: seconds waited */
-    struct span attempts;      /* KILLED_WORKER: lines, one a lost worker, "\n" between them */
+    struct span attempts;      /* KILLED_WORKER: how each ended; lines, "\n" between them */
+    uint32_t attempt_count;
+    bool has_crashes; /* some of them cost a process only, not the worker */
     struct span_list host_restrictions, worker_restrictions; /* NO_VALID_WORKER */
     struct resource_list resources;                          /* NO_VALID_WORKER */
 };

@@ -248,6 +248,8 @@ void view_failure(const struct failure *failure, struct failure_view *out)
         .allowed_failures = failure->allowed_failures,
         .timeout = failure->timeout,
         .attempts = failure->attempts,
+        .attempt_count = failure->attempt_count,
+        .has_crashes = failure->has_crashes,
     };
     const struct restrictions *rules = failure->restrictions;
     if (rules != NULL) {

@@ -115,9 +115,15 @@ void worker_on_compute_task(struct worker_state *w, const struct worker_event *e
 
 /* ---- other messages ---- */
 
-/* Nobody wants what still runs: the node may stop it. */
+/* Somebody cancelled what still runs: the node may stop it. Only the stimulus tells that from a release, by which
+ * Dask means no harm to what runs: it may be wanted again in a moment. */
 static void interrupt_cancelled(struct worker_state *w, struct span_list keys)
 {
+    static const struct span prefix = SPAN("cancel-key");
+    struct span stimulus = w->step->stimulus;
+    if (stimulus.size < prefix.size || memcmp(stimulus.data, prefix.data, prefix.size) != 0) {
+        return;
+    }
     for (uint32_t i = 0; i < keys.count; i++) {
         const struct wtask *task = wtask_find(w, keys.items[i]);
         if (task != NULL && task->state == WTASK_CANCELLED && wtask_runs(task)) {

@@ -569,6 +569,75 @@ static void test_reschedule(void **state)
     stage_close(&stage);
 }
 
+/* The process that ran it died, as of a wild pointer; the worker lives. */
+static void died(struct stage *stage, worker_id worker, const char *key)
+{
+    struct event event = {.kind = EVENT_TASK_DIED,
+                          .of.task_died = {worker, stage_key(stage, key),
+                                           stage_view(stage, key).run_id, SPAN("SIGSEGV")}};
+    stage_step(stage, &event);
+}
+
+/* A crash counts as a lost worker does, and the next attempt is made elsewhere, though `a` comes first. */
+static void test_crashes(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_prepare(&stage);
+    stage.config.allowed_failures = 2;
+    stage_begin(&stage);
+    worker_id a = stage_worker(&stage, "a", 1);
+    worker_id b = stage_worker(&stage, "b", 1);
+    client_id client = stage_client(&stage, "me");
+    stage_graph(&stage, client, "x y:x", "y");
+    stage_expect(&stage, "compute x@a\n");
+    died(&stage, b, "x"); /* not b's to tell of */
+    stage_expect(&stage, "");
+    died(&stage, a, "x");
+    stage_expect(&stage, "free a: x\ncompute x@b\n");
+    died(&stage, b, "x");
+    stage_expect(&stage, "free b: x\ncompute x@a\n");
+    stage_worker_lost(&stage, a, "connection lost");
+    stage_expect(&stage, "erred me: y (killed-worker of x)\ngone a\n");
+    struct failure_view failure;
+    view_failure(stage_view(&stage, "y").failure, &failure);
+    assert_true(failure.has_crashes);
+    assert_int_equal(failure.attempt_count, 3);
+    static const char attempts[] =
+        "tcp://a:1 (name: 'a'), 1970-01-01 00:16:46 UTC: SIGSEGV\n"
+        "tcp://b:1 (name: 'b'), 1970-01-01 00:16:47 UTC: SIGSEGV\n"
+        "tcp://a:1 (name: 'a') was lost on 1970-01-01 00:16:48 UTC: connection lost";
+    assert_int_equal(failure.attempts.size, sizeof attempts - 1);
+    assert_memory_equal(failure.attempts.data, attempts, failure.attempts.size);
+    stage_close(&stage);
+}
+
+/* The only worker gets it again; retries begin anew. */
+static void test_crashes_with_retries(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_prepare(&stage);
+    stage.config.allowed_failures = 1;
+    stage_begin(&stage);
+    worker_id a = stage_worker(&stage, "a", 1);
+    client_id client = stage_client(&stage, "me");
+    struct annotation_info annotation = {.retries = 1};
+    stage_graph_with(&stage, client, "x", "x",
+                     (struct graph_info){.annotations = &annotation, .annotation_count = 1});
+    stage_forget_transcript(&stage);
+    for (uint32_t i = 0; i < 3; i++) {
+        died(&stage, a, "x");
+        stage_expect(&stage, "free a: x\ncompute x@a\n");
+    }
+    died(&stage, a, "x");
+    stage_expect(&stage, "erred me: x (killed-worker of x)\n");
+    struct failure_view failure;
+    view_failure(stage_view(&stage, "x").failure, &failure);
+    assert_int_equal(failure.attempt_count, 2);
+    stage_close(&stage);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -581,6 +650,8 @@ int main(void)
         cmocka_unit_test(test_worker_lost),
         cmocka_unit_test(test_replica_survives),
         cmocka_unit_test(test_killed_worker),
+        cmocka_unit_test(test_crashes),
+        cmocka_unit_test(test_crashes_with_retries),
         cmocka_unit_test(test_expected_leave),
         cmocka_unit_test(test_scattered_lost),
         cmocka_unit_test(test_scattered_dropped),

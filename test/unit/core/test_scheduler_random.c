@@ -281,7 +281,12 @@ static void answer_run(struct play *play)
     if (fate < 12) {
         stage_erred_run(&play->stage, run.worker, run.key, run.run_id);
         note_actions(play);
+    } else if (fate < 14) {
+        play_event(play, &event);
     } else if (fate < 16) {
+        event = (struct event){.kind = EVENT_TASK_DIED,
+                               .of.task_died = {run.worker, stage_key(&play->stage, run.key),
+                                                run.run_id, SPAN("SIGSEGV")}};
         play_event(play, &event);
     } else if (fate < 20) {
         event = (struct event){.kind = EVENT_LONG_RUNNING,

@@ -51,7 +51,7 @@ static void test_released_run(void **state)
         struct wstage stage;
         open_running(&stage, i % 2 == 1);
         wstage_free(&stage, "x");
-        wstage_expect(&stage, "interrupt x\n");
+        wstage_expect(&stage, "");
         wstage_state(&stage, "x", i % 2 == 1 ? "cancelled(long-running)" : "cancelled(executing)");
         end_run(&stage, "x", i / 2);
         wstage_expect(&stage, i / 2 == SUCCEEDS ? "refuse x\n" : "");
@@ -77,13 +77,32 @@ static void test_run_to_run(void **state)
     }
 }
 
+/* Cancelled, it is to be interrupted; released, it runs on, as in Dask. */
+static void test_cancel_interrupts(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2 * ENDINGS; i++) {
+        struct wstage stage;
+        open_running(&stage, i % 2 == 1);
+        wstage_cancel(&stage, "x nobody");
+        wstage_expect(&stage, "interrupt x\n");
+        wstage_state(&stage, "x", i % 2 == 1 ? "cancelled(long-running)" : "cancelled(executing)");
+        end_run(&stage, "x", i / 2);
+        wstage_expect(&stage, i / 2 == SUCCEEDS ? "refuse x\n" : "");
+        wstage_state(&stage, "x", NULL);
+        wstage_cancel(&stage, "x");
+        wstage_expect(&stage, "");
+        wstage_close(&stage);
+    }
+}
+
 /* The INTERRUPT was heeded though the task was wanted again by then: the scheduler places it anew. */
 static void test_interrupted_though_wanted(void **state)
 {
     (void)state;
     struct wstage stage;
     open_running(&stage, false);
-    wstage_free(&stage, "x");
+    wstage_cancel(&stage, "x");
     wstage_compute(&stage, "x", "");
     wstage_expect(&stage, "interrupt x\n");
     wstage_reschedule(&stage, "x");
@@ -101,7 +120,7 @@ static void test_run_spares_the_fetch(void **state)
         open_running(&stage, seceded);
         wstage_free(&stage, "x");
         wstage_compute(&stage, "y", "x@r2");
-        wstage_expect(&stage, "interrupt x\n");
+        wstage_expect(&stage, "");
         wstage_state(&stage, "x",
                      seceded ? "resumed(long-running->fetch)" : "resumed(executing->fetch)");
         wstage_succeed(&stage, "x", 1, 5);
@@ -119,7 +138,7 @@ static void test_run_fails_then_fetch(void **state)
         wstage_free(&stage, "x");
         wstage_compute(&stage, "y", "x@r2");
         end_run(&stage, "x", ending);
-        wstage_expect(&stage, "interrupt x\ngather r2 x (1)\n");
+        wstage_expect(&stage, "gather r2 x (1)\n");
         wstage_state(&stage, "x", "flight");
         wstage_close(&stage);
     }
@@ -157,7 +176,7 @@ static void test_secede_while_cancelled(void **state)
         if (to_fetch) {
             wstage_compute(&stage, "y", "x@r2");
         }
-        wstage_expect(&stage, "interrupt x\n");
+        wstage_expect(&stage, "");
         wstage_secede(&stage, "x", 1); /* the scheduler need not know … */
         wstage_expect(&stage, "");
         assert_int_equal(wstage_summary(&stage).executing_count, 0);
@@ -187,7 +206,7 @@ static void test_inputs_of_a_cancelled_run(void **state)
         wstage_scatter(&stage, "x");
         wstage_compute(&stage, "y", "x@l1");
         wstage_free(&stage, "y");
-        wstage_expect(&stage, "keep x\nexecute y <- x\ninterrupt y\n");
+        wstage_expect(&stage, "keep x\nexecute y <- x\n");
         if (release_input) {
             wstage_free(&stage, "x");
             wstage_expect(&stage, "drop x\nreleased x\n");
@@ -330,6 +349,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_released_run),
         cmocka_unit_test(test_run_to_run),
+        cmocka_unit_test(test_cancel_interrupts),
         cmocka_unit_test(test_interrupted_though_wanted),
         cmocka_unit_test(test_run_spares_the_fetch),
         cmocka_unit_test(test_run_fails_then_fetch),

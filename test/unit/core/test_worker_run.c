@@ -217,7 +217,7 @@ static void test_remove_replicas(void **state)
     wstage_tell_keys(&stage, WORKER_EVENT_REMOVE_REPLICAS, "x y z nobody");
     wstage_expect(&stage, "drop y\nreleased y\n");
     wstage_free(&stage, "z");
-    wstage_expect(&stage, "interrupt z\n");
+    wstage_expect(&stage, "");
     wstage_tell_keys(&stage, WORKER_EVENT_REMOVE_REPLICAS, "x");
     wstage_expect(&stage, "drop x\nreleased x\n");
     wstage_close(&stage);
@@ -300,7 +300,7 @@ static void test_resources_of_a_resumed_run(void **state)
     wstage_free(&stage, "x");
     stage.amount = 0.4;
     wstage_compute(&stage, "x", "");
-    wstage_expect(&stage, "execute x\ninterrupt x\n");
+    wstage_expect(&stage, "execute x\n");
     wstage_state(&stage, "x", "executing");
     assert_true(available(&stage) == 0);
     wstage_succeed(&stage, "x", 2, 1);

@@ -233,12 +233,15 @@ static void killed_worker_has_address_and_note(void **state)
     (void)state;
     struct text out = {0};
     struct pickle_tree tree;
-    struct pickle_worker worker = {.address = SPAN("tcp://1.2.3.4:5"),
-                                   .name = SPAN("\xa1w"),
-                                   .server_id = SPAN("Worker-1"),
-                                   .pid = 1,
-                                   .nthreads = 2};
-    pickle_make_killed_worker(&out, SPAN("\xa1k"), &worker, 3, SPAN("died of SIGKILL"));
+    const struct pickle_killed_worker error = {.key = SPAN("\xa1k"),
+                                               .worker = {.address = SPAN("tcp://1.2.3.4:5"),
+                                                          .name = SPAN("\xa1w"),
+                                                          .server_id = SPAN("Worker-1"),
+                                                          .pid = 1,
+                                                          .nthreads = 2},
+                                               .allowed_failures = 3,
+                                               .note = SPAN("died of SIGKILL")};
+    pickle_make_killed_worker(&out, &error);
     assert_int_equal(pickle_read(text_span(&out), &tree), 0);
     assert_true(pickle_is_call(&tree, tree.root, "distributed.scheduler", "KilledWorker", 3));
     assert_true(pickle_is_text(&tree, pickle_argument(&tree, tree.root, 0), "k"));
