@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 
-enum { SLOT_SIZE = 64, HEAD_SIZE = 64 };
+enum { SLOT_SIZE = 64, HEAD_SIZE = 64, FLAG_ASYNCHRONOUS = 2, FLAG_EXPORT = 4 };
 
 static size_t board_size(uint32_t slot_count)
 {
@@ -59,6 +59,7 @@ uint32_t board_read(const struct board *board, struct executor_victim *out_victi
             uint64_t handle;
             double start;
             uint64_t thread;
+            uint64_t flags;
         } held;
         memcpy(&held, slot, sizeof held);
         if (held.handle != 0) {
@@ -67,6 +68,8 @@ uint32_t board_read(const struct board *board, struct executor_victim *out_victi
                 .handle = held.handle,
                 .start = is_time ? held.start : 0,
                 .thread = (uint32_t)held.thread,
+                .is_asynchronous = (held.flags & FLAG_ASYNCHRONOUS) != 0,
+                .is_export = (held.flags & FLAG_EXPORT) != 0,
             };
         }
     }

@@ -5,7 +5,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 void executor_death_fini(struct executor_death *death)
 {
@@ -68,17 +67,6 @@ void executor_death_summary(const struct executor_death *death, struct text *out
     }
 }
 
-static void add_time(double seconds, struct text *out)
-{
-    time_t whole = (time_t)seconds;
-    struct tm utc;
-    char text[32];
-    if (gmtime_r(&whole, &utc) != NULL &&
-        strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &utc) > 0) {
-        text_printf(out, "%s UTC", text);
-    }
-}
-
 static void add_memory(const struct executor_death *death, struct text *out)
 {
     text_add_cstr(out, "memory: highest ");
@@ -96,26 +84,51 @@ static void add_memory(const struct executor_death *death, struct text *out)
     text_add_char(out, '\n');
 }
 
-/* A heading and the lines under it, each indented. */
-static void add_section(const char *heading, const struct text *content, struct text *out)
+/* The lines, each indented; empty ones are left out. */
+static void add_lines(const char *at, const char *end, struct text *out)
 {
-    if (content->size == 0) {
-        return;
-    }
-    text_printf(out, "%s:\n", heading);
-    const char *at = content->data;
-    const char *end = content->data + content->size;
     while (at < end) {
         const char *stop = memchr(at, '\n', (size_t)(end - at));
         size_t size = (size_t)((stop == NULL ? end : stop) - at);
-        text_add_cstr(out, "  ");
-        text_add(out, span_of(at, size));
-        text_add_char(out, '\n');
+        if (size > 0) {
+            text_add_cstr(out, "  ");
+            text_add(out, span_of(at, size));
+            text_add_char(out, '\n');
+        }
         at += size + 1;
     }
 }
 
-void executor_death_print(const struct executor_death *death, struct text *out)
+/* A heading and the lines under it. */
+static void add_section(const char *heading, const struct text *content, struct text *out)
+{
+    if (content->size > 0) {
+        text_printf(out, "%s:\n", heading);
+        add_lines(content->data, content->data + content->size, out);
+    }
+}
+
+/* The thread that got the signal first: faulthandler prints it somewhere among the others. */
+static void add_python_frames(const struct text *frames, struct text *out)
+{
+    static const char current[] = "Current thread ";
+    const char *start = text_cstr(frames);
+    const char *end = start + frames->size;
+    const char *from = memmem(start, frames->size, current, sizeof current - 1);
+    if (from == NULL) {
+        add_section("Python frames", frames, out);
+        return;
+    }
+    const char *to = memmem(from, (size_t)(end - from), "\n\n", 2);
+    to = to == NULL ? end : to;
+    text_add_cstr(out, "Python frames:\n");
+    add_lines(from, to, out);
+    add_lines(start, from, out);
+    add_lines(to, end, out);
+}
+
+void executor_death_print(const struct executor_death *death, executor_task_name *name, void *user,
+                          struct text *out)
 {
     executor_death_summary(death, out);
     text_add_char(out, '\n');
@@ -124,13 +137,15 @@ void executor_death_print(const struct executor_death *death, struct text *out)
     add_memory(death, out);
     for (uint32_t i = 0; i < death->victims.count; i++) {
         const struct executor_victim *victim = &death->victims.items[i];
-        text_printf(out, "task %" PRIu64 " ran in thread %u since ", victim->handle,
-                    victim->thread);
-        add_time(victim->start, out);
+        text_add_cstr(out, victim->is_export ? "the value of task " : "task ");
+        name(user, victim->handle, out);
+        text_printf(out, " %s in thread %u since ",
+                    victim->is_export ? "was being serialised" : "ran", victim->thread);
+        text_add_utc(out, victim->start);
         text_add_cstr(out, victim->is_culprit ? ", and got the signal\n" : "\n");
     }
     add_section("kernel", &death->kernel, out);
     add_section("native frames", &death->native_frames, out);
-    add_section("Python frames", &death->python_frames, out);
+    add_python_frames(&death->python_frames, out);
     add_section("last output", &death->last_words, out);
 }

@@ -17,12 +17,14 @@ enum executor_end {
     EXECUTOR_END_START,    /* it was not ready in time */
 };
 
-/* A task that ran when it ended. */
+/* What was under way when it ended. */
 struct executor_victim {
     uint64_t handle;
-    double start;    /* Unix seconds */
-    uint32_t thread; /* Linux id */
-    bool is_culprit; /* its thread got the fatal signal */
+    double start;         /* Unix seconds */
+    uint32_t thread;      /* Linux id */
+    bool is_culprit;      /* its thread got the fatal signal */
+    bool is_asynchronous; /* a coroutine: it runs in the loop's thread, whatever `thread` says */
+    bool is_export;       /* no task runs: the value of one was being serialised */
 };
 
 struct executor_death {
@@ -51,10 +53,12 @@ struct executor_death {
 void executor_death_fini(struct executor_death *death);
 /* It was the kernel, for memory. */
 bool executor_death_is_oom(const struct executor_death *death);
-/* One sentence: "the executor (process 12) was ended by signal 11 (Segmentation fault) at address
- * 0x0". */
+/* One sentence: "the executor (process 12) was ended by SIGSEGV (Segmentation fault) at address 0x0". */
 void executor_death_summary(const struct executor_death *death, struct text *out);
+/* Writes what a task is called by those who look for it: its key. */
+typedef void executor_task_name(void *user, uint64_t handle, struct text *out);
 /* All of it, in lines. */
-void executor_death_print(const struct executor_death *death, struct text *out);
+void executor_death_print(const struct executor_death *death, executor_task_name *name, void *user,
+                          struct text *out);
 
 #endif

@@ -133,7 +133,8 @@ static void read_victims(struct executor *executor)
     death->victims.count = board_read(&executor->board, death->victims.items, capacity);
     for (uint32_t i = 0; i < death->victims.count; i++) {
         struct executor_victim *victim = &death->victims.items[i];
-        victim->is_culprit = death->fault_signal != 0 && victim->thread == death->fault_thread;
+        uint32_t thread = victim->is_asynchronous ? (uint32_t)death->pid : victim->thread;
+        victim->is_culprit = death->fault_signal != 0 && thread == death->fault_thread;
     }
 }
 

@@ -150,7 +150,7 @@ void worker_forget(struct worker_node *worker)
     worker_forget_plugins(&worker->plugins);
     map_fini(&worker->handlers);
     map_fini(&worker->stream_handlers);
-    map_fini(&worker->deaths);
+    worker_deaths_clear(worker);
 }
 
 static void drop_connections(struct server *server)

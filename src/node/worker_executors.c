@@ -9,6 +9,7 @@
 #include "wire/payload.h"
 
 #define LOGGER "distributed.worker"
+#define EARLY_DEATHS_MAX 3u
 #define SLOTS_PER_THREAD 32 /* of the board: tasks that have seceded keep theirs */
 
 /* ---- becoming usable --------------------------------------------------------------------------- */
@@ -152,8 +153,10 @@ static void prepared(void *user, struct worker_node *worker, const struct frames
             log_error(LOGGER, "%.*s", (int)text.size, (const char *)text.data);
         }
     }
+    seat->answered++;
     if (--seat->preparing == 0) {
         seat->state = SEAT_USABLE;
+        worker->early_deaths = 0;
     }
 }
 
@@ -188,6 +191,7 @@ static void prepare(struct worker_node *worker, uint32_t index)
         worker_call_plugin_add(worker, &wish, entry->name, entry->value.pointer);
     }
     prepared((void *)(uintptr_t)index, worker, NULL);
+    seat->answered = 0;
 }
 
 void worker_executors_prepare(struct worker_node *worker)
@@ -247,6 +251,7 @@ static void exported(struct worker_node *worker, uint32_t seat, struct object *o
         .exception_text = SPAN("RuntimeError('an executor sent no usable value')")};
     struct store_value *value;
     if (worker_value_of(worker, object, &message->payload, &value) == OK) {
+        worker_death_exported(worker, object);
         store_exported(worker->store, seat, object->handle, value);
     } else {
         object_unfit(worker, object, seat, &unusable);
@@ -292,8 +297,13 @@ static void about_object(struct worker_node *worker, uint32_t index,
             worker_run_seceded(worker, object, message->seconds);
         }
         break;
+    case EXECUTOR_OUTPUT: /* its own stream has shown it already */
+        if (runs_here) {
+            worker_record_output(object, message);
+        }
+        break;
     default:
-        break; /* OUTPUT: its own stream has shown it already */
+        break;
     }
 }
 
@@ -327,14 +337,50 @@ static void message_came(void *user, uint32_t index, struct executor *executor,
 
 /* ---- ends -------------------------------------------------------------------------------------- */
 
+/* The plugin that executors die of: they are added in order, so it is the first that was not answered for. */
+static bool leave_plugin_out(struct worker_node *worker, uint32_t answered)
+{
+    uint32_t cursor = 0;
+    struct map_entry *entry = map_next(&worker->plugins, &cursor);
+    while (entry != NULL && answered-- > 0) {
+        entry = map_next(&worker->plugins, &cursor);
+    }
+    if (entry == NULL) {
+        return false;
+    }
+    struct text name = {0};
+    msgpack_print(&name, entry->name, 200);
+    log_error(LOGGER, "The plugin %s is left out: executors die when it is added",
+              text_cstr(&name));
+    text_fini(&name);
+    blob_unref(entry->value.pointer);
+    map_remove(&worker->plugins, entry->name);
+    return true;
+}
+
+/* Several in a row that were never usable: what they are given to begin with kills them. */
+static void note_early_death(struct worker_node *worker, const struct seat *seat)
+{
+    bool is_early = seat->state == SEAT_GREETED || seat->state == SEAT_PREPARING;
+    if (!is_early || ++worker->early_deaths < EARLY_DEATHS_MAX) {
+        return;
+    }
+    worker->early_deaths = 0;
+    if (seat->state == SEAT_GREETED || !leave_plugin_out(worker, seat->answered)) {
+        log_error(LOGGER, "Executors die before they can be used");
+        worker_close(worker, "worker-executor-failed", 1);
+    }
+}
+
 static void died(void *user, uint32_t index, const struct executor_death *death)
 {
     struct worker_node *worker = user;
     struct seat *seat = &worker->seats.items[index];
     struct text report = {0};
-    executor_death_print(death, &report);
+    worker_death_print(worker, death, &report);
     log_error(LOGGER, "%s", text_cstr(&report));
     text_fini(&report);
+    note_early_death(worker, seat);
     seat->executor = NULL;
     seat->state = SEAT_EMPTY;
     seat->preparing = 0;
@@ -352,7 +398,7 @@ static void start_failed(void *user, uint32_t count, const struct executor_death
 {
     struct worker_node *worker = user;
     struct text report = {0};
-    executor_death_print(death, &report);
+    worker_death_print(worker, death, &report);
     log_error(LOGGER, "An executor did not start (%u in a row): %s", count, text_cstr(&report));
     text_fini(&report);
     if (!worker->link.is_registered && count >= 3) {

@@ -25,6 +25,7 @@ struct scratch;
 struct worker_gauges;
 struct worker_nanny;
 struct worker_pressure;
+struct worker_records;
 
 enum worker_phase {
     WORKER_STATUS_INIT,
@@ -40,6 +41,7 @@ struct worker_link {
     struct outgoing batch;
     struct message_decoder decoder;
     bool is_registered;
+    bool counts_deaths;       /* the scheduler takes task-died: cask's */
     double asked;             /* when the registration was sent, wall clock */
     double delay;             /* the scheduler's clock minus ours, seconds */
     double beat_interval;     /* seconds */
@@ -49,6 +51,12 @@ struct worker_link {
     double waiting_since;     /* monotonic: no scheduler since then */
     bool is_beating;          /* a heartbeat waits for its answer */
     struct text why;          /* the last attempt to connect failed */
+};
+
+/* What is to be told of the run that the event being applied ends. */
+struct worker_crash {
+    int64_t run_id;
+    struct span certificate;
 };
 
 /* A value that an event offers. */
@@ -72,7 +80,8 @@ struct seat {
     uint32_t nthreads;
     uint32_t running;                 /* tasks sent there that count for a thread */
     uint32_t ended_count, ended_seen; /* of those: in all, and at the last look (worker_ahead.c) */
-    uint32_t preparing;               /* calls whose replies make it usable */
+    uint32_t preparing;               /* calls whose replies make it usable … */
+    uint32_t answered;                /* … and those that came */
     bool beats;                       /* user code adds to heartbeats */
     bool listens;                     /* a plugin wants to hear of tasks' moves */
     struct text shuffles;             /* that it is part of: msgpack [[id, run_id], …] */
@@ -115,6 +124,7 @@ struct worker_node {
     uint64_t call_last;
     struct supervisor *supervisor;
     struct VEC(struct seat) seats;
+    uint32_t early_deaths;     /* executors in a row that died before they were usable */
     struct VEC(uint64_t) runs; /* handles of the runs under way */
     struct VEC(
         struct offered) offered; /* by the event being applied: KEEP and REFUSE settle them */
@@ -129,7 +139,10 @@ struct worker_node {
     struct worker_nanny
         *nanny_side; /* the nanny's registration, plugins, Python (worker_nanny.c) */
     struct VEC(struct retry *) retries; /* peers that were busy (worker_gather.c) */
-    struct map deaths; /* key → executors that died while it ran, nobody knows by whom */
+    struct map deaths;                  /* key → executors that died of it (worker_death.c) */
+    const struct worker_crash *crash;   /* while its event is applied; else NULL */
+    struct worker_records *records;     /* of runs that ended; NULL: none (worker_records.c) */
+    struct io_timer *limits;            /* the next deadline of a run (worker_limits.c) */
 
     uint32_t outgoing_count; /* get_data answers under way */
     uint64_t outgoing_count_total;
@@ -376,9 +389,29 @@ void worker_run_failed(struct worker_node *worker, struct object *object,
                        const struct executor_message *failed);
 void worker_run_stopped(struct worker_node *worker, struct object *object);
 void worker_run_seceded(struct worker_node *worker, struct object *object, double seconds);
+
+/* ---- worker_death.c: what the end of an executor means ---- */
+
 /* The executor in this seat has died: its runs end, what lived only there is lost. */
 void worker_runs_died(struct worker_node *worker, uint32_t seat,
                       const struct executor_death *death);
+/* The certificate, with tasks called by their keys. */
+void worker_death_print(struct worker_node *worker, const struct executor_death *death,
+                        struct text *out);
+void worker_deaths_clear(struct worker_node *worker);
+/* Its value was serialised, though executors may have died of that before. */
+void worker_death_exported(struct worker_node *worker, const struct object *object);
+
+/* ---- worker_records.c: what tasks cost and printed ---- */
+
+void worker_records_destroy(struct worker_node *worker);
+/* OUTPUT of a run. */
+void worker_record_output(struct object *object, const struct executor_message *told);
+
+/* ---- worker_limits.c: tasks that must stop ---- */
+
+void worker_limits_create(struct worker_node *worker);
+void worker_limits_destroy(struct worker_node *worker);
 
 /* ---- worker_shuffles.c: P2P shuffles that lose an executor ---- */
 

@@ -118,6 +118,7 @@ static bool take_answer(struct worker_node *worker, const struct frames *frames)
     }
     link->delay = m->time - (link->asked + io_now()) / 2;
     link->beat_interval = m->heartbeat_interval;
+    link->counts_deaths = m->counts_deaths;
     return true;
 }
 

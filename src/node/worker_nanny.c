@@ -250,7 +250,7 @@ static void died(void *user, uint32_t index, const struct executor_death *death)
     bool had_started = nanny->phase == NANNY_READY;
     struct text report = {0};
     (void)index;
-    executor_death_print(death, &report);
+    worker_death_print(worker, death, &report);
     log_error(LOGGER, "The nanny's Python: %s", text_cstr(&report));
     text_fini(&report);
     arena_reset(&worker->scratch);
@@ -267,7 +267,7 @@ static void start_failed(void *user, uint32_t count, const struct executor_death
 {
     struct worker_node *worker = user;
     struct text report = {0};
-    executor_death_print(death, &report);
+    worker_death_print(worker, death, &report);
     log_error(LOGGER, "The nanny's Python did not start (%u in a row): %s", count,
               text_cstr(&report));
     text_fini(&report);

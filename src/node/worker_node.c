@@ -258,6 +258,7 @@ static void create_parts(struct worker_node *worker)
     worker_nanny_create(worker);
     worker->lifetime = io_timer_create(worker->loop, lifetime_over, worker);
     worker_ahead_create(worker);
+    worker_limits_create(worker);
     write_identity(worker);
 }
 
@@ -344,6 +345,8 @@ void worker_node_destroy(struct worker_node *worker)
     worker_nanny_destroy(worker);
     io_timer_destroy(worker->lifetime);
     io_timer_destroy(worker->ahead);
+    worker_limits_destroy(worker);
+    worker_records_destroy(worker);
     io_timer_destroy(worker->closing);
     worker_link_fini(worker);
     worker_pressure_destroy(worker);

@@ -222,8 +222,24 @@ static void release_worker_data(struct worker_node *worker,
     message_encode(worker_to_scheduler(worker), MESSAGE_RELEASE_WORKER_DATA, &message);
 }
 
+static void task_died(struct worker_node *worker, const struct worker_action_reschedule *action)
+{
+    struct text certificate = {0};
+    msgpack_add_utf8(&certificate, worker->crash->certificate);
+    const struct msg_task_died message = {.key = action->key,
+                                          .run_id = worker->crash->run_id,
+                                          .certificate = text_span(&certificate),
+                                          .stimulus_id = action->stimulus};
+    message_encode(worker_to_scheduler(worker), MESSAGE_TASK_DIED, &message);
+    text_fini(&certificate);
+}
+
 static void reschedule(struct worker_node *worker, const struct worker_action_reschedule *action)
 {
+    if (worker->crash != NULL) {
+        task_died(worker, action);
+        return;
+    }
     struct msg_reschedule message = {.key = action->key, .stimulus_id = action->stimulus};
     message_encode(worker_to_scheduler(worker), MESSAGE_RESCHEDULE, &message);
 }

@@ -3,45 +3,22 @@
  * A run waits until an executor has a thread for it, then until its inputs are there: those that live in another
  * executor are serialised first. What the core asks for is only noted inside its step; worker_send_runs, at the
  * end of the turn, does the rest, so ends that are known at once are events like any other. */
+#include "node/worker_run.h"
 #include "base/log.h"
 #include "node/worker_gauges.h"
-#include "node/worker_internal.h"
 #include "wire/payload.h"
 #include "wire/pickle_make.h"
 
 #define LOGGER "distributed.worker"
 
-enum run_state {
-    RUN_WAITS,    /* for a seat */
-    RUN_FETCHES,  /* it has a seat; inputs are being serialised */
-    RUN_SENT,     /* the executor has it */
-    RUN_STOPPED,  /* it will not run: an input is lost, or nobody wants it */
-    RUN_UNUSABLE, /* an input of it cannot be serialised: `why` */
-};
-
-struct worker_run {
-    task_id task;
-    int64_t run_id;
-    enum run_state state;
-    uint32_t seat;   /* SEAT_NONE while it waits */
-    bool is_seceded; /* it counts for no thread */
-    bool is_actor;
-    struct VEC(uint64_t) inputs; /* handles */
-    bool holds_inputs;           /* so that none goes to disk while another is fetched */
-    uint32_t missing;            /* inputs that are being serialised … */
-    uint32_t attempt;            /* … for this attempt to find a seat */
-    struct blob *run_spec, *annotations;
-    struct text why; /* pickle of the exception, and its text */
-    struct text why_text;
-};
-
-static void run_free(struct worker_run *run)
+void worker_run_free(struct worker_run *run)
 {
     vec_fini(&run->inputs);
     blob_unref(run->run_spec);
     blob_unref(run->annotations);
     text_fini(&run->why);
     text_fini(&run->why_text);
+    text_fini(&run->output);
     mem_free(run);
 }
 
@@ -84,7 +61,7 @@ static bool hold_inputs(struct worker_node *worker, struct worker_run *run)
     return true;
 }
 
-static void let_inputs_go(struct worker_node *worker, struct worker_run *run)
+void worker_run_let_inputs_go(struct worker_node *worker, struct worker_run *run)
 {
     for (uint32_t i = 0; run->holds_inputs && i < run->inputs.count; i++) {
         const struct object *input = object_find(&worker->objects, run->inputs.items[i]);
@@ -97,8 +74,7 @@ static void let_inputs_go(struct worker_node *worker, struct worker_run *run)
 
 /* ---- ends -------------------------------------------------------------------------------------- */
 
-/* The run is over, one way or another; its object is nobody's yet. */
-static struct worker_run *take_run(struct worker_node *worker, struct object *object)
+struct worker_run *worker_run_take(struct worker_node *worker, struct object *object)
 {
     struct worker_run *run = object->run;
     object->run = NULL;
@@ -113,29 +89,30 @@ static struct worker_run *take_run(struct worker_node *worker, struct object *ob
         worker->seats.items[run->seat].running--;
         worker->seats.items[run->seat].ended_count++;
     }
-    let_inputs_go(worker, run);
+    worker_run_let_inputs_go(worker, run);
     return run;
 }
 
 /* What it cost is told by prefix; it has outlived its executor. */
 static void note_end(struct worker_node *worker, const struct object *object,
-                     const struct worker_run *run, const struct executor_ledger *ledger)
+                     struct worker_run *run, const struct executor_message *ended)
 {
+    const struct executor_ledger *ledger = &ended->ledger;
     struct wtask_view view;
     if (worker_task_is_known(worker->core, run->task)) {
         worker_task(worker->core, run->task, &view);
         worker_gauges_ran(worker, &view, ledger);
     }
-    if (worker->deaths.count > 0) {
-        map_remove(&worker->deaths, object->key);
-    }
+    worker_record(worker, object->key, run, ended->op == EXECUTOR_DONE ? "finished" : "failed",
+                  ledger);
+    worker_death_forget(worker, object);
 }
 
 void worker_run_done(struct worker_node *worker, struct object *object,
                      struct executor_message *done)
 {
-    struct worker_run *run = take_run(worker, object);
-    note_end(worker, object, run, &done->ledger);
+    struct worker_run *run = worker_run_take(worker, object);
+    note_end(worker, object, run, done);
     object->home = run->seat;
     if (done->payload.value.size > 0 &&
         worker_value_of(worker, object, &done->payload, &object->value) != OK) {
@@ -153,13 +130,13 @@ void worker_run_done(struct worker_node *worker, struct object *object,
     worker_apply(worker, &event);
     worker_settle_offers(worker);
     blob_unref(about);
-    run_free(run);
+    worker_run_free(run);
 }
 
-/* The exception of an executor as the scheduler gets it. */
-static void fail(struct worker_node *worker, const struct worker_run *run,
-                 const struct executor_error *error, struct blob *about)
+void worker_run_fail(struct worker_node *worker, struct object *object,
+                     const struct executor_error *error, struct blob *about)
 {
+    struct worker_run *run = worker_run_take(worker, object);
     struct worker_failure failure = {
         .exception = payload_serialized_bytes(error->exception),
         .traceback = error->traceback.size == 0 ? NULL : payload_serialized_bytes(error->traceback),
@@ -175,29 +152,42 @@ static void fail(struct worker_node *worker, const struct worker_run *run,
     worker_apply(worker, &event);
     blob_unref(failure.exception);
     blob_unref(failure.traceback);
+    object_give_up(worker, object);
+    worker_run_free(run);
+}
+
+void worker_run_refuse(struct worker_run *run, const char *class_name, struct span message)
+{
+    run->state = RUN_UNUSABLE;
+    pickle_make_exception(&run->why, "builtins", class_name, message);
+    text_printf(&run->why_text, "%s(", class_name);
+    key_repr_text(&run->why_text, message);
+    text_add_char(&run->why_text, ')');
 }
 
 void worker_run_failed(struct worker_node *worker, struct object *object,
                        const struct executor_message *failed)
 {
-    struct worker_run *run = take_run(worker, object);
-    note_end(worker, object, run, &failed->ledger);
+    struct worker_run *run = object->run;
+    note_end(worker, object, run, failed);
     struct blob *about = worker_about(worker, failed, run->inputs.items, run->inputs.count);
-    fail(worker, run, &failed->error, about);
+    worker_run_fail(worker, object, &failed->error, about);
     blob_unref(about);
-    object_give_up(worker, object);
-    run_free(run);
 }
 
 void worker_run_stopped(struct worker_node *worker, struct object *object)
 {
-    struct worker_run *run = take_run(worker, object);
+    struct worker_run *run = worker_run_take(worker, object);
+    if (run->output.size > 0) {
+        const struct executor_ledger ledger = {.stop = io_now()};
+        worker_record(worker, object->key, run, "stopped", &ledger);
+    }
     struct worker_event event = worker_event_of(WORKER_EVENT_EXECUTE_RESCHEDULE);
     event.of.execute_reschedule.task = run->task;
     event.stimulus = worker_stimulus(worker, "reschedule");
     worker_apply(worker, &event);
     object_give_up(worker, object);
-    run_free(run);
+    worker_run_free(run);
 }
 
 void worker_run_seceded(struct worker_node *worker, struct object *object, double seconds)
@@ -227,6 +217,7 @@ void worker_interrupt(struct worker_node *worker, task_id task)
             channel_add_cancel(executor_out(worker->seats.items[run->seat].executor),
                                object->handle, EXECUTOR_CANCEL_UNWANTED,
                                SPAN("nobody wants its result any more"));
+            worker_limit_cancelled(worker, run);
         } else {
             run->state = RUN_STOPPED;
         }
@@ -243,111 +234,6 @@ void worker_recall_runs(struct worker_node *worker, uint32_t seat)
             channel_add_cancel(out, object->handle, EXECUTOR_CANCEL_UNBEGUN, SPAN("it waits"));
         }
     }
-}
-
-/* ---- death of an executor ---------------------------------------------------------------------- */
-
-static const struct executor_victim *victim_of(const struct executor_death *death, uint64_t handle)
-{
-    for (uint32_t i = 0; i < death->victims.count; i++) {
-        if (death->victims.items[i].handle == handle) {
-            return &death->victims.items[i];
-        }
-    }
-    return NULL;
-}
-
-static bool has_culprit(const struct executor_death *death)
-{
-    for (uint32_t i = 0; i < death->victims.count; i++) {
-        if (death->victims.items[i].is_culprit) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Whether this task is to be blamed. Where several ran and nobody knows which it was, each is tried again, as
- * often as stock tries a task that was there when workers died. */
-static bool is_guilty(struct worker_node *worker, const struct object *object,
-                      const struct executor_death *death)
-{
-    const struct executor_victim *victim = victim_of(death, object->handle);
-    if (victim == NULL || death->end == EXECUTOR_END_ASKED || death->end == EXECUTOR_END_CANCEL) {
-        return false; /* it had not begun, or we ended it for another's sake */
-    }
-    if (has_culprit(death) || death->victims.count == 1) {
-        return victim->is_culprit || death->victims.count == 1;
-    }
-    int64_t allowed = config_int(worker->config, "distributed.scheduler.allowed-failures", 3);
-    return (int64_t)++map_put(&worker->deaths, object->key, NULL)->value.number > allowed;
-}
-
-/* RuntimeError with the certificate. */
-static void fail_with_death(struct worker_node *worker, const struct worker_run *run,
-                            const struct executor_death *death,
-                            const struct executor_victim *victim)
-{
-    struct text report = {0}, pickle = {0}, repr = {0};
-    executor_death_print(death, &report);
-    pickle_make_exception(&pickle, "builtins", "RuntimeError", text_span(&report));
-    text_add_cstr(&repr, "RuntimeError(");
-    key_repr_text(&repr, text_span(&report));
-    text_add_char(&repr, ')');
-    struct executor_error error = {.exception = text_span(&pickle),
-                                   .exception_text = text_span(&repr),
-                                   .traceback_text = SPAN("")};
-    struct executor_message ended = {0};
-    ended.ledger.start = victim->start;
-    ended.ledger.stop = io_now();
-    ended.ledger.thread = victim->thread;
-    struct blob *about = worker_about(worker, &ended, NULL, 0);
-    fail(worker, run, &error, about);
-    blob_unref(about);
-    text_fini(&report);
-    text_fini(&pickle);
-    text_fini(&repr);
-}
-
-/* Those that had not been sent find another seat; the others end. */
-static void end_runs(struct worker_node *worker, uint32_t seat, const struct executor_death *death)
-{
-    struct VEC(uint64_t) ended = {0};
-    for (uint32_t i = 0; i < worker->runs.count; i++) {
-        struct worker_run *run = object_find(&worker->objects, worker->runs.items[i])->run;
-        if (run->seat == seat && run->state == RUN_FETCHES) {
-            run->state = RUN_WAITS;
-            run->seat = SEAT_NONE;
-            let_inputs_go(worker, run);
-        } else if (run->seat == seat) {
-            vec_push(&ended, worker->runs.items[i]);
-        }
-    }
-    for (uint32_t i = 0; i < ended.count; i++) {
-        struct object *object = object_find(&worker->objects, ended.items[i]);
-        object->known = 0;
-        if (is_guilty(worker, object, death)) {
-            struct worker_run *run = take_run(worker, object);
-            fail_with_death(worker, run, death, victim_of(death, ended.items[i]));
-            object_give_up(worker, object);
-            run_free(run);
-        } else {
-            worker_run_stopped(worker, object);
-        }
-    }
-    vec_fini(&ended);
-}
-
-void worker_runs_died(struct worker_node *worker, uint32_t seat, const struct executor_death *death)
-{
-    struct worker_event event = worker_event_of(WORKER_EVENT_DATA_LOST);
-    event.of.data_lost.keys = objects_seat_died(worker, seat);
-    event.stimulus = worker_stimulus(worker, "executor-died");
-    if (event.of.data_lost.keys.count > 0) {
-        log_warning(LOGGER, "%u values were lost with an executor", event.of.data_lost.keys.count);
-        worker_apply(worker, &event);
-    }
-    end_runs(worker, seat, death);
 }
 
 /* ---- sending ----------------------------------------------------------------------------------- */
@@ -457,6 +343,10 @@ static bool bring_inputs(struct worker_node *worker, struct object *object)
 static void send(struct worker_node *worker, struct object *object)
 {
     struct worker_run *run = object->run;
+    worker_limit_begin(worker, run);
+    if (run->state == RUN_UNUSABLE) {
+        return;
+    }
     struct executor *executor = worker->seats.items[run->seat].executor;
     bool is_plain = run->annotations != NULL && run->annotations->frame_count == 0 &&
                     run->annotations->value.size > 1;
@@ -479,7 +369,8 @@ static void send(struct worker_node *worker, struct object *object)
     for (uint32_t i = 0; i < run->inputs.count; i++) {
         object_used(worker, object_find(&worker->objects, run->inputs.items[i]));
     }
-    let_inputs_go(worker, run); /* the executor keeps the inputs of what it was told to run */
+    worker_run_let_inputs_go(worker,
+                             run); /* the executor keeps the inputs of what it was told to run */
     run->state = RUN_SENT;
     object->known |= (uint64_t)1 << run->seat;
 }
@@ -501,6 +392,9 @@ static bool advance(struct worker_node *worker, struct object *object)
 {
     struct worker_run *run = object->run;
     if (run->state == RUN_WAITS) {
+        if (worker_death_forbids(worker, object)) {
+            return true;
+        }
         run->seat = choose_seat(worker, run);
         if (run->seat == SEAT_NONE) {
             return false;
@@ -525,12 +419,9 @@ static bool advance(struct worker_node *worker, struct object *object)
         return true;
     }
     if (run->state == RUN_UNUSABLE) {
-        take_run(worker, object);
         struct executor_error error = {.exception = text_span(&run->why),
                                        .exception_text = text_span(&run->why_text)};
-        fail(worker, run, &error, NULL);
-        object_give_up(worker, object);
-        run_free(run);
+        worker_run_fail(worker, object, &error, NULL);
         return true;
     }
     return false;
@@ -553,7 +444,7 @@ void worker_runs_clear(struct worker_node *worker)
 {
     while (worker->runs.count > 0) {
         struct object *object = object_find(&worker->objects, worker->runs.items[0]);
-        run_free(take_run(worker, object));
+        worker_run_free(worker_run_take(worker, object));
         object->known = 0;
         object_give_up(worker, object);
     }

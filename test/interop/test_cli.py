@@ -35,7 +35,7 @@ def commands():
 
 
 def test_every_command_has_help_within_80_columns():
-    assert {"scheduler", "status", "explain", "story", "trace", "internals"} <= set(commands())
+    assert {"scheduler", "status", "explain", "story", "logs", "trace", "internals"} <= set(commands())
     for command in commands():
         text = cask(command, "--help")
         assert text.startswith(f"Usage: cask {command}")
@@ -59,6 +59,7 @@ def test_wrong_command_lines_are_refused_with_advice():
     cask("explain", "a", "b", code=2)
     cask("explain", "('x', ", code=2)
     cask("story", code=2)
+    cask("logs", code=2)
     cask("trace", code=2)
     cask("trace", "--listen", ":0", code=2)
     cask("internals", "nonsense", code=2)
@@ -67,7 +68,7 @@ def test_wrong_command_lines_are_refused_with_advice():
 
 
 def test_nobody_there():
-    for command in ("status",), ("explain", "x"), ("story", "x"):
+    for command in ("status",), ("explain", "x"), ("story", "x"), ("logs", "x"):
         address = f"tcp://127.0.0.1:{free_port()}"
         text = cask(*command, "--scheduler", address, "--timeout", "1s", code=1)
         assert address in text and text.count("\n") == 1

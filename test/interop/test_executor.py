@@ -580,24 +580,76 @@ def test_output_belongs_to_the_task(peer):
     handles = [peer.run(Task(f"talk-{i}", talk, i)) for i in range(2)]
     for handle in handles:
         result_of(peer, handle)
-    output = {
-        (m.handle, m.stream): m.text for m in peer.events if m.op == channel.OUTPUT
-    }
     for i, handle in enumerate(handles):
-        assert output[handle, 1] == f"out {i}\n"
-        assert output[handle, 2] == f"err {i}\n"
+        assert printed(peer, handle, 1) == f"out {i}\n"
+        assert printed(peer, handle, 2) == f"err {i}\n"
 
 
-def test_much_output_is_cut(peer):
+def printed(peer, handle, stream):
+    """What OUTPUT said of a task, put together"""
+    told = [m for m in peer.events if m.op == channel.OUTPUT and (m.handle, m.stream) == (handle, stream)]
+    text = "".join(m.text for m in told)
+    assert told[-1].size == len(text)
+    return text
+
+
+def test_lines_are_told_at_once(peer, tmp_path):
+    """What was printed before a crash is known"""
+    gate = tmp_path / "gate"
+
+    def talk(gate):
+        print("first")
+        print("no line yet", end="")
+        while not os.path.exists(gate):
+            time.sleep(0.01)
+
+    handle = peer.run(Task("talk", talk, str(gate)))
+    first = peer.wait(channel.OUTPUT, handle=handle)
+    assert first.text == "first\n"
+    peer.events.append(first)
+    gate.touch()
+    result_of(peer, handle)
+    assert printed(peer, handle, 1) == "first\nno line yet"
+
+
+def test_much_output_is_told_in_pieces(peer):
     def talk():
-        for _ in range(100):
-            sys.stdout.write("x" * 999 + "\n")
+        for i in range(5000):
+            sys.stdout.write(f"{i:>99}\n")
 
     handle = peer.run(Task("talkative", talk))
     result_of(peer, handle)
-    output = peer.wait(channel.OUTPUT)
-    assert output.size == 100_000
-    assert len(output.text) == 64 * 1024
+    assert printed(peer, handle, 1) == "".join(f"{i:>99}\n" for i in range(5000))
+    assert sum(m.op == channel.OUTPUT for m in peer.events) < 700
+
+
+def test_interrupted_while_it_prints(peer):
+    """The interruption falls between two messages, never into one"""
+
+    def talk():
+        while True:
+            print("again and again")
+
+    for _ in range(20):
+        handle = peer.run(Task("talk", talk))
+        peer.wait(channel.OUTPUT, handle=handle)
+        peer.cancel(handle)
+        peer.wait(channel.CANCELLED, handle=handle)
+    result_of(peer, peer.run(Task("after", int, "7")))
+
+
+def test_forked_children_tell_nothing(peer):
+    def talk():
+        child = os.fork()
+        if child == 0:
+            print("from the child")
+            os._exit(0)
+        os.waitpid(child, 0)
+        print("from the task")
+
+    handle = peer.run(Task("talk", talk))
+    result_of(peer, handle)
+    assert printed(peer, handle, 1) == "from the task\n"
 
 
 # ---- the other end goes, or is odd ----

@@ -21,8 +21,9 @@ def start_cask(cluster, *names, **options):
 
 @pytest.fixture(scope="module", params=SCHEDULERS)
 def mixed(request):
-    """Cask workers `alice` (2 threads) and `bob` (1), and a stock one, `stan`"""
-    cluster = harness.Cluster(command=SCHEDULERS[request.param])
+    """Cask workers `alice` (2 threads) and `bob` (1), and a stock one, `stan`, with the module's CLUSTER_ENV"""
+    env = getattr(request.module, "CLUSTER_ENV", None)
+    cluster = harness.Cluster(command=SCHEDULERS[request.param], env=env)
     start_cask(cluster, "alice", nthreads=2, wait=False)
     start_cask(cluster, "bob", wait=False)
     cluster.start_workers("stan", wait=False)
@@ -43,8 +44,9 @@ def make_cluster(request):
     """A cluster of one's own, for tests that hurt it: make_cluster("alice", …)"""
     made = []
 
-    def make(*names, **options):
-        cluster = harness.Cluster(command=SCHEDULERS[request.param])
+    def make(*names, env=None, **options):
+        env = {**getattr(request.module, "CLUSTER_ENV", {}), **(env or {})}
+        cluster = harness.Cluster(command=SCHEDULERS[request.param], env=env)
         made.append(cluster)
         start_cask(cluster, *names, **options)
         return cluster

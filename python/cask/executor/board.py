@@ -11,7 +11,7 @@ _HANDLE = struct.Struct("<Q")
 _MAGIC = 0x6B736163
 _SIZE = 64
 
-SECEDED, ASYNCHRONOUS = 1, 2
+SECEDED, ASYNCHRONOUS, EXPORTING = 1, 2, 4
 
 
 class Board:

@@ -1,14 +1,40 @@
-"""What tasks print: passed on to the process's own streams, and kept for the task."""
+"""What tasks print: passed on to the process's own streams, and told to the worker by task.
+
+Told line by line, so that what a task printed before it crashed is known; beyond _LINES_MAX bytes of a task in larger
+pieces, as only the end is kept then.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 from contextvars import ContextVar
 
-_KEPT_MAX = 64 * 1024  # bytes of each stream of a task
+_LINES_MAX = 64 * 1024
+_PIECE = 16 * 1024
 
-# The task that runs in this context: an object with `output`, None or {stream: [size, kept, [text]]}.
+# The task that runs in this context: an object with `output`, None or {stream: Output}, and tell_output().
 current_task: ContextVar = ContextVar("cask_task", default=None)
+_pid = os.getpid()  # of the executor: a child that a task forks inherits all this, but may tell nothing
+
+
+class Output:
+    """What a task wrote to one stream."""
+
+    __slots__ = ("parts", "size", "told")
+
+    def __init__(self):
+        self.told = 0  # bytes
+        self.size = 0  # … still to be told
+        self.parts: list[bytes] = []
+
+    def take(self) -> tuple[int, bytes]:
+        """Bytes written in all, and what is still to be told of them."""
+        content = b"".join(self.parts)
+        self.parts.clear()
+        self.told += len(content)
+        self.size = 0
+        return self.told, content
 
 
 class _Tee:
@@ -21,16 +47,18 @@ class _Tee:
     def write(self, text):
         task = current_task.get()
         if task is not None and isinstance(text, str):
-            if task.output is None:
-                task.output = {}
-            kept = task.output.setdefault(self._number, [0, 0, []])
-            content = text.encode(errors="replace")
-            kept[0] += len(content)
-            if kept[1] < _KEPT_MAX:
-                content = content[: _KEPT_MAX - kept[1]]
-                kept[1] += len(content)
-                kept[2].append(content)
+            self._keep(task, text.encode(errors="replace"))
         return self._stream.write(text)
+
+    def _keep(self, task, content: bytes) -> None:
+        if task.output is None:
+            task.output = {}
+        output = task.output.setdefault(self._number, Output())
+        output.parts.append(content)
+        output.size += len(content)
+        is_due = b"\n" in content if output.told < _LINES_MAX else output.size >= _PIECE
+        if is_due and os.getpid() == _pid:
+            task.tell_output(self._number)
 
     def writelines(self, lines):
         for line in lines:
@@ -47,9 +75,3 @@ def install() -> None:
     sys.stdout.reconfigure(line_buffering=True)  # what was printed before a crash is not lost
     sys.stdout = _Tee(sys.stdout, 1)
     sys.stderr = _Tee(sys.stderr, 2)
-
-
-def kept_output(task):
-    """(stream, bytes written in all, the first of them) of what the task wrote."""
-    for number, (size, _, parts) in sorted((task.output or {}).items()):
-        yield number, size, b"".join(parts)

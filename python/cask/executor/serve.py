@@ -12,6 +12,7 @@ import traceback
 from concurrent.futures import Future
 from contextvars import copy_context
 from queue import SimpleQueue
+from time import time
 
 import dask
 import distributed
@@ -21,7 +22,7 @@ from distributed.protocol import dumps, loads
 from distributed.protocol.utils import msgpack_opts
 
 from cask.executor import channel, output
-from cask.executor.board import Board
+from cask.executor.board import EXPORTING, Board
 from cask.executor.calls import serve_call, take_call
 from cask.executor.channel import pack_bytes, pack_payload, take_bytes, take_payload
 from cask.executor.crash import install
@@ -53,6 +54,8 @@ class Executor:
         self._objects = Objects()
         self._data = DataView(self._objects)
         self._runner = Runner(out, self._objects, the_board, crash_thread)
+        self._board = the_board
+        self._crash_thread = crash_thread
         self._exports: SimpleQueue = SimpleQueue()
         self._questions: dict[int, Future] = {}
         self._question_count = 0
@@ -143,8 +146,11 @@ class Executor:
 
     def export(self) -> None:
         """Serialise what is asked for, in order."""
+        self._crash_thread()
+        thread = threading.get_native_id()
         while True:
             handle, entry, fds = self._exports.get()
+            slot = self._board.enter(handle, time(), thread, EXPORTING)
             try:
                 if entry is None:
                     raise KeyError("the object is not here")
@@ -159,6 +165,7 @@ class Executor:
             except BaseException as error:
                 self._out.send(channel.EXPORT_FAILED, handle, [pack_error(error)])
             finally:
+                self._board.leave(slot)
                 for fd in fds:
                     os.close(fd)
             del entry

@@ -40,7 +40,7 @@ from cask.executor.channel import NO_PAYLOAD, U32, pack_bytes, pack_payload, tak
 from cask.executor.errors import pack_error
 from cask.executor.interrupt import interrupt, is_importing
 from cask.executor.objects import SERIALIZED, Entry, open_value, opening, serialise
-from cask.executor.output import current_task, kept_output
+from cask.executor.output import current_task
 
 logger = logging.getLogger("distributed.worker")
 
@@ -98,6 +98,10 @@ class Task:
 
     def run(self) -> None:
         self.runner.run(self)
+
+    def tell_output(self, number: int) -> None:
+        """Tell what it wrote to this stream since the last time."""
+        self.runner.tell_output(self, number)
 
 
 def _open_spec(task: Task):
@@ -435,11 +439,35 @@ class Runner:
             begun = U32.pack(task.has_begun)
             self._out.send(channel.CANCELLED, task.handle, [begun])
 
+    def tell_output(self, task: Task, number: int) -> None:
+        """From inside the task: an interruption waits meanwhile, or it would tear the message apart."""
+        with self._lock:
+            is_shielded = task.ident == threading.get_ident()
+            if is_shielded and task.is_cancelled:
+                return  # one may come any moment
+            if is_shielded:
+                task.ident = None
+        try:
+            self._send_output(task, number)
+        finally:
+            if is_shielded:
+                with self._lock:
+                    task.ident = threading.get_ident()
+                    is_cancelled = task.is_cancelled
+        if is_shielded and is_cancelled:
+            raise TaskCancelled
+
+    def _send_output(self, task: Task, number: int) -> None:
+        written, content = task.output[number].take()
+        if content:
+            parts = [_OUTPUT.pack(number, written), pack_bytes(content)]
+            self._out.send(channel.OUTPUT, task.handle, parts)
+
     def _tell_output(self, task: Task) -> None:
+        """All that is left, when it has ended."""
         if task.output is not None:
-            for number, size, text in kept_output(task):
-                parts = [_OUTPUT.pack(number, size), pack_bytes(text)]
-                self._out.send(channel.OUTPUT, task.handle, parts)
+            for number in task.output:
+                self._send_output(task, number)
             task.output = None
 
     def _type_parts(self, kind: type | None) -> bytes:
@@ -492,8 +520,10 @@ class Runner:
         if ledger.stop < ledger.start:
             ledger.stop = time()
         if isinstance(error, TaskCancelled) and task.is_cancelled:
-            self._answer_cancelled(task)
-            return
+            if task.reason is None:
+                self._answer_cancelled(task)
+                return
+            error = TimeoutError(task.reason).with_traceback(error.__traceback__)
         if isinstance(error, (SystemExit, KeyboardInterrupt)):
             _leave(error)
         if not self._take(task):

@@ -101,6 +101,13 @@ static bool has_echo(const struct bench *bench)
     return bench->exported_count > 0 || bench->died_count > 0;
 }
 
+/* The tests know tasks by their handles. */
+static void name_task(void *user, uint64_t handle, struct text *out)
+{
+    (void)user;
+    text_printf(out, "%llu", (unsigned long long)handle);
+}
+
 /* ---- one executor ---- */
 
 static void note_death(struct bench *bench, const struct executor_death *death)
@@ -109,7 +116,7 @@ static void note_death(struct bench *bench, const struct executor_death *death)
     bench->death = *death;
     text_clear(&bench->certificate);
     text_clear(&bench->summary);
-    executor_death_print(death, &bench->certificate);
+    executor_death_print(death, name_task, NULL, &bench->certificate);
     executor_death_summary(death, &bench->summary);
 }
 

@@ -93,12 +93,19 @@ static void on_message(void *user, uint32_t index, struct executor *executor,
     }
 }
 
+/* The tests know tasks by their handles. */
+static void name_task(void *user, uint64_t handle, struct text *out)
+{
+    (void)user;
+    text_printf(out, "%llu", (unsigned long long)handle);
+}
+
 static void on_died(void *user, uint32_t index, const struct executor_death *death)
 {
     (void)user;
     (void)index;
     bench.has_died = true;
-    executor_death_print(death, &bench.certificate);
+    executor_death_print(death, name_task, NULL, &bench.certificate);
 }
 
 static void on_start_failed(void *user, uint32_t count, const struct executor_death *death)
@@ -106,7 +113,7 @@ static void on_start_failed(void *user, uint32_t count, const struct executor_de
     (void)user;
     (void)count;
     struct text text = {0};
-    executor_death_print(death, &text);
+    executor_death_print(death, name_task, NULL, &text);
     fail_msg("%s", text_cstr(&text));
 }
 
