@@ -62,6 +62,7 @@ struct observer_link {
     bool is_telling; /* it has the ring, and was told what there is */
     bool is_closing;
     bool lingers; /* after an orderly end, too */
+    bool is_destroyed;
 };
 
 /* The RPCs that pages need. */
@@ -274,7 +275,9 @@ static void channel_closed(void *user, int code, const char *text)
     (void)text;
     struct observer_link *link = user;
     link->channel = NULL;
-    if (link->process != NULL) {
+    if (link->is_destroyed) {
+        mem_free(link);
+    } else if (link->process != NULL) {
         io_process_kill(link->process, SIGTERM); /* it cannot do without */
     }
 }
@@ -586,7 +589,10 @@ void observer_link_destroy(struct observer_link *link)
     ring_destroy(&link->ring);
     close(link->listener);
     text_fini(&link->settings);
-    mem_free(link);
+    link->is_destroyed = true;
+    if (link->channel == NULL) { /* else with its last callback */
+        mem_free(link);
+    }
 }
 
 uint16_t observer_link_port(const struct observer_link *link)
