@@ -142,11 +142,12 @@ function Canvas(props: CanvasProps) {
   const full: Look = { ...look, runs, strips, selected: chosen?.n ?? -1 };
   latest.current.look = full;
   useEffect(() => {
-    if (canvas.current === null || width === 0) {
+    const element = canvas.current; // by the next frame the page may have been left
+    if (element === null || width === 0) {
       return undefined;
     }
     const frame = requestAnimationFrame(() => {
-      painter.current ??= new StreamPainter(canvas.current as HTMLCanvasElement);
+      painter.current ??= new StreamPainter(element);
       painter.current.resize(width, height);
       painter.current.draw(full);
     });
