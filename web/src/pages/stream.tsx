@@ -3,7 +3,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { count, duration } from "../base/format";
 import { useKeys } from "../base/keys";
 import { dark, prefixColor, GREY, type Rgb } from "../base/palette";
-import { place, setQuery } from "../base/route";
+import { place as here, setQuery } from "../base/route";
 import { prefixes } from "../data/prefixes";
 import { groups, now, summary, useGroups, useWorkers, workers } from "../data/tables";
 import { AXIS, GUTTER, StreamPainter, type Look, type Target } from "../draw/stream";
@@ -36,7 +36,7 @@ function lookAt(span: Span, height: number, filter: Filter): Omit<Look, "runs" |
 }
 
 function useSpan(seconds: number): [Span, boolean, (span: Span | undefined) => void] {
-  const query = place.value.query;
+  const query = here.value.query;
   const since = Number(query.get("since"));
   const until = Number(query.get("until"));
   const held = since > 0 && until > since;
@@ -136,10 +136,12 @@ function useGestures(props: CanvasProps, height: number) {
 function Canvas(props: CanvasProps) {
   const { element, width, height } = useSize<HTMLDivElement>();
   const { canvas, painter, tip, drag, look, latest, handlers } = useGestures(props, height);
-  const [chosen, setChosen] = useState<{ n: number; index: number } | undefined>(undefined);
+  const [chosen, setChosen] = useState<number | undefined>(undefined);
   const lanes = look.lanes.some((lane) => lane.thread >= 0) ? "thread" : "worker";
   const { runs, strips, error } = useWindow(props.span, props.live, lanes, Math.max(100, Math.floor((width - GUTTER) / 3)));
-  const full: Look = { ...look, runs, strips, selected: chosen?.n ?? -1 };
+  const full: Look = { ...look, runs, strips, selected: chosen ?? -1 };
+  // Other runs may have come since it was chosen: it is known by its number.
+  const place = chosen === undefined || runs === undefined ? -1 : runs.n.indexOf(chosen);
   latest.current.look = full;
   useEffect(() => {
     const element = canvas.current; // by the next frame the page may have been left
@@ -158,7 +160,7 @@ function Canvas(props: CanvasProps) {
     drag.current = undefined;
     const target = moved ? undefined : painter.current?.find(full, event.offsetX, event.offsetY);
     if (!moved && props.selectable) {
-      setChosen(target && runs && { n: runs.n[target.index], index: target.index });
+      setChosen(target && runs && runs.n[target.index]);
       if (target !== undefined && props.live) {
         props.hold(props.span);
       }
@@ -175,7 +177,7 @@ function Canvas(props: CanvasProps) {
         {look.lanes.length === 0 && <Empty>No worker was here then.</Empty>}
       </div>
       <Problem error={error} />
-      {chosen !== undefined && runs !== undefined && runs.n[chosen.index] === chosen.n && <Selected key={chosen.n} runs={runs} index={chosen.index} />}
+      {runs !== undefined && place >= 0 && place < runs.size && <Selected key={runs.n[place]} runs={runs} index={place} />}
     </>
   );
 }
@@ -226,7 +228,7 @@ const LENGTHS = [["10", "10 s"], ["60", "1 min"], ["300", "5 min"], ["1800", "30
 export function Stream() {
   useGroups();
   useWorkers();
-  const query = place.value.query;
+  const query = here.value.query;
   const seconds = Number(query.get("last")) || 60;
   const [asked, live, hold] = useSpan(seconds);
   const span = useFollowed(asked, live);
