@@ -25,7 +25,7 @@ from tornado.websocket import websocket_connect
 
 pytestmark = pytest.mark.skipif(KIND != "cask", reason="stock has no observer")
 
-ON = {"DASK_CASK__DASHBOARD__PROCESS": "True"}
+ON = {"DASK_CASK__DASHBOARD__PROCESS": "True", "DASK_CASK__DASHBOARD__LINGER": "0s"}  # tests end schedulers by SIGKILL
 MARKUP = "<img src=x onerror=alert(1)>"
 
 
@@ -448,7 +448,7 @@ def test_it_is_started_again(make_cluster, connect):
 
 def test_it_tells_how_the_scheduler_died(make_cluster):
     for number, words in ((signal.SIGSEGV, "signal 11"), (signal.SIGKILL, "SIGKILL")):
-        cluster = make_cluster("a", env=ON)
+        cluster = make_cluster("a", env={**ON, "DASK_CASK__DASHBOARD__LINGER": "1 hour"})
         base = base_of(cluster)
         api(base, "workers")
         observer = eventually(lambda: child_of(cluster.scheduler.pid))
