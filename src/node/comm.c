@@ -139,7 +139,7 @@ static void write_descriptors(struct comm *comm, const struct share_descriptors 
 {
     static_assert(SHARE_DESCRIPTORS_MAX / IO_DESCRIPTORS_MAX < 16, "a byte each");
     struct slice *first = &chunks->items[0];
-    ASSERT(first->size >= 16);
+    ASSERT(descriptors->count == 0 || first->size >= 16);
     for (uint32_t at = 0; at < descriptors->count; at += IO_DESCRIPTORS_MAX) {
         uint32_t left = descriptors->count - at;
         io_stream_write_descriptors(comm->stream, span_of(first->data, 1), descriptors->items + at,
