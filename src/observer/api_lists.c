@@ -7,6 +7,7 @@
 
 /* Runs looked at for one answer; who wants more goes on from `next`. */
 #define LOOKED_AT_MAX 2000000u
+#define ANY UINT32_MAX
 
 /* ---- runs --------------------------------------------------------------------------------------- */
 
@@ -41,10 +42,18 @@ void api_put_run(const struct tables *tables, const struct run *run, struct jot 
 
 struct run_filter {
     double since, until, min_duration;
-    uint32_t prefix, group, worker; /* 0: any */
-    int is_erred;                   /* −1: either */
-    bool is_void;                   /* names what there is not */
+    uint32_t prefix;        /* 0: any */
+    uint32_t group, worker; /* ANY */
+    int is_erred;           /* −1: either */
+    bool is_void;           /* names what there is not */
 };
+
+/* The number of a group or worker that is asked for. */
+static uint32_t chosen(const struct exchange *exchange, const char *name)
+{
+    double number = exchange_number(exchange, name, ANY);
+    return number >= 0 && number < ANY ? (uint32_t)number : ANY;
+}
 
 static struct run_filter filter_of(const struct exchange *exchange)
 {
@@ -53,8 +62,8 @@ static struct run_filter filter_of(const struct exchange *exchange)
         .since = exchange_number(exchange, "since", -INFINITY),
         .until = exchange_number(exchange, "until", INFINITY),
         .min_duration = exchange_number(exchange, "min_duration", -INFINITY),
-        .group = (uint32_t)fmax(exchange_number(exchange, "group", 0), 0),
-        .worker = (uint32_t)fmax(exchange_number(exchange, "worker", 0), 0),
+        .group = chosen(exchange, "group"),
+        .worker = chosen(exchange, "worker"),
         .is_erred = -1,
     };
     struct span status = exchange_argument(exchange, "status");
@@ -77,8 +86,8 @@ static bool passes(const struct run_filter *filter, const struct runs_chunk *chu
     return chunk->start[i] + (double)chunk->duration[i] >= filter->since &&
            chunk->start[i] <= filter->until && (double)chunk->duration[i] >= filter->min_duration &&
            (filter->prefix == 0 || chunk->prefix[i] == filter->prefix) &&
-           (filter->group == 0 || chunk->group[i] == filter->group) &&
-           (filter->worker == 0 || chunk->worker[i] == filter->worker) &&
+           (filter->group == ANY || chunk->group[i] == filter->group) &&
+           (filter->worker == ANY || chunk->worker[i] == filter->worker) &&
            (filter->is_erred < 0 || chunk->is_erred[i] == filter->is_erred);
 }
 

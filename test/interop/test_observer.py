@@ -222,13 +222,16 @@ def test_stream_series_lists(base, client):
     assert all(0 <= share <= 1.01 for lane in stream["lanes"] for share in lane["busy"])
     assert max(share for lane in stream["lanes"] for share in lane["busy"]) > 0.5
     assert get(base + "/api/cask/v1/stream?since=5&until=4")[0] == 400
+    group = next(g["id"] for g in api(base, "groups")["groups"] if g["name"] == "streamed")
+    chosen = api(base, "runs", group=group, limit=1000)["runs"]
+    assert len(chosen) == 20 and {run["group"] for run in chosen} == {group}
     series = api(base, "series", since=begin - 1)
     assert sum(series["runs"]) >= 20 and len(series["time"]) == len(series["workers"])
     client.log_event("observed", {"x": 1})
     events = eventually(lambda: api(base, "events", topic="observed")["events"], 10)
     assert events[0]["event"] == {"x": 1}
     assert api(base, "graphs")["graphs"][0]["tasks"] > 0
-    assert any("Register worker" in line["text"] for line in api(base, "logs", level="INFO")["logs"])
+    assert any("Register worker" in line["text"] for line in api(base, "logs", level="INFO", limit=1000)["logs"])
     assert api(base, "transfers")["transfers"] == []
     assert api(base, "stacks", worker=next(iter(client.scheduler_info()["workers"]))) == {}
 
