@@ -9,7 +9,7 @@ import pytest
 from harness import KIND, Scheduler, ask
 
 pytestmark = pytest.mark.skipif(KIND != "cask", reason="cask's own pages")
-ON = {"DASK_CASK__DASHBOARD__PROCESS": "True"}
+ON = {"DASK_CASK__DASHBOARD__PROCESS": "True", "DASK_CASK__DASHBOARD__LINGER": "0s"}
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8", "Accept-Encoding": "gzip"}
 STOCK = "status workers tasks system profile profile-server graph groups gpu hardware shuffle stealing events counters exceptions"
 OWN = "problems memory transfers scheduler logs stacks why why/inc-1 failure/1 individual-task-stream individual-progress"
