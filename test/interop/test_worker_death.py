@@ -143,8 +143,8 @@ def test_out_of_memory_is_an_exception(client):
 
 
 def test_memory_limit_of_the_worker(make_cluster):
-    """The task that grew over it is tried again and blamed, with numbers; stored data survives"""
-    cluster = make_cluster("small", nthreads=1, memory="600MiB")
+    """The task that grew over it is blamed, with numbers; stored data survives. (Without a nanny nobody watches.)"""
+    cluster = make_cluster("small", nthreads=1, nanny=True, memory="600MiB")
     with Client(cluster.address, timeout=20) as client:
         kept = client.scatter(b"kept")
 
