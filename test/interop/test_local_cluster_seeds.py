@@ -121,7 +121,7 @@ def test_local_exceptions(client):
     futs1 = c.map(dec, INPUTS)
     futs2 = c.map(recip, futs1)
     fut3 = c.submit(sum, futs2)
-    wait(fut3)
+    wait([*futs2, fut3])  # a sum fails with its first failed input, before the others have come
     assert [f.status for f in futs1] == ["finished"] * 7
     assert [f.status for f in futs2] == ["finished"] * 5 + ["error", "finished"]
     assert fut3.status == "error"
