@@ -396,7 +396,7 @@ def test_a_planner_is_ready_before_the_first_graph(make_cluster, connect, tmp_pa
     cluster = make_cluster("a", env=ahead(tmp_path, "(here / str(os.getpid())).touch()"))
     assert children(cluster.scheduler) == []  # nobody is there who could send a graph
     client = connect(cluster)
-    (planner,) = children(cluster.scheduler)
+    (planner,) = eventually(lambda: children(cluster.scheduler))
     eventually((tmp_path / planner).exists)
     connect(cluster)
     assert planned(client) == [2, 3]

@@ -11,6 +11,7 @@ import time
 
 import pytest
 from distributed import (
+    KilledWorker,
     Reschedule,
     WorkerPlugin,
     get_client,
@@ -241,7 +242,7 @@ def test_plugin(client, alice):
 
 def test_plugin_survives_a_crash(client, alice):
     client.register_plugin(Counting())
-    with pytest.raises(RuntimeError):
+    with pytest.raises(KilledWorker):
         client.submit(os._exit, 1, workers=alice, pure=False).result(timeout=60)
     seen = client.submit(lambda: get_worker().counting, workers=alice, pure=False)
     assert seen.result(timeout=60) == 10
