@@ -34,10 +34,12 @@ distributed:
 """
 
 
-def test_environment_by_settings(make_cluster, tmp_path):
+def test_environment_by_settings(make_cluster, tmp_path, monkeypatch):
     """environ before pre-spawn-environ before defaults; our own variables before all; null takes one away"""
     (tmp_path / "settings.yaml").write_text(SETTINGS)
     names = ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "FIRST", "SECOND", "OWN", "OPENBLAS_NUM_THREADS"]
+    for name in names:
+        monkeypatch.delenv(name, raising=False)  # stock's nannies of other tests leave some here
     cluster = make_cluster("alice", env={"DASK_CONFIG": str(tmp_path), "OWN": "5"})
     with Client(cluster.address, timeout=20) as client:
         (found,) = client.run(variables, names).values()
