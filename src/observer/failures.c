@@ -13,6 +13,10 @@ static bool is_name_char(char c)
 
 void failure_read_exception(struct span repr, struct text *out_type, struct text *out_message)
 {
+    if (repr.size == 0) {
+        text_add_cstr(out_type, "Exception");
+        return;
+    }
     const char *text = (const char *)repr.data;
     size_t name = 0;
     while (name < repr.size && is_name_char(text[name])) {
