@@ -119,6 +119,7 @@ struct worker_node {
     struct worker_link link;
     struct worker_objects objects;
     struct store *store;              /* of the values that are kept (worker_store.c) */
+    double trouble_told;              /* io_monotonic() of the last line about its disk; 0: none */
     struct worker_pressure *pressure; /* of memory (worker_pressure.c) */
     struct map calls; /* CALLs under way: number (8 bytes) → struct call * (worker_calls.c) */
     uint64_t call_last;

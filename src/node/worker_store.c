@@ -9,6 +9,8 @@
 #define LENT_BYTES_MAX (1ull << 40)
 /* Without a memory limit. */
 #define IDLE_BYTES_MAX (1ull << 30)
+/* A disk at its limit refuses and takes by turns: it is told once in so many seconds. */
+#define TROUBLE_PAUSE 60.0
 
 /* Memory for a value to be serialised into, used before if possible: a descriptor for its executor, or -1: it is small,
  * or its executor had better make some. Of no great matter if `nbytes` is wrong. */
@@ -70,7 +72,12 @@ static void on_lost(void *user, struct span key, int code, const char *why)
 
 static void on_trouble(void *user, int code, const char *why)
 {
-    (void)user;
+    struct worker_node *worker = user;
+    double now = io_monotonic();
+    if (worker->trouble_told != 0 && now - worker->trouble_told < TROUBLE_PAUSE) {
+        return;
+    }
+    worker->trouble_told = now;
     log_error(LOGGER, "Spill to disk failed; keeping data in memory (%s): %s", error_name(code),
               why);
 }

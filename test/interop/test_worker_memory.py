@@ -143,7 +143,7 @@ def test_the_disk_is_full(make_cluster, small_disk):  # noqa: F811
         alice = cluster.workers["alice"]
         harness.eventually(lambda: "NO_SPACE" in alice.log(), 20, "the log says that the disk is full")
         assert client.gather(client.map(total, futures)) == [total(make(i)) for i in range(25)]
-        assert alice.alive and alice.log().count("NO_SPACE") < 5
+        assert alice.alive and alice.log().count("NO_SPACE") < 25  # not for each value
 
 
 def test_max_spill(make_cluster, tmp_path):  # noqa: F811

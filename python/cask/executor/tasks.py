@@ -56,6 +56,7 @@ _PICKLED = msgpack.packb({"__Pickled__": 1})
 _IMPORT_PAUSE = 0.05  # seconds until it is looked whether a module is loaded now
 _NO_METRICS = pack_bytes(b"")
 _SMALL_MAX = 2048
+_SECONDS_TO_GROW = 0.001  # by an amount that matters
 _SMALL_TYPES = frozenset({int, float, bool, str, type(None)})
 _TYPES_KEPT = 1000
 _BLOCK = 512
@@ -128,27 +129,33 @@ def _is_coroutine(spec) -> bool:
     return spec.is_coro
 
 
-def _peak_at_birth() -> int:
-    """KiB that ru_maxrss claims and this process never had: exec inherits the parent's peak."""
-    claimed = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with open("/proc/self/status") as status:
-        own = next((int(line.split()[1]) for line in status if line.startswith("VmHWM:")), claimed)
-    return claimed if claimed > own else 0
-
-
 class _Peak:
     """Highest resident memory of this process so far, in KiB."""
 
     def __init__(self):
-        self._inherited = _peak_at_birth()
+        self._status = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
         self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
         self._page = os.sysconf("SC_PAGESIZE") // 1024
+        # What ru_maxrss claims and this process never had: exec inherits the parent's peak.
+        claimed = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        self._seen = self._own()
+        self._inherited = claimed if claimed > self._seen else 0
 
-    def of(self, usage) -> int:
-        """`usage`: from getrusage."""
+    def _own(self) -> int:
+        status = os.pread(self._status, 4096, 0)
+        at = status.find(b"VmHWM:")
+        return 0 if at < 0 else int(status[at + 6 : at + 64].split()[0])
+
+    def of(self, usage, seconds: float) -> int:
+        """`usage`: from getrusage; `seconds`: for how long it may have risen."""
         if usage.ru_maxrss > self._inherited:
             return usage.ru_maxrss
-        return int(os.pread(self._statm, 64, 0).split()[1]) * self._page  # the present, at least
+        if seconds >= _SECONDS_TO_GROW:
+            self._seen = self._own()  # exact, and slow to ask for
+        else:
+            present = int(os.pread(self._statm, 64, 0).split()[1]) * self._page
+            self._seen = max(self._seen, present)
+        return self._seen
 
 
 _peak = _Peak()
@@ -162,13 +169,13 @@ class _Ledger:
     def __init__(self, prepared: float):
         self.prepared = self.start = self.stop = prepared
         self.before = resource.getrusage(resource.RUSAGE_THREAD)
-        self.peak_before = _peak.of(self.before)
+        self.peak_before = _peak.of(self.before, 0)
         self.metrics = _meters.seen = {}
 
     def pack(self) -> bytes:
         now = resource.getrusage(resource.RUSAGE_THREAD)
         before = self.before
-        peak = _peak.of(now)
+        peak = _peak.of(now, self.stop - self.start)
         metrics = self.metrics
         head = _RUN.pack(
             self.prepared,
