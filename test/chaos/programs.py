@@ -315,8 +315,8 @@ def crashing(client, rng):
     wanted = [-n for n in range(200) if n != bad]
     must_be(client.gather([f for n, f in enumerate(futures) if n != bad]), wanted)
     error = futures[bad].exception()
-    if not isinstance(error, RuntimeError) or "SIG" not in str(error):
-        raise Wrong(f"the task that crashed fails with {error!r}")
+    if not isinstance(error, distributed.KilledWorker) or "SIG" not in str(error):
+        raise Wrong(f"the task that crashed fails with {error!r}: {error}")
 
 
 PLAIN = [
