@@ -1,6 +1,6 @@
 // What is around a page: the rail, the state of the cluster, search, and help.
-import { useEffect, useRef, useState } from "preact/hooks";
-import { allBindings, useKeys } from "./base/keys";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { allBindings, begun, useKeys } from "./base/keys";
 import { bytes, clock, count, rate, UNKNOWN } from "./base/format";
 import { dark, toggleTheme } from "./base/palette";
 import { go, place } from "./base/route";
@@ -68,7 +68,7 @@ function Header({ help }: { help(): void }) {
 
 function Help({ close }: { close(): void }) {
   const dialog = useRef<HTMLDialogElement>(null);
-  useEffect(() => dialog.current?.showModal(), []);
+  useLayoutEffect(() => dialog.current?.showModal(), []);
   return (
     <dialog ref={dialog} onClose={close} aria-label="Keys">
       <h2>Keys</h2>
@@ -92,6 +92,18 @@ function Announcer() {
     before.current = failed;
   }, [failed]);
   return <p class="unseen" aria-live="polite">{text}</p>;
+}
+
+// The first of two keys was pressed: which ones go on.
+function Begun() {
+  const first = begun.value;
+  return (
+    <p class={first === "" ? "unseen" : "begun"} role="status">
+      {first !== "" && allBindings().filter((one) => one.keys.startsWith(`${first} `)).map((one) => (
+        <span key={one.keys}><kbd>{one.keys}</kbd> {one.says}</span>
+      ))}
+    </p>
+  );
 }
 
 function NoSuchPage() {
@@ -126,6 +138,7 @@ export function App() {
         <Show key={place.value.path} name={found?.name} />
       </main>
       <Announcer />
+      <Begun />
       {help && <Help close={() => setHelp(false)} />}
       <footer class="foot">{summary.value !== undefined && `data of ${clock(now.value, true)}`}</footer>
     </div>

@@ -30,6 +30,18 @@ before(async () => {
 });
 after(() => browser.close());
 
+// However loaded the machine is; only what never comes fails.
+const PATIENCE_MS = 300_000;
+
+// Frame after frame of the page's, until it is so.
+async function until(page: Page, what: string, check: () => boolean | Promise<boolean>): Promise<void> {
+  const given = Date.now() + PATIENCE_MS;
+  while (!(await check())) {
+    assert.ok(Date.now() < given, `never: ${what}`);
+    await page.evaluate(() => new Promise(requestAnimationFrame));
+  }
+}
+
 interface Visit {
   page: Page;
   server: PageServer;
@@ -41,6 +53,7 @@ async function visiting(scene: Scene, options: Options & { scheme?: "light" | "d
   const server = new PageServer(assets, new Cluster(scene), options);
   const base = await server.listen();
   const page = await browser.newPage({ viewport: { width: options.width ?? 1440, height: 900 }, colorScheme: options.scheme ?? "light" });
+  page.setDefaultTimeout(PATIENCE_MS);
   const wrong: string[] = [];
   page.on("pageerror", (error) => wrong.push(`error: ${error.message}`));
   page.on("console", (message) => message.type() === "error" && wrong.push(`console: ${message.text()}`));
@@ -159,6 +172,10 @@ test("keys go everywhere the mouse goes", async () => {
       await page.keyboard.press(key);
       await page.locator("main h1", { hasText: title }).waitFor();
     }
+    await page.keyboard.press("g");
+    await page.locator(".begun", { hasText: "Memory" }).waitFor();
+    await page.keyboard.press("Escape");
+    await page.locator(".begun").waitFor({ state: "detached" });
     await page.keyboard.press("?");
     await page.locator("dialog").getByText("Task stream").waitFor();
     await page.keyboard.press("Escape");
@@ -177,6 +194,17 @@ test("keys go everywhere the mouse goes", async () => {
     await page.locator("h1", { hasText: "inc-1" }).waitFor();
     await page.goBack();
     await page.locator("h1", { hasText: "tcp://10.0.0.2:40001" }).waitFor();
+    assert.deepEqual(wrong, []);
+  });
+});
+
+test("keys that come faster than the page is drawn do the same", async () => {
+  await visiting(BUSY, {}, async ({ page, base, wrong }) => {
+    await page.goto(`${base}workers`);
+    await page.locator(".grid tbody tr").first().waitFor();
+    // All of them before the page has a chance to draw.
+    await page.evaluate(() => ["j", "j", "j", "k", "Enter"].forEach((key) => document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }))));
+    await page.locator("h1", { hasText: "tcp://10.0.0.3:40001" }).waitFor();
     assert.deepEqual(wrong, []);
   });
 });
@@ -200,7 +228,7 @@ test("the task stream draws, zooms, holds, and says which run is below the point
     await page.getByText("‖ held").waitFor();
     await page.waitForFunction(() => /since=.*until=/.test(location.search));
     await page.waitForFunction(() => document.querySelector(".stream canvas")?.getAttribute("aria-label")?.includes("3,000 runs"));
-    assert.ok((await inked(page)) >= 4, "colours of several prefixes");
+    await until(page, "colours of several prefixes", async () => (await inked(page)) >= 4);
     const wide = new URL(page.url()).searchParams;
     await page.keyboard.press("w");
     await page.waitForFunction((since) => new URLSearchParams(location.search).get("since") !== since, wide.get("since"));
@@ -238,8 +266,9 @@ test("a connection that is lost is said, and made again", async () => {
   await visiting(BUSY, {}, async ({ page, server, base }) => {
     await page.goto(`${base}status`);
     await live(page);
-    server.cut();
+    server.pull();
     await page.getByText("✕ connection lost").waitFor();
+    server.plug();
     await live(page);
     const subscribed = server.said.filter((message) => message.sub === "summary");
     assert.ok(subscribed.length >= 2, "asked again");
@@ -266,9 +295,7 @@ test("a hidden tab tells the other side to wait", async () => {
     await show(true);
     await show(false);
     const heard = () => server.said.filter((message) => "pause" in message).map((message) => message.pause);
-    while (heard().length < 2) {
-      await page.evaluate(() => new Promise(requestAnimationFrame));
-    }
+    await until(page, "both were heard", () => heard().length >= 2);
     assert.deepEqual(heard(), [true, false]);
   });
 });
@@ -281,9 +308,7 @@ test("a page that is left takes its subscriptions along", async () => {
     await page.getByRole("link", { name: "Scheduler", exact: true }).click();
     await page.locator("main h1", { hasText: "Scheduler" }).waitFor();
     const workers = server.said.find((message) => message.sub === "workers");
-    while (!server.said.some((message) => message.unsub === workers?.id)) {
-      await page.evaluate(() => new Promise(requestAnimationFrame));
-    }
+    await until(page, "the subscription ends", () => server.said.some((message) => message.unsub === workers?.id));
   });
 });
 

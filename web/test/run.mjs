@@ -1,6 +1,8 @@
 // Bundles the pages and their tests (TypeScript needs that on Node 18), and runs the tests:
 //
-//   node web/test/run.mjs unit|browser       or     --serve SCENE [PORT]
+//   node web/test/run.mjs unit|browser [NAME]       or     --serve SCENE [PORT]
+//
+// NAME, an expression, chooses tests.
 import { spawn } from "node:child_process";
 import { mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -12,7 +14,7 @@ import { bundle } from "../build.mjs";
 const here = dirname(fileURLToPath(import.meta.url));
 const what = process.argv[2];
 if (!["unit", "browser", "--serve"].includes(what)) {
-  console.error("usage: run.mjs unit|browser | --serve SCENE [PORT]");
+  console.error("usage: run.mjs unit|browser [NAME] | --serve SCENE [PORT]");
   process.exit(2);
 }
 const folder = mkdtempSync(join(tmpdir(), "cask-pages-"));
@@ -36,7 +38,8 @@ try {
     await bundle(assets);
   }
   const files = names.map((name) => join(folder, "test", name.replace(/\.ts$/, ".mjs")));
-  const words = what === "--serve" ? [files[0], assets, ...process.argv.slice(3)] : ["--test", ...files];
+  const only = process.argv[3] === undefined ? [] : ["--test-name-pattern", process.argv[3]];
+  const words = what === "--serve" ? [files[0], assets, ...process.argv.slice(3)] : ["--test", ...only, ...files];
   const child = spawn(process.execPath, words, { stdio: "inherit", env: { ...process.env, CASK_PAGES: assets } });
   process.exitCode = await new Promise((resolve) => child.on("exit", (code) => resolve(code ?? 1)));
 } finally {

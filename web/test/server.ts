@@ -52,6 +52,7 @@ export class PageServer {
   readonly asked: string[] = []; // what came, in order
   readonly said: Record<string, unknown>[] = []; // what came over WebSockets
   private readonly sockets = new Set<Socket>();
+  private waiting: (() => void)[] | undefined; // WebSockets that nobody answers, until they are let in
   cluster: Cluster;
 
   constructor(private readonly assets: string, cluster: Cluster, private readonly options: Options = {}) {
@@ -80,6 +81,18 @@ export class PageServer {
     this.sockets.clear();
   }
 
+  // As a cable that is pulled: what there is breaks, and what is tried then hears nothing until it is plugged in again.
+  pull(): void {
+    this.waiting = [];
+    this.cut();
+  }
+
+  plug(): void {
+    const waiting = this.waiting ?? [];
+    this.waiting = undefined;
+    waiting.forEach((enter) => enter());
+  }
+
   private answer(request: IncomingMessage): { status: number; type: string; body: string | Buffer } {
     const url = new URL(request.url ?? "/", "http://localhost");
     const prefix = `${this.options.prefix ?? ""}/`;
@@ -100,6 +113,10 @@ export class PageServer {
   private upgrade(request: IncomingMessage, socket: Socket): void {
     if (this.options.sockets === false) {
       socket.end("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+      return;
+    }
+    if (this.waiting !== undefined) {
+      this.waiting.push(() => this.upgrade(request, socket));
       return;
     }
     const key = request.headers["sec-websocket-key"] as string;

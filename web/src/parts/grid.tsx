@@ -1,5 +1,6 @@
 // A table that sorts by any of its columns and makes only the rows that are seen, so ten thousand are no slower
 // than ten. Rows are walked with j and k, opened with Enter.
+import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { byName } from "../base/format";
@@ -47,7 +48,7 @@ function order<T>(column: GridColumn<T>, down: boolean): (one: T, other: T) => n
 export function Grid<T>(props: GridProps<T>) {
   const [sort, setSort] = useState(props.sort ?? "");
   const [view, setView] = useState({ top: 0, height: 600 });
-  const [selected, setSelected] = useState<string | number | undefined>(undefined);
+  const selected = useSignal<string | number | undefined>(undefined); // keys may come faster than drawings
   const box = useRef<HTMLDivElement>(null);
   const down = sort.startsWith("-");
   const column = props.columns.find((one) => one.id === sort.replace("-", ""));
@@ -64,10 +65,10 @@ export function Grid<T>(props: GridProps<T>) {
   const last = Math.min(rows.length, Math.ceil((view.top + view.height) / ROW) + AROUND);
 
   const move = (by: number) => {
-    const at = rows.findIndex((row) => props.id(row) === selected);
+    const at = rows.findIndex((row) => props.id(row) === selected.value);
     const next = Math.min(Math.max(at + by, 0), rows.length - 1);
     if (next >= 0 && rows.length > 0) {
-      setSelected(props.id(rows[next]));
+      selected.value = props.id(rows[next]);
       const element = box.current;
       if (element !== null) {
         const top = next * ROW;
@@ -83,7 +84,7 @@ export function Grid<T>(props: GridProps<T>) {
       keys: "Enter",
       says: "open the row",
       run: () => {
-        const row = rows.find((one) => props.id(one) === selected);
+        const row = rows.find((one) => props.id(one) === selected.value);
         if (row !== undefined && props.href !== undefined) {
           go(props.href(row));
         }
@@ -131,8 +132,8 @@ export function Grid<T>(props: GridProps<T>) {
           {rows.slice(first, last).map((row, index) => {
             const id = props.id(row);
             return (
-              <tr key={id} aria-rowindex={first + index + 2} aria-selected={id === selected ? true : undefined}
-                class={`${id === selected ? "selected" : ""} ${props.className?.(row) ?? ""}`} onClick={() => setSelected(id)}>
+              <tr key={id} aria-rowindex={first + index + 2} aria-selected={id === selected.value ? true : undefined}
+                class={`${id === selected.value ? "selected" : ""} ${props.className?.(row) ?? ""}`} onClick={() => (selected.value = id)}>
                 {props.columns.map((one) => (
                   <td key={one.id} class={`${one.text ? "text" : ""} ${one.grow ? "grow" : ""}`}>{one.cell ? one.cell(row) : one.value(row)}</td>
                 ))}
