@@ -6,6 +6,22 @@
 
 #include "wire/key.h"
 
+static void add_attempts(struct text *said, const struct killed_worker *killed)
+{
+    switch (killed->attempt_count) {
+    case 1:
+        text_add_cstr(said, " once, and the process that ran it died");
+        break;
+    case 2:
+        text_add_cstr(said, " twice, and both times the process that ran it died");
+        break;
+    default:
+        text_printf(said, " %u times, and each time the process that ran it died",
+                    killed->attempt_count);
+    }
+    text_printf(said, " (allowed-failures: %u).\n", killed->allowed_failures);
+}
+
 void killed_worker_write(const struct killed_worker *killed, struct text *pickle,
                          struct text *shown)
 {
@@ -16,10 +32,7 @@ void killed_worker_write(const struct killed_worker *killed, struct text *pickle
     if (killed->has_crashes) {
         text_add_cstr(&said, "Attempted to run task ");
         key_repr(&said, killed->key);
-        text_printf(
-            &said,
-            " %u times, and each time the process that ran it died (allowed-failures: %u).\n",
-            killed->attempt_count, killed->allowed_failures);
+        add_attempts(&said, killed);
         text_add(&said, text_span(&attempts));
         error.text = text_span(&said);
     } else {

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "node/worker_gauges.h"
 #include "node/worker_internal.h"
+#include "node/worker_transfers.h"
 #include "wire/pickle_make.h"
 
 #define LOGGER "distributed.worker"
@@ -94,11 +95,30 @@ bool worker_offer_data(struct worker_node *worker, const struct frames *frames, 
     return true;
 }
 
-/* The run that uses them will tell of the transfer. */
-static void note_transfer(const struct gather *gather)
+static void log_transfer(const struct gather *gather, const struct worker_offer_list *came,
+                         const double times[2])
+{
+    struct worker_node *worker = gather->worker;
+    struct text sizes = {0};
+    struct transfer transfer = {.peer = text_span(&gather->peer),
+                                .key_count = came->count,
+                                .start = times[0] + worker->link.delay,
+                                .stop = times[1] + worker->link.delay};
+    for (uint32_t i = 0; i < came->count; i++) {
+        transfer_add_size(&sizes, came->items[i].key, came->items[i].nbytes);
+        transfer.bytes += came->items[i].nbytes;
+    }
+    transfer.sizes = text_span(&sizes);
+    worker_transfers_add(worker->transfers, TRANSFER_INCOMING, &transfer);
+    text_fini(&sizes);
+}
+
+/* The run that uses them will tell of the transfer, and so does the log. */
+static void note_transfer(const struct gather *gather, const struct worker_offer_list *came)
 {
     struct worker_node *worker = gather->worker;
     double stop = io_now(), start = stop - (io_monotonic() - gather->asked);
+    log_transfer(gather, came, (const double[]){start, stop});
     for (uint32_t i = 0; i < worker->offered.count; i++) {
         struct object *object = worker->offered.items[i].object;
         object->came[0] = start;
@@ -112,7 +132,7 @@ static void succeeded(struct gather *gather, const struct frames *reply)
     struct worker_node *worker = gather->worker;
     struct worker_event event = event_for(gather, WORKER_EVENT_GATHER_SUCCESS);
     if (worker_offer_data(worker, reply, &gather->sizes, &event.of.gather_success.offers)) {
-        note_transfer(gather);
+        note_transfer(gather, &event.of.gather_success.offers);
         worker_gauges_received(worker, text_span(&gather->peer), frames_size(reply),
                                io_monotonic() - gather->asked);
         worker_apply(worker, &event);

@@ -137,6 +137,7 @@ struct worker_node {
     struct text moves;     /* [key, start, finish], …: not yet told (worker_transitions.c) */
     uint32_t move_count;
     struct worker_gauges *gauges;
+    struct worker_transfers *transfers;
     struct worker_nanny
         *nanny_side; /* the nanny's registration, plugins, Python (worker_nanny.c) */
     struct VEC(struct retry *) retries; /* peers that were busy (worker_gather.c) */

@@ -10,6 +10,7 @@
 #include "node/share.h"
 #include "node/worker_gauges.h"
 #include "node/worker_internal.h"
+#include "node/worker_transfers.h"
 
 #define LOGGER "distributed.worker"
 #define AHEAD_PER_THREAD 16
@@ -255,6 +256,7 @@ static void create_parts(struct worker_node *worker)
     worker->rpc =
         rpc_pool_create(&worker->comm_settings, (uint32_t)(files / 2 > 512 ? 512 : files / 2));
     worker->gauges = worker_gauges_create();
+    worker->transfers = worker_transfers_create();
     worker_nanny_create(worker);
     worker->lifetime = io_timer_create(worker->loop, lifetime_over, worker);
     worker_ahead_create(worker);
@@ -364,6 +366,7 @@ void worker_node_destroy(struct worker_node *worker)
     worker_step_fini(&worker->step);
     objects_fini(&worker->objects);
     worker_gauges_destroy(worker->gauges);
+    worker_transfers_destroy(worker->transfers);
     io_tls_destroy(worker->comm_settings.tls);
     blob_unref(worker->versions);
     slice_fini(&worker->name);

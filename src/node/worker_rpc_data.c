@@ -2,6 +2,7 @@
  * Source: distributed worker.py get_data, update_data, free_keys; protocol.md 1.6, 3.7. */
 #include "node/values.h"
 #include "node/worker_internal.h"
+#include "node/worker_transfers.h"
 
 /* ---- get_data ---------------------------------------------------------------------------------- */
 
@@ -17,6 +18,9 @@ struct data_answer {
     uint32_t pending; /* values that are being serialised; worker_rpc_get_data counts as one */
     int64_t bytes;
     struct VEC(struct part) parts;
+    struct text who, sizes; /* for the log of transfers: who asked; its keys and their bytes */
+    uint32_t sent_count;
+    double start;
 };
 
 /* Outgoing transfers at once: worker.connections.outgoing's counterpart for answers. */
@@ -33,13 +37,30 @@ static bool is_busy(const struct worker_node *worker, struct request *request)
     return worker->outgoing_count >= limit;
 }
 
+static void log_transfer(const struct data_answer *answer)
+{
+    double delay = answer->worker->link.delay;
+    const struct transfer transfer = {.peer = text_span(&answer->who),
+                                      .sizes = text_span(&answer->sizes),
+                                      .key_count = answer->sent_count,
+                                      .bytes = answer->bytes,
+                                      .sent = answer->bytes,
+                                      .start = answer->start + delay,
+                                      .stop = io_now() + delay};
+    worker_transfers_add(answer->worker->transfers, TRANSFER_OUTGOING, &transfer);
+}
+
 /* The requester has what it asked for, or is gone: the transfer is over. */
 static void acknowledged(void *user, const struct frames *message)
 {
     struct data_answer *answer = user;
-    (void)message; /* "OK", or NULL: the connection is gone */
+    if (message != NULL) { /* "OK"; NULL: the connection is gone */
+        log_transfer(answer);
+    }
     answer->worker->outgoing_count--;
     answer->worker->outgoing_bytes -= answer->bytes;
+    text_fini(&answer->who);
+    text_fini(&answer->sizes);
     mem_free(answer);
 }
 
@@ -61,6 +82,8 @@ static void send_parts(struct data_answer *answer)
         if (part->blob != NULL) {
             msgpack_write_raw(&out.head, slice_span(part->key));
             answer->bytes += (int64_t)blob_size(part->blob);
+            transfer_add_size(&answer->sizes, slice_span(part->key),
+                              (int64_t)blob_size(part->blob));
             payload_put(&out, part->blob);
         }
         slice_fini(&part->key);
@@ -68,6 +91,8 @@ static void send_parts(struct data_answer *answer)
     }
     vec_fini(&answer->parts);
     answer->worker->outgoing_bytes += answer->bytes;
+    answer->sent_count = count;
+    answer->start = io_now();
     struct request *request = request_find(&answer->worker->server, answer->request);
     struct connection *connection = connection_of(request);
     request_reply(request, &out);
@@ -119,6 +144,7 @@ void worker_rpc_get_data(struct worker_node *worker, struct request *request,
     answer->worker = worker;
     answer->request = request->number;
     answer->pending = 1;
+    text_add(&answer->who, message->body.get_data.who);
     worker->outgoing_count++;
     worker->outgoing_count_total++;
     for (uint32_t i = 0; i < keys.count; i++) {

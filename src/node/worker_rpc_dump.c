@@ -2,6 +2,7 @@
  * Source: distributed worker.py _to_dict; worker_state_machine.py WorkerState._to_dict. */
 #include "base/log.h"
 #include "node/worker_internal.h"
+#include "node/worker_transfers.h"
 
 /* A map under construction: pairs whose name the caller did not exclude. */
 struct dump {
@@ -137,6 +138,15 @@ static void put_log(struct worker_node *worker, struct dump *dump)
     }
 }
 
+static void put_transfers(struct worker_node *worker, struct dump *dump, const char *name,
+                          enum transfer_way way)
+{
+    struct text *out = field(dump, name);
+    if (out != NULL) {
+        worker_transfers_write(worker->transfers, way, out);
+    }
+}
+
 /* This process's lines; those of executors are for get_logs, which asks them. */
 static void put_logs(struct dump *dump)
 {
@@ -172,6 +182,8 @@ void worker_rpc_dump_state(struct worker_node *worker, struct request *request,
     put_int(&dump, "nbytes", summary.nbytes);
     put_int(&dump, "transfer_incoming_count", summary.incoming_count);
     put_int(&dump, "transfer_outgoing_count", worker->outgoing_count);
+    put_transfers(worker, &dump, "transfer_incoming_log", TRANSFER_INCOMING);
+    put_transfers(worker, &dump, "transfer_outgoing_log", TRANSFER_OUTGOING);
     put_tasks(worker, &dump);
     put_log(worker, &dump);
     put_logs(&dump);

@@ -88,6 +88,7 @@ def test_segfault_fails_its_task(client, mixed):
     """The certificate calls the task by its key, and shows first the frames of the thread that crashed"""
     future = client.submit(segfault, workers="alice", pure=False)
     error = fails(future, "SIGSEGV", "at address 0x8", repr(future.key), "got the signal", "native frames")
+    assert "once, and the process that ran it died (allowed-failures: 0)" in str(error)
     assert attempts(error) == 1 and error.allowed_failures == 0
     assert error.last_worker.address == mixed.addresses()["alice"]
     frames = str(error).partition("Current thread")[2].splitlines()
@@ -117,7 +118,7 @@ def test_attempts(make_cluster, request, tmp_path):
     env = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "2"}
     cluster = make_cluster("left", "right", env=env)
     with Client(cluster.address, timeout=20) as client:
-        error = fails(client.submit(segfault, pure=False), "3 times", "allowed-failures: 2")
+        error = fails(client.submit(segfault, pure=False), "3 times, and each time", "allowed-failures: 2")
         assert attempts(error) == 3 and error.allowed_failures == 2
         places = [line.split()[2] for line in str(error).splitlines() if line.startswith("tcp://")]
         assert len(places) == 3
