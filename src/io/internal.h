@@ -127,6 +127,7 @@ struct io_stream {
     enum io_phase phase;
     uint8_t in_vain; /* events since it was paused */
     bool paused;
+    bool end_matters; /* although it is paused */
     bool ready;
     bool pressed;    /* the user was told of pressure */
     bool broken;     /* writing failed: only what is left to read is still of use */

@@ -219,6 +219,9 @@ size_t io_stream_queued(const struct io_stream *stream);
 /* Stop and go on reading: back-pressure on the peer. Not counted: one resume undoes all pauses. */
 void io_stream_pause(struct io_stream *stream);
 void io_stream_resume(struct io_stream *stream);
+/* Of a stream that is paused, until it is resumed: close it when the peer does, if no bytes came before that are still
+ * unread. (With TLS and WebSocket a goodbye does, as a rule.) */
+void io_stream_watch_end(struct io_stream *stream);
 /* Close an open stream with ERR_TIMEOUT unless this is called again within `seconds`; 0: no longer. For the user's
  * own handshake: without it, peers that say nothing would pile up. */
 void io_stream_expect(struct io_stream *stream, double seconds);

@@ -211,7 +211,8 @@ void io_stream_watch(struct io_stream *stream)
         events = UV_WRITABLE;
     } else {
         events = (wants_input(stream) ? UV_READABLE : 0) |
-                 (has_output(stream) && !stream->broken ? UV_WRITABLE : 0);
+                 (has_output(stream) && !stream->broken ? UV_WRITABLE : 0) |
+                 (stream->end_matters && stream->phase == IO_PHASE_OPEN ? UV_DISCONNECT : 0);
     }
     if (events == stream->watched) {
         return;
@@ -228,6 +229,14 @@ static bool is_in_vain(struct io_stream *stream)
 {
     return stream->phase == IO_PHASE_OPEN && stream->paused && !stream->broken &&
            ++stream->in_vain < IN_VAIN_MAX;
+}
+
+/* Whether the peer of a paused stream has closed it, and all that it said has been read. */
+static bool has_ended(struct io_stream *stream)
+{
+    uint8_t next;
+    stream->end_matters = recv(stream->fd, &next, 1, MSG_PEEK | MSG_DONTWAIT) <= 0;
+    return stream->end_matters;
 }
 
 static void on_poll(uv_poll_t *poll, int status, int events)
@@ -248,6 +257,15 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     if (stream->poll == poll &&
         (status < 0 || ((events & UV_READABLE) != 0 && !is_in_vain(stream)))) {
         io_stream_pump(stream);
+    }
+    if ((events & UV_DISCONNECT) != 0 && stream->poll == poll && stream->end_matters &&
+        stream->phase == IO_PHASE_OPEN) {
+        if (has_ended(stream)) {
+            io_stream_note(stream, ERR_CLOSED, "the peer closed the connection");
+            io_stream_dispose(stream);
+        } else {
+            io_stream_watch(stream);
+        }
     }
     if (status < 0 && stream->poll == poll) {
         io_stream_watch(stream);
@@ -336,12 +354,21 @@ void io_stream_pause(struct io_stream *stream)
     stream->in_vain = 0;
 }
 
+void io_stream_watch_end(struct io_stream *stream)
+{
+    if (stream->phase == IO_PHASE_OPEN && stream->paused && !stream->broken) {
+        stream->end_matters = true;
+        io_stream_watch(stream);
+    }
+}
+
 void io_stream_resume(struct io_stream *stream)
 {
     if (!stream->paused) {
         return;
     }
     stream->paused = false;
+    stream->end_matters = false;
     if (stream->phase == IO_PHASE_OPEN && (stream->tls != NULL || stream->ws != NULL)) {
         io_loop_ready(stream->loop, stream); /* bytes may wait above the socket */
     }

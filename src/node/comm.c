@@ -551,6 +551,14 @@ void comm_hold(struct comm *comm)
     }
 }
 
+void comm_watch_end(struct comm *comm)
+{
+    if (comm->is_held && comm->stream != NULL && !comm->is_closing && comm->ws_waiting.count == 0 &&
+        frame_reader_idle(&comm->reader)) {
+        io_stream_watch_end(comm->stream);
+    }
+}
+
 void comm_release(struct comm *comm)
 {
     if (comm->is_held) {

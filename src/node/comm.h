@@ -57,6 +57,8 @@ size_t comm_queued(const struct comm *comm);
 /* Stop and resume the handing over of messages (and, with it, reading). */
 void comm_hold(struct comm *comm);
 void comm_release(struct comm *comm);
+/* While held: `closed` comes when the peer is gone, if it said nothing more before. */
+void comm_watch_end(struct comm *comm);
 /* Close after what is queued is sent; abort closes at once. `closed` follows. */
 void comm_close(struct comm *comm);
 void comm_abort(struct comm *comm, const char *reason);

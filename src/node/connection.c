@@ -89,6 +89,10 @@ static void take_call(struct connection *connection, const struct frames *messag
     comm_hold(connection->comm);
     arena_reset(connection->server->scratch);
     request_dispatch(request);
+    if (connection->request !=
+        NULL) { /* it waits: for a lock, perhaps, that must not go to who left */
+        comm_watch_end(connection->comm);
+    }
 }
 
 static void connection_message(void *user, struct comm *comm, const struct frames *message)

@@ -246,6 +246,50 @@ static void test_back_pressure(void **state)
     mem_free(bytes);
 }
 
+/* Who is not listened to may leave, and that is noticed at once … */
+static void test_end_while_paused(void **state)
+{
+    (void)state;
+    struct pair *pair = pair_open(io_loop_create(), IO_TCP, "127.0.0.1");
+    io_stream_pause(pair->service.side.stream);
+    io_stream_watch_end(pair->service.side.stream);
+    io_stream_close(pair->client.stream);
+    run_until(pair->service.loop, side_is_closed, &pair->service.side);
+    pair_close(pair);
+}
+
+static void note_late(void *user)
+{
+    *(bool *)user = true;
+}
+
+static bool is_late(void *user)
+{
+    return *(bool *)user;
+}
+
+/* … but not before what it said is read. */
+static void test_last_words_while_paused(void **state)
+{
+    (void)state;
+    struct pair *pair = pair_open(io_loop_create(), IO_TCP, "127.0.0.1");
+    struct span words = SPAN("last words");
+    bool late = false;
+    io_stream_pause(pair->service.side.stream);
+    io_stream_watch_end(pair->service.side.stream);
+    io_stream_write(pair->client.stream, &words, 1, &pair->client, side_done);
+    io_stream_abort(pair->client.stream);
+    struct io_timer *timer = io_timer_create(pair->service.loop, note_late, &late);
+    io_timer_start(timer, 0.05, 0);
+    run_until(pair->service.loop, is_late, &late);
+    assert_false(side_is_closed(&pair->service.side));
+    io_timer_destroy(timer);
+    io_stream_resume(pair->service.side.stream);
+    run_until(pair->service.loop, side_is_closed, &pair->service.side);
+    assert_int_equal(pair->service.side.received_size, words.size);
+    pair_close(pair);
+}
+
 /* ---- writing and closing ---- */
 
 /* Parts of length zero are legal (stock sends empty frames); nothing but empty ones is done at
@@ -665,6 +709,8 @@ int main(void)
         cmocka_unit_test(test_any_address),
         cmocka_unit_test(test_echo_bulk),
         cmocka_unit_test(test_back_pressure),
+        cmocka_unit_test(test_end_while_paused),
+        cmocka_unit_test(test_last_words_while_paused),
         cmocka_unit_test(test_empty_parts),
         cmocka_unit_test(test_many_parts),
         cmocka_unit_test(test_close_flushes),
