@@ -3,9 +3,9 @@
 BUILD ?= build
 MESON := meson
 # What a test run of one kind is built with. Options are fixed when the folder is made.
-ASAN_SETUP := -Db_sanitize=address,undefined
+ASAN_SETUP := -Doptimization=1 -Db_sanitize=address,undefined
 TSAN_SETUP := -Db_sanitize=thread
-FUZZ_SETUP := -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false
+FUZZ_SETUP := -Dfuzz=true -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false
 COVERAGE_SETUP := -Db_coverage=true
 
 SEED ?= 1
@@ -39,7 +39,7 @@ chaos: build ## Dask programs for MINUTES while processes die at random, from se
 	.venv/bin/python test/chaos/chaos.py --minutes $(MINUTES) --seed $(SEED)
 
 fuzz: build-fuzz/build.ninja ## every fuzzer for SECONDS_EACH seconds
-	ninja -C build-fuzz
+	ninja -C build-fuzz fuzzers
 	tools/fuzz.sh build-fuzz $(SECONDS_EACH)
 
 bench: setup build ## ratios against stock, into bench/RESULTS.md

@@ -87,13 +87,13 @@ def with_meson(build, *suites):
     return count
 
 
-def build_with(folder, *options, **environment):
-    """Configure once, then build; the exit code"""
+def build_with(folder, *options, targets=(), **environment):
+    """Configure once, then build all or these targets; the exit code"""
     if not (ROOT / folder / "build.ninja").exists():
         code = run("meson", "setup", folder, *options, **environment)
         if code != 0:
             return code
-    return run("ninja", "-C", folder)
+    return run("ninja", "-C", folder, *targets)
 
 
 def part_build():
@@ -106,7 +106,7 @@ def part_unit():
 
 def part_asan():
     """Unit tests, simulated clusters, and what strangers send to a real scheduler"""
-    code = build_with("build-asan", "-Db_sanitize=address,undefined")
+    code = build_with("build-asan", "-Doptimization=1", "-Db_sanitize=address,undefined")
     if code != 0:
         return as_one("build-asan", code)
     count = with_meson("build-asan", "unit", "sim")
@@ -170,8 +170,8 @@ def part_wheel():
 
 def part_fuzz():
     """Each fuzzer for some seconds: finds what became wrong since the last long run"""
-    setup = ("-Dfuzz=true", "-Db_sanitize=address,undefined", "-Db_lundef=false")
-    code = build_with("build-fuzz", *setup, CC="clang")
+    setup = ("-Dfuzz=true", "-Doptimization=1", "-Db_sanitize=address,undefined", "-Db_lundef=false")
+    code = build_with("build-fuzz", *setup, targets=("fuzzers",), CC="clang")
     if code != 0:
         return as_one("build-fuzz", code)
     print("$ tools/fuzz.sh build-fuzz", FUZZ_SECONDS, flush=True)
