@@ -282,6 +282,10 @@ static bool take_fields(struct cursor *cursor, struct executor_message *out)
     case EXECUTOR_TELL:
         out->text = take_bytes(cursor);
         return true;
+    case EXECUTOR_FORKED:
+        out->number = take_u32(cursor);
+        out->text = take_bytes(cursor);
+        return true;
     case EXECUTOR_OUTPUT:
         out->number = take_u32(cursor);
         out->nbytes = take_u64(cursor);

@@ -18,7 +18,7 @@ enum executor_op {
 
 enum {
     CHANNEL_HEADER_SIZE = 16,
-    CHANNEL_FDS_MAX = 2,                 /* descriptors of one message */
+    CHANNEL_FDS_MAX = 3,                 /* descriptors of one message */
     CHANNEL_INLINE_MAX = 256 * 1024,     /* larger payloads go in segments */
     CHANNEL_BODY_MAX = 64 * 1024 * 1024, /* bytes of one body: 64 MiB, as one of Dask's frames */
     CHANNEL_FDS_WAITING_MAX = 64,        /* descriptors ahead of the bytes of their messages */
@@ -76,10 +76,11 @@ struct executor_message {
         payload;      /* DONE, EXPORTED, REPLY, ASK, TELL. Set segment to -1 to keep it */
     uint64_t nbytes;  /* DONE: dask.sizeof; OUTPUT: bytes written in all */
     struct span type; /* DONE: pickle of the class */
-    struct span text; /* DONE: typename; WELCOME: error; ASK, TELL: name; OUTPUT: text */
-    struct span map;  /* READY, WELCOME: msgpack map */
-    double seconds;   /* SECEDED */
-    uint32_t number;  /* CANCELLED: had begun; OUTPUT: stream */
+    struct span
+        text; /* DONE: typename; WELCOME: error; ASK, TELL: name; OUTPUT: text; FORKED: why not */
+    struct span map; /* READY, WELCOME: msgpack map */
+    double seconds;  /* SECEDED */
+    uint32_t number; /* CANCELLED: had begun; OUTPUT: stream; FORKED: process id, 0: it cannot */
 };
 
 struct channel_descriptor {
@@ -164,6 +165,8 @@ MUST_USE int channel_add_call(struct channel_writer *writer, uint64_t id, bool w
 MUST_USE int channel_add_answer(struct channel_writer *writer, uint64_t id, bool ok,
                                 const struct executor_payload *payload);
 void channel_add_exit(struct channel_writer *writer);
+/* Takes the descriptors: the new executor's crash line, standard error and channel. */
+void channel_add_fork(struct channel_writer *writer, uint64_t number, const int fds[3]);
 
 /* "DONE"; "op 77" for unknown ones is not needed: the reader refuses them. */
 const char *channel_op_name(enum executor_op op);

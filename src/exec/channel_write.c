@@ -328,3 +328,12 @@ void channel_add_exit(struct channel_writer *writer)
     begin(writer, EXECUTOR_EXIT, 0);
     end_small(writer);
 }
+
+void channel_add_fork(struct channel_writer *writer, uint64_t number, const int fds[3])
+{
+    begin(writer, EXECUTOR_FORK, number);
+    for (int i = 0; i < 3; i++) {
+        attach(writer, fds[i]);
+    }
+    end_small(writer);
+}

@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,10 +86,15 @@ static void on_fatal(int number, siginfo_t *info, void *context)
 __attribute__((visibility("default"))) void cask_crash_install(int crash_line);
 __attribute__((visibility("default"))) void cask_crash_thread(void);
 
-/* Catch fatal signals of this process from now on. Call once, after faulthandler.enable(). */
+/* Catch fatal signals of this process from now on. Call after faulthandler.enable(); again in a forked process,
+ * whose line is another one. */
 void cask_crash_install(int crash_line)
 {
+    bool is_installed = line >= 0;
     line = crash_line;
+    if (is_installed) {
+        return; /* what was there before us is known */
+    }
     struct sigaction action = {.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
     action.sa_sigaction = on_fatal;
     sigemptyset(&action.sa_mask);

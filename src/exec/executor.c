@@ -422,6 +422,18 @@ static bool find_crash_library(struct text *out)
     return false;
 }
 
+/* How its process begins; program and environment are spawn's. */
+static struct io_process_options process_options(struct executor *executor)
+{
+    return (struct io_process_options){
+        .stdio = {IO_PIPE, IO_INHERIT, IO_PIPE},
+        .channel = true,
+        .own_group = true,
+        .exited = on_exited,
+        .user = executor,
+    };
+}
+
 static int spawn(struct executor *executor, const struct executor_options *options,
                  struct text *why)
 {
@@ -436,16 +448,10 @@ static int spawn(struct executor *executor, const struct executor_options *optio
         vec_push(&environment, text_cstr(&variable));
     }
     vec_push(&environment, NULL);
-    struct io_process_options process = {
-        .argv = argv,
-        .environment = environment.items,
-        .directory = options->directory,
-        .stdio = {IO_PIPE, IO_INHERIT, IO_PIPE},
-        .channel = true,
-        .own_group = true,
-        .exited = on_exited,
-        .user = executor,
-    };
+    struct io_process_options process = process_options(executor);
+    process.argv = argv;
+    process.environment = environment.items;
+    process.directory = options->directory;
     int code = io_process_spawn(executor->loop, &process, &executor->process, why);
     vec_fini(&environment);
     text_fini(&library);
@@ -484,19 +490,22 @@ static void say_start(struct executor *executor)
     executor_flush(executor);
 }
 
-int executor_start(struct io_loop *loop, const struct executor_options *options,
-                   struct executor **out_executor, struct text *why)
+static struct executor *create(struct io_loop *loop, const struct executor_options *options)
 {
     struct executor *executor = mem_zalloc(1, sizeof *executor);
     executor->loop = loop;
     executor->events = options->events;
     executor->user = options->user;
+    return executor;
+}
+
+/* Its process is there: listen, and say START. Frees it if that fails. */
+static int begin(struct executor *executor, const struct executor_options *options,
+                 struct text *why)
+{
     int code = open_memory(executor, options->slot_count, why);
-    if (code == OK && (code = spawn(executor, options, why)) != OK) {
-        board_destroy(&executor->board);
-        close(executor->crash_log);
-    }
     if (code != OK) {
+        io_process_destroy(executor->process);
         mem_free(executor);
         return code;
     }
@@ -506,7 +515,7 @@ int executor_start(struct io_loop *loop, const struct executor_options *options,
     executor->death.pid = io_process_id(executor->process);
     oom_offer(executor->death.pid);
     oom_read(&executor->memory_before);
-    executor->timer = io_timer_create(loop, on_timer, executor);
+    executor->timer = io_timer_create(executor->loop, on_timer, executor);
     io_timer_start(executor->timer,
                    options->start_seconds > 0 ? options->start_seconds : START_SECONDS, 0);
     executor->line = io_process_take_stream(executor->process, STDIN_FILENO);
@@ -516,8 +525,58 @@ int executor_start(struct io_loop *loop, const struct executor_options *options,
     io_stream_start(executor->errors, &error_events, executor);
     io_stream_start(executor->channel, &channel_events, executor);
     say_start(executor);
-    *out_executor = executor;
     return OK;
+}
+
+int executor_start(struct io_loop *loop, const struct executor_options *options,
+                   struct executor **out_executor, struct text *why)
+{
+    struct executor *executor = create(loop, options);
+    int code = spawn(executor, options, why);
+    if (code != OK) {
+        mem_free(executor);
+        return code;
+    }
+    *out_executor = executor;
+    return begin(executor, options, why);
+}
+
+int executor_ask_birth(struct executor *seed, uint64_t number, struct executor_birth *out_birth,
+                       struct text *why)
+{
+    ASSERT(seed->is_ready);
+    const struct io_process_options options = process_options(seed);
+    int code = io_process_open_ends(&options, &out_birth->ends, why);
+    if (code == OK) {
+        int *theirs = out_birth->ends.theirs;
+        const int fds[] = {theirs[STDIN_FILENO], theirs[STDERR_FILENO], theirs[CHANNEL_FD]};
+        channel_add_fork(&seed->writer, number, fds);
+        theirs[STDIN_FILENO] = theirs[STDERR_FILENO] = theirs[CHANNEL_FD] = -1;
+        executor_flush(seed);
+    }
+    return code;
+}
+
+int executor_born(struct io_loop *loop, const struct executor_options *options,
+                  struct executor_birth *take_birth, int pid, struct executor **out_executor,
+                  struct text *why)
+{
+    struct executor *executor = create(loop, options);
+    const struct io_process_options process = process_options(executor);
+    int code = io_process_adopt(loop, &process, &take_birth->ends, pid, &executor->process, why);
+    if (code != OK) {
+        executor_birth_fini(take_birth);
+        mem_free(executor);
+        return code;
+    }
+    *out_executor = executor;
+    return begin(executor, options, why);
+}
+
+void executor_birth_fini(struct executor_birth *birth)
+{
+    io_process_close_ends(birth->ends.ours);
+    io_process_close_ends(birth->ends.theirs);
 }
 
 /* ---- what its owner asks ---- */

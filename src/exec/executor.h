@@ -1,5 +1,5 @@
 /* executor.h: one executor: its process, its channel, its death. And the supervisor, which keeps a
- * number of them and warm spares.
+ * number of them and warm spares, or one spare from which others are forked.
  *
  * Life of one: spawned → ready (modules imported: a spare) → hello sent → welcome (usable) → dead.
  * Whoever sends to an executor writes into executor_out() and lets executor_flush() send it, once a
@@ -28,7 +28,7 @@ struct executor_options {
     const char *const *environment;       /* NULL-terminated additions: PYTHONPATH, DASK_… */
     const char *directory;                /* its working directory; NULL: ours */
     uint32_t slot_count;                  /* of the board: threads, with room for seceded tasks */
-    double start_seconds;                 /* to be READY in, and to WELCOME; 0: 60 */
+    double start_seconds;                 /* to be READY in, or to fork; 0: 60 */
     const struct executor_events *events; /* must outlive it */
     void *user;
 };
@@ -36,6 +36,21 @@ struct executor_options {
 /* Start one. The options are borrowed for the call. ERR_NOT_FOUND (no such interpreter), ERR_IO: why. */
 MUST_USE int executor_start(struct io_loop *loop, const struct executor_options *options,
                             struct executor **out_executor, struct text *why);
+/* One that another executor is asked to fork. */
+struct executor_birth {
+    struct io_process_ends ends;
+};
+/* Ask `seed`, which is READY and was not greeted, to fork; its answer, FORKED, comes as a message with this number.
+ * ERR_IO: no descriptors. */
+MUST_USE int executor_ask_birth(struct executor *seed, uint64_t number,
+                                struct executor_birth *out_birth, struct text *why);
+/* Process `pid` is what it forked. As executor_start; the birth is taken in any case. ERR_NOT_FOUND: there is no such
+ * child. */
+MUST_USE int executor_born(struct io_loop *loop, const struct executor_options *options,
+                           struct executor_birth *take_birth, int pid,
+                           struct executor **out_executor, struct text *why);
+/* It will not come; if it was made all the same it ends. */
+void executor_birth_fini(struct executor_birth *birth);
 /* For the user's own data about it. */
 void executor_set_tag(struct executor *executor, void *tag);
 void *executor_tag(const struct executor *executor);
@@ -74,12 +89,15 @@ struct supervisor_events {
     /* A spare ended before it had a place, `count` times in a row. The supervisor goes on trying,
      * more slowly each time, unless it is destroyed. */
     void (*start_failed)(void *user, uint32_t count, const struct executor_death *death);
+    /* None can be forked here: from now on each is started. Only with `forks`. */
+    void (*cannot_fork)(void *user, const char *why);
 };
 
 struct supervisor_options {
-    struct executor_options executor;       /* events and user are set by the supervisor */
-    uint32_t executor_count;                /* in use at a time */
-    uint32_t spare_count;                   /* warm ones beside them */
+    struct executor_options executor; /* events and user are set by the supervisor */
+    uint32_t executor_count;          /* in use at a time */
+    uint32_t spare_count;             /* warm ones beside them */
+    bool forks; /* the first spare gets no place: others are forked from it. Needs a spare */
     const struct supervisor_events *events; /* must outlive it */
     void *user;
 };

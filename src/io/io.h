@@ -256,6 +256,21 @@ struct io_process_options {
  * borrowed for the call. ERR_NOT_FOUND (no such program), ERR_IO. */
 MUST_USE int io_process_spawn(struct io_loop *loop, const struct io_process_options *options,
                               struct io_process **out_process, struct text *why);
+/* Both ends of what a process is born with, of one that another makes: index 0 … 2 its standard streams, 3 its
+ * channel; -1: none. */
+struct io_process_ends {
+    int ours[4], theirs[4];
+};
+/* Open what the options ask for; IO_INHERIT: nothing. ERR_IO. */
+MUST_USE int io_process_open_ends(const struct io_process_options *options,
+                                  struct io_process_ends *out_ends, struct text *why);
+/* Close ends of one side; taken ones are -1. */
+void io_process_close_ends(int ends[4]);
+/* Watch `pid`, which another child of ours has made as our child (CLONE_PARENT), with the options that it would have
+ * been spawned with. Takes our ends. ERR_NOT_FOUND: it is no child of ours. ERR_IO. */
+MUST_USE int io_process_adopt(struct io_loop *loop, const struct io_process_options *options,
+                              struct io_process_ends *ends, int pid,
+                              struct io_process **out_process, struct text *why);
 int io_process_id(const struct io_process *process);
 /* Our end of fd 0, 1, 2 (IO_PIPE) or 3 (channel): take it once, io_stream_start it, close it.
  * Ends that nobody took are closed by io_process_destroy. */

@@ -43,10 +43,9 @@ struct launch {
     const struct io_process_options *options;
     char **environment;
     pid_t parent;
-    int ours[FD_COUNT];   /* -1: none */
-    int theirs[FD_COUNT]; /* -1: inherited */
-    sigset_t mask;        /* what the child starts with */
-    int report;           /* where the child writes the errno that kept it from its program */
+    struct io_process_ends ends; /* theirs -1: inherited */
+    sigset_t mask;               /* what the child starts with */
+    int report; /* where the child writes the errno that kept it from its program */
 };
 
 /* ---- the child, before exec ---- */
@@ -72,8 +71,8 @@ static bool place_descriptors(const struct launch *launch)
     int raised[FD_COUNT];
     for (int fd = 0; fd < FD_COUNT; fd++) {
         raised[fd] = -1;
-        if (launch->theirs[fd] >= 0) {
-            raised[fd] = fcntl(launch->theirs[fd], F_DUPFD_CLOEXEC, FD_COUNT);
+        if (launch->ends.theirs[fd] >= 0) {
+            raised[fd] = fcntl(launch->ends.theirs[fd], F_DUPFD_CLOEXEC, FD_COUNT);
             if (raised[fd] < 0) {
                 return false;
             }
@@ -151,25 +150,27 @@ static char **merge_environment(const char *const *additions)
     return merged;
 }
 
-static void close_all(const int fds[FD_COUNT])
+void io_process_close_ends(int ends[FD_COUNT])
 {
     for (int fd = 0; fd < FD_COUNT; fd++) {
-        if (fds[fd] >= 0) {
-            close(fds[fd]);
+        if (ends[fd] >= 0) {
+            close(ends[fd]);
+            ends[fd] = -1;
         }
     }
 }
 
-/* 0 or an errno; what was opened is in `launch` either way. */
-static int open_descriptors(struct launch *launch)
+/* 0 or an errno; what was opened is in `ends` either way. */
+static int open_descriptors(const struct io_process_options *options, struct io_process_ends *ends)
 {
+    *ends = (struct io_process_ends){{-1, -1, -1, -1}, {-1, -1, -1, -1}};
     for (int fd = 0; fd < FD_COUNT; fd++) {
         bool is_channel = fd == FD_COUNT - 1;
-        enum io_stdio kind = is_channel ? (launch->options->channel ? IO_PIPE : IO_INHERIT)
-                                        : launch->options->stdio[fd];
+        enum io_stdio kind =
+            is_channel ? (options->channel ? IO_PIPE : IO_INHERIT) : options->stdio[fd];
         if (kind == IO_NULL) {
-            launch->theirs[fd] = open("/dev/null", O_RDWR | O_CLOEXEC);
-            if (launch->theirs[fd] < 0) {
+            ends->theirs[fd] = open("/dev/null", O_RDWR | O_CLOEXEC);
+            if (ends->theirs[fd] < 0) {
                 return errno;
             }
         } else if (kind == IO_PIPE) {
@@ -177,8 +178,8 @@ static int open_descriptors(struct launch *launch)
             if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
                 return errno;
             }
-            launch->ours[fd] = pair[0];
-            launch->theirs[fd] = pair[1];
+            ends->ours[fd] = pair[0];
+            ends->theirs[fd] = pair[1];
             if (fcntl(pair[0], F_SETFL, O_NONBLOCK) != 0) { /* only our end */
                 return errno;
             }
@@ -297,18 +298,20 @@ static struct io_stream *wrap(struct io_loop *loop, int fd)
     return stream;
 }
 
-static struct io_process *adopt(struct io_loop *loop, const struct launch *launch, pid_t pid,
-                                int pidfd)
+/* Takes our ends. */
+static struct io_process *watch(struct io_loop *loop, const struct io_process_options *options,
+                                struct io_process_ends *ends, pid_t pid, int pidfd)
 {
     struct io_process *process = mem_zalloc(1, sizeof *process);
     process->loop = loop;
     process->pid = pid;
     process->pidfd = pidfd;
-    process->own_group = launch->options->own_group;
-    process->on_exit = launch->options->exited;
-    process->user = launch->options->user;
+    process->own_group = options->own_group;
+    process->on_exit = options->exited;
+    process->user = options->user;
     for (int fd = 0; fd < FD_COUNT; fd++) {
-        process->streams[fd] = wrap(loop, launch->ours[fd]);
+        process->streams[fd] = wrap(loop, ends->ours[fd]);
+        ends->ours[fd] = -1;
     }
     int code = uv_poll_init(&loop->uv, &process->poll, pidfd);
     ASSERT(code == 0);
@@ -330,16 +333,15 @@ int io_process_spawn(struct io_loop *loop, const struct io_process_options *opti
     ASSERT(options->argv != NULL);
     ASSERT(options->argv[0] != NULL);
     ASSERT(options->exited != NULL);
-    struct launch launch = {
-        .options = options, .ours = {-1, -1, -1, -1}, .theirs = {-1, -1, -1, -1}};
-    int errno_value = open_descriptors(&launch);
+    struct launch launch = {.options = options};
+    int errno_value = open_descriptors(options, &launch.ends);
     pid_t pid = -errno_value;
     if (errno_value == 0) {
         launch.environment = merge_environment(options->environment);
         pid = start(&launch);
         mem_free(launch.environment);
     }
-    close_all(launch.theirs);
+    io_process_close_ends(launch.ends.theirs);
     int pidfd = pid > 0 ? pidfd_open(pid, 0) : -1;
     if (pid > 0 && pidfd < 0) {
         errno_value = errno;
@@ -348,10 +350,50 @@ int io_process_spawn(struct io_loop *loop, const struct io_process_options *opti
         pid = -errno_value;
     }
     if (pid < 0) {
-        close_all(launch.ours);
+        io_process_close_ends(launch.ends.ours);
         return refuse(&launch, -pid, why);
     }
-    *out_process = adopt(loop, &launch, pid, pidfd);
+    *out_process = watch(loop, options, &launch.ends, pid, pidfd);
+    return OK;
+}
+
+/* ---- children that another child makes ---- */
+
+int io_process_open_ends(const struct io_process_options *options, struct io_process_ends *out_ends,
+                         struct text *why)
+{
+    int errno_value = open_descriptors(options, out_ends);
+    if (errno_value != 0) {
+        io_process_close_ends(out_ends->ours);
+        io_process_close_ends(out_ends->theirs);
+        text_printf(why, "no descriptors for a process: %s", io_errno_text(errno_value));
+        return ERR_IO;
+    }
+    return OK;
+}
+
+int io_process_adopt(struct io_loop *loop, const struct io_process_options *options,
+                     struct io_process_ends *ends, int pid, struct io_process **out_process,
+                     struct text *why)
+{
+    ASSERT(options->exited != NULL);
+    ASSERT(pid > 0);
+    siginfo_t state;
+    if (waitid(P_PID, (id_t)pid, &state, WEXITED | WNOHANG | WNOWAIT) != 0) {
+        text_printf(why, "process %d is no child of ours: %s", pid, io_errno_text(errno));
+        return ERR_NOT_FOUND;
+    }
+    int pidfd = pidfd_open(pid, 0);
+    if (pidfd < 0) {
+        text_printf(why, "process %d cannot be watched: %s", pid, io_errno_text(errno));
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        return ERR_IO;
+    }
+    if (options->own_group) {
+        (void)setpgid(pid, pid); /* it does so itself, maybe later; it may have ended */
+    }
+    *out_process = watch(loop, options, ends, pid, pidfd);
     return OK;
 }
 

@@ -406,11 +406,18 @@ static void start_failed(void *user, uint32_t count, const struct executor_death
     }
 }
 
+static void cannot_fork(void *user, const char *why)
+{
+    (void)user;
+    log_info(LOGGER, "Each executor is started for itself, as none can be forked: %s", why);
+}
+
 static const struct supervisor_events supervisor_events = {
     .assigned = assigned,
     .message = message_came,
     .died = died,
     .start_failed = start_failed,
+    .cannot_fork = cannot_fork,
 };
 
 /* The same settings to all that were greeted. */
@@ -471,12 +478,14 @@ int worker_executors_start(struct worker_node *worker, struct text *why)
     struct text python = {0}, texts = {0};
     const char **environment = worker_environment(worker, (struct span){0}, &python, &texts);
     make_seats(worker);
+    uint32_t spare_count = (uint32_t)config_int(worker->config, "cask.worker.spares", 1);
     struct supervisor_options options = {
         .executor = {.python = text_cstr(&python),
                      .environment = environment,
                      .slot_count = worker->seats.items[0].nthreads * SLOTS_PER_THREAD},
         .executor_count = worker->seats.count,
-        .spare_count = (uint32_t)config_int(worker->config, "cask.worker.spares", 1),
+        .spare_count = spare_count,
+        .forks = spare_count > 0,
         .events = &supervisor_events,
         .user = worker,
     };

@@ -1,6 +1,6 @@
 """``python -m cask.executor``: serves the worker at fd 3 until it closes the channel.
 
-The main thread runs the event loop: plugins, operations, asynchronous tasks. `nthreads` run tasks, and
+Before it is greeted it may be forked: beginning.py. Then the main thread runs the event loop: plugins, operations, asynchronous tasks. `nthreads` run tasks, and
 read the channel when they have none; one reads it meanwhile, and one serialises what is asked for.
 """
 
@@ -24,9 +24,11 @@ def main() -> None:
     peer = socket.socket(fileno=CHANNEL_FD)
     peer.set_inheritable(False)
 
-    from cask.executor.serve import serve  # a second of imports, with the descriptors in safety
+    from cask.executor.beginning import begin  # a second of imports, with the descriptors in safety
+    from cask.executor.serve import serve
 
-    status = asyncio.run(serve(peer, line))
+    beginning = begin(peer, line)  # several processes may come back from here
+    status = asyncio.run(serve(beginning))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)  # nobody waits for tasks that still run

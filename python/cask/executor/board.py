@@ -22,6 +22,9 @@ class Board:
         _HEAD.pack_into(self._memory, 0, _MAGIC, 1, slot_count)
         self._free = list(range(_SIZE * slot_count, 0, -_SIZE))
 
+    def close(self) -> None:
+        self._memory.close()
+
     def enter(self, handle: int, start: float, thread: int, flags: int = 0) -> int:
         """A slot for this task; 0: none is free."""
         try:

@@ -23,11 +23,17 @@ def take_line() -> int:
     return line
 
 
-def install(line: int, crash_log: int):
-    """Handlers of fatal signals. Gives the function to call in each thread that runs tasks."""
-    faulthandler.enable(crash_log, all_threads=True)
+def library_path() -> str | None:
+    """Where our library of C functions is."""
     beside = pathlib.Path(__file__).with_name("libcask-crash.so")  # in a wheel
-    path = os.environ.get("CASK_CRASH_LIBRARY") or (str(beside) if beside.exists() else None)
+    return os.environ.get("CASK_CRASH_LIBRARY") or (str(beside) if beside.exists() else None)
+
+
+def install(line: int, crash_log: int):
+    """Handlers of fatal signals. Gives the function to call in each thread that runs tasks. A forked process calls it
+    anew."""
+    faulthandler.enable(crash_log, all_threads=True)
+    path = library_path()
     if path is None or line < 0:
         return lambda: None
     try:

@@ -15,7 +15,7 @@ _PIECE = 16 * 1024
 
 # The task that runs in this context: an object with `output`, None or {stream: Output}, and tell_output().
 current_task: ContextVar = ContextVar("cask_task", default=None)
-_pid = os.getpid()  # of the executor: a child that a task forks inherits all this, but may tell nothing
+_pid = 0  # of the executor: a child that a task forks inherits all this, but may tell nothing
 
 
 class Output:
@@ -72,6 +72,8 @@ class _Tee:
 
 
 def install() -> None:
+    global _pid
+    _pid = os.getpid()
     sys.stdout.reconfigure(line_buffering=True)  # what was printed before a crash is not lost
     sys.stdout = _Tee(sys.stdout, 1)
     sys.stderr = _Tee(sys.stderr, 2)

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
-import socket
-import sys
 import threading
 import traceback
 from concurrent.futures import Future
 from contextvars import copy_context
+from itertools import chain
 from queue import SimpleQueue
 from time import time
 
 import dask
-import distributed
 import msgpack
 from distributed.actor import Actor
 from distributed.protocol import dumps, loads
 from distributed.protocol.utils import msgpack_opts
 
 from cask.executor import channel, output
-from cask.executor.board import EXPORTING, Board
+from cask.executor.beginning import Beginning
+from cask.executor.board import EXPORTING
 from cask.executor.calls import serve_call, take_call
 from cask.executor.channel import pack_bytes, pack_payload, take_bytes, take_payload
-from cask.executor.crash import install
 from cask.executor.errors import pack_error
 from cask.executor.nanny import Nanny
 from cask.executor.objects import DataView, Entry, Objects, serialise
@@ -231,31 +228,9 @@ class Executor:
         self._runner.threads.put(task)
 
 
-def _start(incoming, line: int):
-    """Follow START: the board, and what is ready for a crash."""
-    op, _, body, fds = next(incoming)
-    if op != channel.START:
-        raise ValueError(f"the first message is {op}, not START")
-    board_fd, crash_log = fds
-    board = Board(board_fd, _first(body))
-    os.close(board_fd)
-    return board, install(line, crash_log)
-
-
-def _facts() -> bytes:
-    return msgpack.packb(
-        {
-            "pid": os.getpid(),
-            "version": 1,
-            "python": sys.version.split()[0],
-            "versions": {"dask": dask.__version__, "distributed": distributed.__version__},
-        }
-    )
-
-
-async def serve(peer: socket.socket, line: int) -> int:
+async def serve(beginning: Beginning) -> int:
     """Until the channel ends; gives the exit status."""
-    out, reader = channel.Channel(peer), channel.Reader(peer)
+    out, reader, crash_thread = beginning.out, beginning.reader, beginning.crash_thread
     loop = asyncio.get_running_loop()
     ended: asyncio.Future = loop.create_future()
 
@@ -263,15 +238,13 @@ async def serve(peer: socket.socket, line: int) -> int:
         if not ended.done():
             ended.set_result(status)
 
-    the_board, crash_thread = _start(iter(reader), line)
     crash_thread()
     output.install()
-    reading = Reading(peer, reader, out, lambda status: loop.call_soon_threadsafe(end, status))
-    executor = Executor(out, reading, end, crash_thread, the_board)
-    reading.followers = executor.followers()
-    gc.collect()
-    gc.freeze()  # what was imported stays; no need to look at it again
+    reading = Reading(beginning.peer, reader, out, lambda status: loop.call_soon_threadsafe(end, status))
+    executor = Executor(out, reading, end, crash_thread, beginning.board)
+    followers = reading.followers = executor.followers()
+    for op, handle, body, fds in chain([beginning.first], reader.messages()):
+        followers[op](handle, body, fds)
     threading.Thread(target=reading.watch, args=(executor.give,), name="channel", daemon=True).start()
     threading.Thread(target=executor.export, name="exports", daemon=True).start()
-    out.send(channel.READY, 0, [pack_bytes(_facts())])
     return await ended

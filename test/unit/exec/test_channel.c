@@ -212,7 +212,8 @@ static void test_malformed(void **state)
         {EXECUTOR_RUN, 0, &empty, ERR_MALFORMED},
         {(enum executor_op)0, 0, &empty, ERR_MALFORMED},
         {(enum executor_op)65535, 0, &empty, ERR_MALFORMED},
-        {EXECUTOR_RESCHEDULE, 3, &empty, ERR_LIMIT},
+        {EXECUTOR_RESCHEDULE, CHANNEL_FDS_MAX + 1, &empty, ERR_LIMIT},
+        {EXECUTOR_FORKED, 0, &empty, ERR_MALFORMED},
         {EXECUTOR_RESCHEDULE, 0, &empty, 1},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

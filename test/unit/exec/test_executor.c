@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -22,6 +23,7 @@ struct bench {
     struct executor *executor;
     struct supervisor *supervisor;
     uint32_t ready_count, died_count, assigned_count, failed_count, exported_count;
+    uint32_t unfit_count;
     uint32_t places[8]; /* process id that got each place last */
     bool is_closed;
     struct executor_death death; /* of the last one; texts in `certificate` */
@@ -421,25 +423,52 @@ static void on_start_failed(void *user, uint32_t count, const struct executor_de
     note_death(bench, death);
 }
 
+static void on_cannot_fork(void *user, const char *why)
+{
+    struct bench *bench = user;
+    bench->unfit_count++;
+    assert_string_equal(why, "it is made of stone");
+}
+
 static const struct supervisor_events supervisor_events = {
     .assigned = on_assigned,
     .message = on_place_message,
     .died = on_place_died,
     .start_failed = on_start_failed,
+    .cannot_fork = on_cannot_fork,
 };
 
-static void supervise(struct bench *bench, const char *fake, uint32_t executors, uint32_t spares)
+static void supervise_with(struct bench *bench, const char *fake,
+                           const struct supervisor_options *wanted)
 {
     const char *const environment[] = {FAKE_PATH, fake, NULL};
     struct supervisor_options options = {
-        .executor = {.python = "python3", .environment = environment, .slot_count = 8},
-        .executor_count = executors,
-        .spare_count = spares,
+        .executor = {.python = "python3",
+                     .environment = environment,
+                     .slot_count = 8,
+                     .start_seconds = wanted->executor.start_seconds},
+        .executor_count = wanted->executor_count,
+        .spare_count = wanted->spare_count,
+        .forks = wanted->forks,
         .events = &supervisor_events,
         .user = bench};
     struct text why = {0};
     assert_int_equal(supervisor_create(bench->loop, &options, &bench->supervisor, &why), OK);
     text_fini(&why);
+}
+
+static void supervise(struct bench *bench, const char *fake, uint32_t executors, uint32_t spares)
+{
+    supervise_with(
+        bench, fake,
+        &(struct supervisor_options){.executor_count = executors, .spare_count = spares});
+}
+
+static void supervise_forking(struct bench *bench, const char *fake, uint32_t executors)
+{
+    supervise_with(
+        bench, fake,
+        &(struct supervisor_options){.executor_count = executors, .spare_count = 1, .forks = true});
 }
 
 static bool has_two(const struct bench *bench)
@@ -530,6 +559,16 @@ static void test_taken_first(void **state)
     assert_true(atoi(theirs) > atoi(ours) || atoi(ours) == 1000);
 }
 
+static bool has_failed_once(const struct bench *bench)
+{
+    return bench->failed_count == 1;
+}
+
+static bool has_died_twice(const struct bench *bench)
+{
+    return bench->died_count == 2;
+}
+
 static bool has_failed_twice(const struct bench *bench)
 {
     return bench->failed_count == 2;
@@ -560,17 +599,147 @@ static void test_close_early(void **state)
     assert_int_equal(bench->died_count, 0);
 }
 
+/* ---- forked ones ---- */
+
+static void close_all(struct bench *bench)
+{
+    supervisor_close(bench->supervisor, 30, on_closed);
+    run_until(bench, is_closed);
+    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* no child is left, not even a dead one */
+}
+
+/* The number of the parent, field 4 of /proc/PID/stat; the name before it has no spaces. */
+static int parent_of(uint32_t pid)
+{
+    char content[1024];
+    int parent = 0;
+    read_proc((int)pid, "stat", content, sizeof content);
+    assert_int_equal(sscanf(content, "%*d %*s %*c %d", &parent), 1);
+    return parent;
+}
+
+/* Two places, and the one from which they are forked. Both are our children, with groups of their own; the end of
+ * one is told like that of any other, and another is forked in its place. */
+static void test_forked(void **state)
+{
+    struct bench *bench = *state;
+    supervise_forking(bench, "FAKE=", 2);
+    run_until(bench, has_two);
+    uint32_t first = bench->places[0], second = bench->places[1];
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_int_equal(parent_of(bench->places[i]), getpid());
+        assert_int_equal(getpgid((pid_t)bench->places[i]), (pid_t)bench->places[i]);
+    }
+    ask(supervisor_at(bench->supervisor, 1), 1, "segfault");
+    run_until(bench, has_three);
+    assert_int_equal(bench->death.pid, (int)second);
+    assert_says(state, "SIGSEGV (Segmentation fault) at address 0x10");
+    assert_says(state, "task 1 ran in thread");
+    assert_says(state, "in string_at");
+    assert_int_equal(bench->places[0], first);
+    assert_int_equal(parent_of(bench->places[1]), getpid());
+    assert_int_equal(bench->failed_count, 0);
+    assert_int_equal(bench->unfit_count, 0);
+    close_all(bench);
+}
+
+static bool has_one(const struct bench *bench)
+{
+    return bench->assigned_count == 1;
+}
+
+/* The environment changes while a birth is under way: nobody with the former one gets a place, or is left. */
+static void test_forked_environment(void **state)
+{
+    struct bench *bench = *state;
+    static char content[256 * 1024];
+    const char *const changed[] = {FAKE_PATH, "FAKE=", "MARK=changed", NULL};
+    supervise_forking(bench, "FAKE=", 2);
+    run_until(bench, has_one);
+    supervisor_set_environment(bench->supervisor, changed);
+    run_until(bench, has_two);
+    ask(supervisor_at(bench->supervisor, 0), 1, "exit");
+    supervisor_flush(bench->supervisor);
+    supervisor_set_environment(bench->supervisor, changed);
+    run_until(bench, has_three);
+    read_proc((int)bench->places[0], "environ", content, sizeof content);
+    assert_non_null(strstr(content, "MARK=changed"));
+    assert_int_equal(bench->failed_count, 0);
+    close_all(bench);
+}
+
+/* Modules that start threads: executors are started one by one, as if there were no forks. */
+static void test_unfit(void **state)
+{
+    struct bench *bench = *state;
+    supervise_forking(bench, "FAKE=unfit", 2);
+    run_until(bench, has_two);
+    ask(supervisor_at(bench->supervisor, 0), 1, "exit");
+    run_until(bench, has_three);
+    assert_int_equal(bench->unfit_count, 1);
+    assert_int_equal(bench->failed_count, 0);
+    close_all(bench);
+}
+
+/* The seed dies when it is to fork: told as an executor that does not start, and tried again. */
+static void test_seed_dies(void **state)
+{
+    struct bench *bench = *state;
+    supervise_forking(bench, "FAKE=dies-forking", 1);
+    run_until(bench, has_failed_once);
+    assert_int_equal(bench->death.status, 5);
+    run_until(bench, has_died_twice);
+    assert_int_equal(bench->assigned_count, 0);
+    close_all(bench);
+}
+
+/* It says that it has forked a process that is no child of ours: not believed, not waited for. */
+static void test_seed_lies(void **state)
+{
+    struct bench *bench = *state;
+    supervise_forking(bench, "FAKE=liar", 1);
+    run_until(bench, has_failed_once);
+    assert_says(state, "is no child of ours");
+    assert_int_equal(bench->assigned_count, 0);
+    close_all(bench);
+}
+
+static bool was_too_slow(const struct bench *bench)
+{
+    return strstr(text_cstr(&bench->certificate), "it did not fork in time") != NULL;
+}
+
+/* It says nothing. */
+static void test_seed_is_barren(void **state)
+{
+    struct bench *bench = *state;
+    supervise_with(bench, "FAKE=barren",
+                   &(struct supervisor_options){.executor = {.start_seconds = 2},
+                                                .executor_count = 1,
+                                                .spare_count = 1,
+                                                .forks = true});
+    run_until(bench, was_too_slow);
+    assert_int_equal(bench->assigned_count, 0);
+    close_all(bench);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_segfault),       TEST(test_abort),       TEST(test_bus_error),
-        TEST(test_stack_overflow), TEST(test_exit),        TEST(test_killed_from_outside),
-        TEST(test_garbage),        TEST(test_deaf),        TEST(test_mute),
-        TEST(test_killed_by_us),   TEST(test_close),       TEST(test_payloads),
-        TEST(test_no_interpreter), TEST(test_supervisor),  TEST(test_stillborn),
-        TEST(test_close_early),    TEST(test_taken_first), TEST(test_another_environment),
+        TEST(test_segfault),       TEST(test_abort),
+        TEST(test_bus_error),      TEST(test_stack_overflow),
+        TEST(test_exit),           TEST(test_killed_from_outside),
+        TEST(test_garbage),        TEST(test_deaf),
+        TEST(test_mute),           TEST(test_killed_by_us),
+        TEST(test_close),          TEST(test_payloads),
+        TEST(test_no_interpreter), TEST(test_supervisor),
+        TEST(test_stillborn),      TEST(test_close_early),
+        TEST(test_taken_first),    TEST(test_another_environment),
+        TEST(test_forked),         TEST(test_forked_environment),
+        TEST(test_unfit),          TEST(test_seed_dies),
+        TEST(test_seed_lies),      TEST(test_seed_is_barren),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -124,10 +124,17 @@ static void on_closed(void *user)
     io_loop_stop(bench.loop);
 }
 
+static void on_cannot_fork(void *user, const char *why)
+{
+    (void)user;
+    fail_msg("%s", why);
+}
+
 static const struct supervisor_events events = {.assigned = on_assigned,
                                                 .message = on_message,
                                                 .died = on_died,
-                                                .start_failed = on_start_failed};
+                                                .start_failed = on_start_failed,
+                                                .cannot_fork = on_cannot_fork};
 
 static void on_turn(void *user)
 {
@@ -186,11 +193,12 @@ static void test_life(void **state)
     make_hello();
     bench.loop = io_loop_create();
     io_loop_on_turn(bench.loop, on_turn, NULL);
-    const char *const environment[] = {PACKAGE_PATH, NULL};
+    const char *const environment[] = {PACKAGE_PATH, "OPENBLAS_NUM_THREADS=1", NULL};
     struct supervisor_options options = {
         .executor = {.python = python, .environment = environment, .slot_count = 8},
         .executor_count = 1,
         .spare_count = 1,
+        .forks = true,
         .events = &events};
     struct text why = {0};
     assert_int_equal(supervisor_create(bench.loop, &options, &bench.supervisor, &why), OK);
@@ -208,7 +216,7 @@ static void test_life(void **state)
     assert_string_equal(text_cstr(&bench.exception), "ZeroDivisionError('division by zero')");
 
     run(3, "cdask._task_spec\nTask\n(S'k'\ncctypes\nstring_at\nI16\ntR.");
-    run_until(EXECUTOR_WELCOME); /* of the spare, which has taken its place */
+    run_until(EXECUTOR_WELCOME); /* of the one that was forked in its place */
     assert_true(bench.has_died);
     const char *certificate = text_cstr(&bench.certificate);
     assert_non_null(strstr(certificate, "SIGSEGV (Segmentation fault) at address 0x10"));

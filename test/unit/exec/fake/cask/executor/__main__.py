@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 
-from cask.executor import channel
+from cask.executor import channel, forking
 from cask.executor.board import Board
 from cask.executor.channel import Channel, pack_bytes, pack_payload, take_bytes, take_payload
 from cask.executor.crash import install, take_line
@@ -65,13 +65,30 @@ def run(out, board, crash_thread, handle, deed):
     board.leave(slot)
 
 
-def main():
-    line = take_line()
-    peer = socket.socket(fileno=3)
+def fork(out, handle, fds):
+    """As a real one does, or as FAKE says; a Birth in the new process."""
+    birth = forking.Birth(*fds)
+    fake = os.environ.get("FAKE")
+    if fake == "dies-forking":
+        os._exit(5)
+    elif fake == "barren":
+        return None
+    why = "it is made of stone" if fake == "unfit" else forking.why_not(forking.find())
+    pid = 0
+    if fake == "liar":
+        pid = os.getppid()
+    elif not why:
+        pid = forking.find()()
+        if pid == 0:
+            return birth
+    birth.close()
+    out.send(channel.FORKED, handle, [struct.pack("<I", pid), pack_bytes(why.encode())])
+    return None
+
+
+def serve(peer, line):
+    """Until the worker has gone; or a Birth, in the new process."""
     out = Channel(peer)
-    if os.environ.get("FAKE") == "stillborn":
-        sys.stderr.write("no module named dask\n")
-        sys.exit(3)
     messages = iter(channel.Reader(peer))
     op, _, body, (board_fd, crash_log) = next(messages)
     assert op == channel.START
@@ -83,6 +100,11 @@ def main():
     for op, handle, body, fds in messages:
         if op == channel.HELLO:
             out.send(channel.WELCOME, 0, [pack_bytes(b""), pack_bytes(b"\x80")])
+        elif op == channel.FORK:
+            birth = fork(out, handle, fds)
+            if birth is not None:
+                peer.close()
+                return birth
         elif op == channel.PUT:  # comes back as it is
             key, at = take_bytes(body, 0)
             value, frames = take_payload(body, at, fds)
@@ -96,6 +118,19 @@ def main():
         elif op == channel.EXIT:
             os._exit(0)
     time.sleep(1000)  # it was made deaf
+    return None
+
+
+def main():
+    line = take_line()
+    peer = socket.socket(fileno=3)
+    if os.environ.get("FAKE") == "stillborn":
+        sys.stderr.write("no module named dask\n")
+        sys.exit(3)
+    while True:
+        birth = serve(peer, line)
+        forking.settle(birth)
+        peer, line = socket.socket(fileno=birth.channel), birth.line
 
 
 main()
