@@ -8,7 +8,9 @@
 #include "base/log.h"
 #include "node/coordination.h"
 #include "node/node.h"
+#include "node/observer.h"
 #include "node/planner.h"
+#include "node/record.h"
 #include "node/topics.h"
 #include "node/values.h"
 
@@ -224,6 +226,10 @@ static void task_died(struct node *node, struct stream *stream, const struct msg
     event.of.task_died.key = m->key;
     event.of.task_died.run_id = m->run_id;
     event.of.task_died.certificate = m->certificate;
+    struct recorder *recorder = observer_link_recorder(node->observer);
+    if (recorder != NULL) {
+        recorder_victim(recorder, stream->worker, m->key, m->certificate);
+    }
     event.stimulus = m->stimulus_id;
     node_apply(node, &event);
 }

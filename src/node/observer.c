@@ -472,7 +472,7 @@ static void write_settings(struct observer_link *link, const struct observer_opt
 {
     const struct config *config = link->node->config;
     struct text *out = &link->settings;
-    msgpack_write_map(out, 12);
+    msgpack_write_map(out, 13);
     put_setting(out, "prefix", options->prefix);
     put_setting(out, "tls-cert",
                 config_text(config, "distributed.scheduler.dashboard.tls.cert", NULL));
@@ -493,6 +493,8 @@ static void write_settings(struct observer_link *link, const struct observer_opt
     msgpack_write_float(out, config_bytes(config, "cask.dashboard.memory", 96.0 * (1 << 20)));
     msgpack_write_cstr(out, "port");
     msgpack_write_uint(out, link->address.port);
+    msgpack_write_cstr(out, "findings");
+    config_write(config, "cask.findings", out);
     write_origins(config, out);
 }
 
@@ -612,6 +614,11 @@ void observer_link_restart(struct observer_link *link)
     if (link != NULL && link->is_telling) {
         recorder_restart(link->recorder);
     }
+}
+
+struct recorder *observer_link_recorder(struct observer_link *link)
+{
+    return link != NULL && link->is_telling ? link->recorder : NULL;
 }
 
 void observer_link_event(struct observer_link *link, struct span topic, const struct blob *value)

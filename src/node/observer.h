@@ -8,6 +8,7 @@
 #include "node/node.h"
 
 struct observer_link;
+struct recorder;
 
 struct observer_options {
     const char *address; /* [HOST]:PORT, HOST or PORT; NULL: 8787 */
@@ -28,5 +29,7 @@ uint16_t observer_link_port(const struct observer_link *link);
 void observer_link_notice(struct observer_link *link, const struct notice *notice);
 void observer_link_restart(struct observer_link *link);
 void observer_link_event(struct observer_link *link, struct span topic, const struct blob *value);
+/* Where records of what happens go now, for what is no notice of the core's; NULL: nobody looks. */
+struct recorder *observer_link_recorder(struct observer_link *link);
 
 #endif

@@ -12,6 +12,8 @@
 
 /* Texts remembered; more go out each time. */
 #define TEXTS_MAX 4096u
+/* Tasks of a lost worker that are told. */
+#define VICTIMS_MAX 10u
 
 struct recorder *recorder_create(struct node *node, struct ring_writer *ring)
 {
@@ -319,8 +321,41 @@ void record_status(struct recorder *recorder, worker_id worker, struct span stat
     }
 }
 
+void recorder_victim(struct recorder *recorder, worker_id worker, struct span key,
+                     struct span certificate)
+{
+    size_t most = record_text_max(RECORD_VICTIM);
+    if (key.size > most) {
+        return; /* a key that does not fit says nothing to a person */
+    }
+    size_t rest = certificate.size < most - key.size ? certificate.size : most - key.size;
+    struct record_victim *record = ring_reserve(recorder->ring, RECORD_VICTIM, key.size + rest);
+    if (record != NULL) {
+        record->worker = worker;
+        record->time = recorder->node->now;
+        uint8_t *place = (uint8_t *)record + sizeof *record;
+        memcpy(place, key.data, key.size);
+        if (rest > 0) {
+            memcpy(place + key.size, certificate.data, rest);
+        }
+        ring_publish(recorder->ring);
+    }
+}
+
+/* Of a worker that was lost: some of what it ran, which its removal is told after. */
+static void lost_with(struct recorder *recorder, const struct notice *notice)
+{
+    uint32_t count = notice->busy.count < VICTIMS_MAX ? notice->busy.count : VICTIMS_MAX;
+    for (uint32_t i = 0; i < count; i++) {
+        recorder_victim(recorder, notice->worker, notice->busy.items[i], (struct span){0});
+    }
+}
+
 static void worker_removed(struct recorder *recorder, const struct notice *notice)
 {
+    if (!notice->flag) {
+        lost_with(recorder, notice);
+    }
     struct record_worker_removed *record =
         ring_reserve(recorder->ring, RECORD_WORKER_REMOVED, notice->stimulus.size);
     if (record != NULL) {
@@ -364,6 +399,32 @@ static void graph(struct recorder *recorder, const struct notice *notice, uint16
         ring_put_text(record, notice->text);
         ring_publish(recorder->ring);
     }
+}
+
+void recorder_graph_bytes(struct recorder *recorder, client_id client, uint64_t bytes)
+{
+    struct record_graph_bytes *record = ring_reserve(recorder->ring, RECORD_GRAPH_BYTES, 0);
+    if (record != NULL) {
+        record->client = client;
+        record->time = recorder->node->now;
+        record->bytes = (int64_t)bytes;
+        ring_publish(recorder->ring);
+    }
+}
+
+void recorder_versions(struct recorder *recorder, struct span who, struct span comparison)
+{
+    struct text whole = {0};
+    text_add(&whole, who);
+    text_add_char(&whole, '\0');
+    text_add(&whole, comparison);
+    struct record_versions *record = ring_reserve(recorder->ring, RECORD_VERSIONS, whole.size);
+    if (record != NULL) {
+        record->time = recorder->node->now;
+        ring_put_text(record, text_span(&whole));
+        ring_publish(recorder->ring);
+    }
+    text_fini(&whole);
 }
 
 static void steals(struct recorder *recorder, const struct notice *notice)

@@ -25,6 +25,13 @@ void recorder_notice(struct recorder *recorder, const struct notice *notice);
 void recorder_restart(struct recorder *recorder);
 /* `value` was logged under `topic` (canonical msgpack). */
 void recorder_event(struct recorder *recorder, struct span topic, struct span value);
+/* The task was running on `worker` when its executor died. */
+void recorder_victim(struct recorder *recorder, worker_id worker, struct span key,
+                     struct span certificate);
+/* A graph of so many bytes came. */
+void recorder_graph_bytes(struct recorder *recorder, client_id client, uint64_t bytes);
+/* Packages of `who` (an address, a client's id) are others than everybody's. */
+void recorder_versions(struct recorder *recorder, struct span who, struct span comparison);
 /* What is now, as far as it changed since; with `all` everything, and what is dear to find out. Cost: O(prefixes), and of
  * workers and groups O(those that changed), up to some hundreds of groups. */
 void recorder_sample(struct recorder *recorder, bool all);

@@ -34,6 +34,7 @@ struct recorder {
     struct VEC(double) worker_seen; /* by worker: last_seen of the last sample */
     uint64_t transitions_seen;
     double log_time; /* of the newest line told */
+    bool has_unrunnable;
 };
 
 uint32_t record_prefix_number(struct recorder *recorder, uint32_t core_number, struct span name);

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "core/scheduler/adapt.h"
+#include "core/scheduler/explain.h"
 #include "core/scheduler/locks.h"
 #include "node/node.h"
 #include "node/record_internal.h"
@@ -12,6 +13,7 @@
 /* Of one sample. */
 #define GROUPS_MAX 512u
 #define LINES_MAX 1000u
+#define UNRUNNABLE_TOLD 3u
 
 /* ---- groups and prefixes ------------------------------------------------------------------------ */
 
@@ -294,6 +296,42 @@ static void sample_totals(struct recorder *recorder)
     ring_publish(recorder->ring);
 }
 
+/* Some of the tasks that no worker may run, and why; once more when there are none any more. Each asks about all workers. */
+static void sample_unrunnable(struct recorder *recorder, uint32_t total)
+{
+    struct node *node = recorder->node;
+    uint32_t cursor = 0, told = 0;
+    double since;
+    const struct task *task;
+    while (told < UNRUNNABLE_TOLD && (task = view_unrunnable_next(node->core, &cursor, &since))) {
+        struct span key = view_task_key(task);
+        struct explain explain = explain_key(node->core, key, &node->scratch);
+        size_t size = key.size + explain.summary.size;
+        struct record_unrunnable *record =
+            size > record_text_max(RECORD_UNRUNNABLE)
+                ? NULL
+                : ring_reserve(recorder->ring, RECORD_UNRUNNABLE, size);
+        if (record != NULL) {
+            record->time = node->now;
+            record->since = since;
+            record->total = total;
+            uint8_t *place = (uint8_t *)record + sizeof *record;
+            memcpy(place, key.data, key.size);
+            memcpy(place + key.size, explain.summary.data, explain.summary.size);
+            ring_publish(recorder->ring);
+        }
+        told++;
+    }
+    if (told == 0 && recorder->has_unrunnable) {
+        struct record_unrunnable *record = ring_reserve(recorder->ring, RECORD_UNRUNNABLE, 0);
+        if (record != NULL) {
+            record->time = node->now;
+            ring_publish(recorder->ring);
+        }
+    }
+    recorder->has_unrunnable = told > 0;
+}
+
 static void sample_semaphores(struct recorder *recorder)
 {
     struct semaphore_view view;
@@ -368,9 +406,9 @@ void recorder_sample(struct recorder *recorder, bool all)
     struct node *node = recorder->node;
     sample_log(recorder);
     uint64_t transitions = view_transition_count(node->core);
+    struct totals_view totals;
+    view_totals(node->core, &totals);
     if (all || transitions != recorder->transitions_seen) {
-        struct totals_view totals;
-        view_totals(node->core, &totals);
         for (uint32_t i = 0; i < totals.prefix_count; i++) {
             sample_prefix(recorder, i);
         }
@@ -380,6 +418,7 @@ void recorder_sample(struct recorder *recorder, bool all)
     for (uint32_t i = 0; i < view_worker_count(node->core); i++) {
         sample_worker(recorder, view_worker_at(node->core, i), all);
     }
+    sample_unrunnable(recorder, totals.unrunnable_count);
     sample_totals(recorder);
     if (all) {
         sample_semaphores(recorder);

@@ -5,13 +5,24 @@
 #include "node/connection.h"
 #include "node/lifecycle.h"
 #include "node/node.h"
+#include "node/observer.h"
 #include "node/planner.h"
+#include "node/record.h"
 #include "node/topics.h"
 #include "node/values.h"
 #include "node/versions.h"
 #include "wire/address.h"
 
 #define LOGGER "distributed.scheduler"
+
+/* Others' packages are others than this newcomer's. */
+static void record_mismatch(struct node *node, struct span who, const struct text *warning)
+{
+    struct recorder *recorder = observer_link_recorder(node->observer);
+    if (warning->size > 0 && recorder != NULL) {
+        recorder_versions(recorder, who, text_span(warning));
+    }
+}
 
 /* ---- clients ---------------------------------------------------------------------------------- */
 
@@ -52,6 +63,7 @@ void rpc_register_client(struct node *node, struct request *request, const struc
     }
     struct text warning = {0};
     versions_compare_client(node, m->versions, &warning);
+    record_mismatch(node, m->client, &warning);
     connection_become_client(node, request, client);
     struct msg_stream_start start = {.warning = text_span(&warning), .error = SPAN("")};
     if (start.warning.data == NULL) {
@@ -202,6 +214,7 @@ void rpc_register_worker(struct node *node, struct request *request, const struc
     }
     struct text warning = {0};
     versions_compare_worker(node, m->versions, m->address, &warning);
+    record_mismatch(node, m->address, &warning);
     struct event event = event_of(EVENT_WORKER_ADD);
     event.of.worker_add.info = &info;
     event.stimulus = m->stimulus_id;

@@ -8,8 +8,11 @@
 #include "base/alloc.h"
 #include "node/graph_queue.h"
 #include "node/node.h"
+#include "node/observer.h"
 #include "node/planner.h"
 #include "node/prove.h"
+#include "node/record.h"
+#include "record/record.h"
 
 static void plan(struct intake *intake);
 
@@ -184,6 +187,10 @@ void update_graph(struct node *node, struct stream *stream, const struct frames 
                   const struct msg_update_graph *graph)
 {
     struct intake *intake = intake_create(node, stream->client, message, graph);
+    struct recorder *recorder = observer_link_recorder(node->observer);
+    if (recorder != NULL && frames_size(message) >= GRAPH_BYTES_TOLD) {
+        recorder_graph_bytes(recorder, stream->client, frames_size(message));
+    }
     if (intake->is_large) {
         by_thread(intake, cut, was_cut);
     } else {

@@ -1,5 +1,6 @@
 /* api_lists.c: GET api/cask/v1/…: runs, failures, logs, events, graphs; newest first. See docs/observer.md. */
 #include <math.h>
+#include <stdlib.h>
 
 #include "base/log.h"
 #include "observer/routes.h"
@@ -177,6 +178,39 @@ void api_failures(struct exchange *exchange)
     }
     jot_close(&jot, ']');
     api_put_next(&jot, at > 0, last);
+    api_end(exchange, &jot);
+}
+
+/* The worst first: by severity, what holds now before what did, the newest before the older. */
+static int by_weight(const void *one, const void *other)
+{
+    const struct finding_row *a = *(struct finding_row *const *)one,
+                             *b = *(struct finding_row *const *)other;
+    int severity = (int)finding_severity(b->kind) - (int)finding_severity(a->kind);
+    int active = (int)b->is_active - (int)a->is_active;
+    return severity != 0 ? severity
+           : active != 0 ? active
+                         : (a->last < b->last) - (a->last > b->last);
+}
+
+void api_findings(struct exchange *exchange)
+{
+    const struct tables *tables = exchange->observer->tables;
+    struct VEC(struct finding_row *) sorted = {0};
+    for (uint32_t i = 0; i < tables->findings.rows.count; i++) {
+        vec_push(&sorted, tables->findings.rows.items[i]);
+    }
+    if (sorted.count > 0) {
+        qsort(sorted.items, sorted.count, sizeof *sorted.items, by_weight);
+    }
+    struct jot jot = api_begin(exchange);
+    jot_name(&jot, "findings");
+    jot_open(&jot, '[');
+    for (uint32_t i = 0; i < sorted.count; i++) {
+        finding_put(tables, sorted.items[i], &jot);
+    }
+    jot_close(&jot, ']');
+    vec_fini(&sorted);
     api_end(exchange, &jot);
 }
 

@@ -85,6 +85,10 @@ static void read_settings(struct span map, struct settings *out)
     out->linger = find_number(map, "linger", 600);
     out->memory = find_number(map, "memory", 96.0 * (1 << 20));
     out->port = (uint16_t)find_number(map, "port", 0);
+    struct span findings;
+    if (msgpack_find(map, "findings", &findings) == OK) {
+        text_add(&out->findings, findings);
+    }
     struct msgpack_reader reader;
     struct span origin;
     uint32_t count;

@@ -20,7 +20,7 @@
 static enum channel channel_of(const char *name)
 {
     static const char *const names[CHANNEL_COUNT] = {"",       "summary",  "workers", "groups",
-                                                     "stream", "failures", "logs"};
+                                                     "stream", "failures", "logs",    "findings"};
     for (int i = 1; i < CHANNEL_COUNT; i++) {
         if (strcmp(names[i], name) == 0) {
             return (enum channel)i;
@@ -334,6 +334,46 @@ static bool make_failures(struct making *making)
     return is_first || columns->rows > 0;
 }
 
+static void put_finding(struct making *making, const struct finding_row *row, struct text *detail)
+{
+    struct columns *columns = &making->columns;
+    struct jot jot = jot_on(detail);
+    text_clear(detail);
+    jot_open(&jot, '{');
+    finding_put_detail(making->tables, row, &jot);
+    jot_close(&jot, '}');
+    columns_int(columns, row->id);
+    columns_text(columns, span_of_text(finding_name(row->kind)));
+    columns_int(columns, finding_severity(row->kind));
+    columns_text(columns, text_span(&row->sentence));
+    columns_text(columns, span_of_text(finding_advice(row->kind)));
+    columns_text(columns, text_span(&row->link));
+    columns_real(columns, (double)row->count);
+    columns_real(columns, row->first);
+    columns_real(columns, row->last);
+    columns_int(columns, row->is_active);
+    columns_text(columns, text_span(detail));
+}
+
+static bool make_findings(struct making *making)
+{
+    static const enum column_type types[] = {T_U32, T_TEXT, T_U8,  T_TEXT, T_TEXT, T_TEXT,
+                                             T_F64, T_F64,  T_F64, T_U8,   T_TEXT};
+    const struct findings *findings = &making->tables->findings;
+    struct text detail = {0};
+    BEGIN(&making->columns, types);
+    bool is_first = !making->subscription->has_begun;
+    for (uint32_t i = 0; i < findings->rows.count; i++) {
+        const struct finding_row *row = findings->rows.items[i];
+        if (is_first || row->tick > making->subscription->seen) {
+            put_finding(making, row, &detail);
+        }
+    }
+    text_fini(&detail);
+    making->mode = is_first ? MODE_REPLACE : MODE_UPSERT;
+    return is_first || making->columns.rows > 0;
+}
+
 static bool make_logs(struct making *making)
 {
     static const enum column_type types[] = {T_F64, T_F64, T_U8, T_TEXT, T_TEXT};
@@ -363,6 +403,7 @@ static make_function *const makers[CHANNEL_COUNT] = {
     [CHANNEL_SUMMARY] = make_summary,   [CHANNEL_WORKERS] = make_workers,
     [CHANNEL_GROUPS] = make_groups,     [CHANNEL_STREAM] = make_stream,
     [CHANNEL_FAILURES] = make_failures, [CHANNEL_LOGS] = make_logs,
+    [CHANNEL_FINDINGS] = make_findings,
 };
 
 /* True: it has something to say, and has said it. */

@@ -89,6 +89,7 @@ static void drain_due(lws_sorted_usec_list_t *timer)
     struct observer *observer = lws_container_of(timer, struct observer, drain_timer);
     double now = observer_now();
     observer_drain(observer);
+    findings_look(observer->tables, ring_dropped(&observer->ring), now);
     sample_if_due(observer, now);
     channel_expire(observer);
     viewers_beat(observer);
@@ -173,8 +174,9 @@ static void observer_fini(struct observer *observer)
     vec_fini(&observer->questions);
     vec_fini(&observer->viewers);
     struct settings *settings = &observer->settings;
-    struct text *texts[] = {&settings->prefix, &settings->tls_cert, &settings->tls_key,
-                            &settings->tls_ca, &settings->token,    &settings->name_space};
+    struct text *texts[] = {&settings->prefix,  &settings->tls_cert, &settings->tls_key,
+                            &settings->tls_ca,  &settings->token,    &settings->name_space,
+                            &settings->findings};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         text_fini(texts[i]);
     }
@@ -192,6 +194,7 @@ static int serve(struct observer *observer, struct text *why)
     oom_read(&memory);
     observer->oom_kills = memory.kills;
     observer->tables = tables_create((size_t)observer->settings.memory);
+    findings_configure(&observer->tables->findings, text_span(&observer->settings.findings));
     int code = server_create(observer, why);
     if (code != OK) {
         return code;

@@ -15,6 +15,7 @@ struct viewer;
 struct settings {
     struct text prefix; /* "" or "/x" */
     struct text tls_cert, tls_key, tls_ca, token, name_space;
+    struct text findings; /* msgpack: their thresholds */
     struct VEC(struct text) origins;
     bool api, pages;
     double linger, memory;

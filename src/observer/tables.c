@@ -3,11 +3,13 @@
 
 #include "base/alloc.h"
 #include "observer/tables_internal.h"
+#include "wire/key.h"
 
 struct tables *tables_create(size_t bytes_max)
 {
     struct tables *tables = mem_zalloc(1, sizeof *tables);
     tables->runs.bytes_max = bytes_max;
+    findings_defaults(&tables->findings);
     return tables;
 }
 
@@ -20,6 +22,9 @@ static void worker_free(struct worker_row *row)
                             &row->directory, &row->status, &row->reason};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         text_fini(texts[i]);
+    }
+    for (uint32_t i = 0; i < WORKER_VICTIMS; i++) {
+        text_fini(&row->victims[i]);
     }
     vec_fini(&row->threads);
     mem_free(row);
@@ -81,6 +86,15 @@ static void texts_clear(struct tables *tables)
     tables->texts_bytes = 0;
 }
 
+static void unrunnable_clear(struct unrunnable *unrunnable)
+{
+    for (uint32_t i = 0; i < UNRUNNABLE_SAMPLES; i++) {
+        text_fini(&unrunnable->keys[i]);
+        text_fini(&unrunnable->reasons[i]);
+    }
+    *unrunnable = (struct unrunnable){0};
+}
+
 void tables_clear(struct tables *tables)
 {
     for (uint32_t i = 0; i < tables->workers.count; i++) {
@@ -100,6 +114,13 @@ void tables_clear(struct tables *tables)
     lines_fini(&tables->logs);
     lines_fini(&tables->events);
     lines_fini(&tables->graphs);
+    lines_fini(&tables->deaths);
+    lines_fini(&tables->large);
+    lines_fini(&tables->versions);
+    unrunnable_clear(&tables->unrunnable);
+    vec_fini(&tables->paces);
+    map_fini(&tables->pace_places);
+    findings_clear(&tables->findings);
     vec_fini(&tables->transfers);
     map_fini(&tables->transfer_places);
     for (uint32_t i = 0; i < tables->semaphores.count; i++) {
@@ -299,6 +320,19 @@ void table_client_set(struct tables *tables, uint32_t id, struct span name)
 const char *tables_client(const struct tables *tables, uint32_t id)
 {
     return id < tables->clients.count ? text_cstr(&tables->clients.items[id]) : "";
+}
+
+bool table_print_key(struct text *out, struct span key)
+{
+    struct arena scratch;
+    struct span canonical;
+    arena_init(&scratch);
+    bool is_key = key_canonical(key, &scratch, &canonical) == OK;
+    if (is_key) {
+        key_print(out, canonical);
+    }
+    arena_fini(&scratch);
+    return is_key;
 }
 
 /* ---- lines -------------------------------------------------------------------------------------- */

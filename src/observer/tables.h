@@ -9,6 +9,7 @@
 #include "base/map.h"
 #include "base/text.h"
 #include "base/vec.h"
+#include "observer/findings.h"
 #include "observer/runs.h"
 #include "observer/stats.h"
 #include "record/record.h"
@@ -20,6 +21,15 @@
 #define TABLE_ID_MAX (1u << 22)
 #define SERIES_SECONDS 3600u
 #define STEAL_LEVELS_MAX 32u
+
+/* What a worker's memory was, the last minutes: a sample a second at most. */
+#define WORKER_MEMORY_SAMPLES 60u
+#define WORKER_VICTIMS 10u
+
+struct memory_sample {
+    double time;
+    int64_t process;
+};
 
 struct worker_row {
     uint32_t id;
@@ -33,7 +43,12 @@ struct worker_row {
     struct record_worker_sample sample;
     uint64_t runs, failures;
     double busy;
-    struct VEC(uint64_t) threads; /* lane → thread's number */
+    struct VEC(uint64_t) threads;                       /* lane → thread's number */
+    struct memory_sample memory[WORKER_MEMORY_SAMPLES]; /* a ring */
+    uint32_t memory_next;
+    struct text victims[WORKER_VICTIMS]; /* keys of what it ran when it was lost */
+    uint32_t victim_count;
+    bool is_found_lost; /* findings have it */
 };
 
 struct prefix_row {
@@ -81,6 +96,22 @@ struct line_row {
     struct text name, text; /* logger, line; topic, JSON; client, reason */
 };
 
+/* How fast a worker is with a prefix. */
+struct pace_row {
+    uint32_t worker, prefix;
+    uint64_t count;
+    double seconds;
+};
+
+#define UNRUNNABLE_SAMPLES 3u
+
+/* Tasks that no worker may run, as of the last sample. */
+struct unrunnable {
+    uint32_t total, count;
+    double time, since; /* of the first of them */
+    struct text keys[UNRUNNABLE_SAMPLES], reasons[UNRUNNABLE_SAMPLES];
+};
+
 struct lines {
     struct VEC(struct line_row) rows; /* a ring once full */
     uint64_t next;                    /* number of the next one */
@@ -100,7 +131,8 @@ struct semaphore_row {
 struct second_row {
     uint64_t second; /* 0: empty */
     uint32_t runs, failures, transfers;
-    double busy; /* seconds of computing in it */
+    double busy;           /* seconds of computing in it */
+    double transfer, disk; /* of runs that ended in it: seconds before and after the computing */
     uint32_t processing, queued, workers;
     int64_t process, managed, spilled;
     float loop_longest;
@@ -129,6 +161,13 @@ struct tables {
     uint32_t texts_gone;
     size_t texts_bytes;
     struct lines logs, events, graphs;
+    struct lines deaths; /* of executors; name: the task's key, text: certificate, level: worker */
+    struct lines large;  /* graphs; name: client, tasks: bytes */
+    struct lines versions; /* name: who, text: comparison */
+    struct unrunnable unrunnable;
+    struct VEC(struct pace_row) paces;
+    struct map pace_places; /* worker, prefix → place */
+    struct findings findings;
     struct VEC(struct transfer_row) transfers;
     struct map transfer_places; /* from, to → place */
     struct VEC(struct semaphore_row) semaphores;

@@ -120,7 +120,10 @@ static void run(struct tables *tables, const struct record_run *record, struct s
     struct second_row *second = table_second_make(tables, stop);
     if (second != NULL) {
         second->runs++;
+        second->transfer += (double)record->transfer;
+        second->disk += (double)record->disk;
     }
+    evidence_run(tables, record, stop - start);
     spread(tables, start, stop);
     runs_add(&tables->runs, &row);
     seen(tables, stop);
@@ -201,8 +204,8 @@ static void failure(struct tables *tables, const struct record_failure *record, 
     if (!is_known && row->worker_count < FAILURE_SAMPLES) {
         row->workers[row->worker_count++] = record->worker;
     }
-    if (row->key_count < FAILURE_SAMPLES && msgpack_check(key) == OK) {
-        key_print(&row->keys[row->key_count++], key);
+    if (row->key_count < FAILURE_SAMPLES && table_print_key(&row->keys[row->key_count], key)) {
+        row->key_count++;
     }
     struct worker_row *worker = tables_worker(tables, record->worker);
     if (worker != NULL) {
@@ -321,6 +324,7 @@ static void worker_sample(struct tables *tables, const struct record_worker_samp
     if (row != NULL) {
         row->sample = *record;
         row->tick = tables->tick;
+        evidence_memory(row, record);
     }
 }
 
@@ -372,7 +376,9 @@ static void event(struct tables *tables, const struct record_event *record, stru
     }
     struct line_row *row = table_line_add(&tables->events);
     row->time = record->time;
-    key_print(&row->name, topic);
+    if (!table_print_key(&row->name, topic)) {
+        text_add_cstr(&row->name, "?");
+    }
     if (!json_from_msgpack(&row->text, value, 0)) {
         table_set_text(&row->text, SPAN("null"));
     }
@@ -541,6 +547,18 @@ void tables_apply(struct tables *tables, const union any_record *record)
         break;
     case RECORD_SEMAPHORE:
         semaphore(tables, &record->semaphore, text);
+        break;
+    case RECORD_VICTIM:
+        evidence_victim(tables, &record->victim, text);
+        break;
+    case RECORD_GRAPH_BYTES:
+        evidence_graph(tables, &record->graph_bytes);
+        break;
+    case RECORD_VERSIONS:
+        evidence_versions(tables, &record->versions, text);
+        break;
+    case RECORD_UNRUNNABLE:
+        evidence_unrunnable(tables, &record->unrunnable, text);
         break;
     case RECORD_PAD:
     case RECORD_STEAL:   /* each is in the events of the topic "stealing", too */

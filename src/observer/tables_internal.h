@@ -15,7 +15,19 @@ struct group_row *table_group_make(struct tables *tables, uint32_t id);
 void table_text_put(struct tables *tables, uint32_t id, struct span text);
 struct span table_text(const struct tables *tables, uint32_t id);
 void table_client_set(struct tables *tables, uint32_t id, struct span name);
+/* A key as people write it; false: it is none. */
+bool table_print_key(struct text *out, struct span key);
 struct line_row *table_line_add(struct lines *lines);
+/* ---- findings_evidence.c: what only findings look at ---- */
+void evidence_run(struct tables *tables, const struct record_run *record, double seconds);
+void evidence_memory(struct worker_row *worker, const struct record_worker_sample *record);
+void evidence_victim(struct tables *tables, const struct record_victim *record, struct span text);
+void evidence_graph(struct tables *tables, const struct record_graph_bytes *record);
+void evidence_versions(struct tables *tables, const struct record_versions *record,
+                       struct span text);
+void evidence_unrunnable(struct tables *tables, const struct record_unrunnable *record,
+                         struct span text);
+
 /* Make room for one more. */
 void table_failures_trim(struct tables *tables);
 struct second_row *table_second_make(struct tables *tables, double time);

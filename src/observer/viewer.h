@@ -15,6 +15,7 @@ enum channel {
     CHANNEL_STREAM,
     CHANNEL_FAILURES,
     CHANNEL_LOGS,
+    CHANNEL_FINDINGS,
     CHANNEL_COUNT
 };
 

@@ -17,6 +17,9 @@
 /* The states of a task, in the order of core/scheduler/states.def. */
 #define RECORD_STATES 8
 
+/* Smaller graphs are not told by size. */
+#define GRAPH_BYTES_TOLD (1u << 20)
+
 enum record_flag {
     RECORD_CLIPPED = 1 << 15, /* the text was longer */
     RUN_ERRED = 1 << 0,

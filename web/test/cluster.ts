@@ -148,6 +148,23 @@ export class Cluster {
     ];
   }
 
+  findings(): Json[] {
+    if (this.scene.failures === 0) {
+      return [];
+    }
+    const finding = { link: "status", count: 1, first: this.scene.began + 5, last: this.end, active: false, worker: null, keys: [], memory: null };
+    const time = Array.from({ length: 40 }, (_, index) => this.end - 40 + index);
+    return [
+      {
+        ...finding, id: 1, kind: "out-of-memory", severity: "error", sentence: "Out of memory (OOM). Task ('sum-9c5f', 3) took the process that ran it along.",
+        advice: "Give workers more memory or fewer threads.", link: "info/task/x.html", keys: ["('sum-9c5f', 3)", "<img src=x onerror=window.hacked=1>"],
+        worker: "tcp://10.0.0.2:40001", memory: { time, process: time.map((_, index) => (0.2 + index / 50) * GIB), limit: GIB },
+      },
+      { ...finding, id: 2, kind: "versions", severity: "warning", sentence: "Client-1 has other versions.\n+----+\n| <b>x</b> |", advice: "Use the same.", link: "", count: 4 },
+      { ...finding, id: 3, kind: "transfers", severity: "warning", sentence: "41 % of the last minute's work was waiting for inputs.", advice: "Larger workers.", active: true },
+    ];
+  }
+
   logs(): Json[] {
     const line = (n: number, level: string, text: string) => ({ n, time: this.scene.began + n, level, logger: "distributed.scheduler", text });
     return [line(0, "INFO", "Scheduler at: tcp://10.0.0.1:8786"), line(1, "WARNING", "Worker tcp://10.0.0.4:40001 is paused"), line(2, "ERROR", "Couldn't gather keys: <b>inc-1</b>")];
@@ -254,6 +271,7 @@ export class Cluster {
       groups: () => ({ at, next: null, groups: this.groups() }),
       runs: () => this.runsOf(query),
       stream: () => this.stream(Number(query.get("since")), Number(query.get("until")), Number(query.get("buckets") ?? 400), query.get("lanes") ?? "thread"),
+      findings: () => ({ at, findings: this.findings() }),
       failures: () => ({ at, next: null, total: 1, failures: this.failures() }),
       failure: () => ({ ...failure, exception: `${failure?.type as string}('${failure?.message as string}')`, traceback: TRACEBACK }),
       logs: () => ({ at, next: null, logs: this.logs().reverse() }),

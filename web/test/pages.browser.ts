@@ -148,6 +148,21 @@ test("ten thousand equal failures are one line, a click away from their tracebac
   });
 });
 
+test("findings stand above failures, the worst first, with what to do", async () => {
+  await visiting(FAILED, {}, async ({ page, base, wrong }) => {
+    await page.goto(`${base}problems`);
+    await page.locator(".finding").first().waitFor();
+    const signs = await page.locator(".finding .sign").allTextContents();
+    assert.deepEqual(signs, ["✕ error", "⚠ warning", "⚠ warning"]);
+    const second = page.locator(".finding").nth(1);
+    assert.match((await second.textContent()) ?? "", /41 % of the last minute's work.*Larger workers\..*since/s);
+    assert.equal(await page.locator(".finding figure svg path").count(), 1);
+    await page.locator(".finding", { hasText: "(OOM)" }).locator("a", { hasText: "sum-9c5f" }).last().click();
+    await page.locator("h1", { hasText: "('sum-9c5f', 3)" }).waitFor();
+    assert.deepEqual(wrong, []);
+  });
+});
+
 test("what tasks send is text, never HTML", async () => {
   await visiting(FAILED, {}, async ({ page, base, wrong }) => {
     for (const path of ["problems", "failure/4", "logs", "tasks", "status", `info/task/${encodeURIComponent("<img src=x onerror=window.hacked=1>")}.html`]) {

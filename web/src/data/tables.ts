@@ -30,7 +30,12 @@ export interface GroupRow {
 
 export interface FailureRow {
   id: number; prefix: string; type: string; message: string; where: string; count: number; first: number;
-  last: number; cause: string;
+  last: number; cause: number;
+}
+
+export interface FindingRow {
+  id: number; kind: string; severity: number; sentence: string; advice: string; link: string; count: number;
+  first: number; last: number; active: number; detail: string;
 }
 
 export interface LogRow {
@@ -78,6 +83,7 @@ export const now = signal(0); // time of the newest data
 export const workers = new Table<WorkerRow>("id");
 export const groups = new Table<GroupRow>("id");
 export const failures = new Table<FailureRow>("id");
+export const findings = new Table<FindingRow>("id");
 export const logs = new Table<LogRow>("n", LOG_LINES);
 
 function useChannel(name: string, wish: Wish, listener: (batch: Batch) => void): void {
@@ -126,6 +132,7 @@ effect(() => {
   assignColors([...seconds.keys()].sort((one, other) => (seconds.get(other) ?? 0) - (seconds.get(one) ?? 0)));
 });
 export const useFailures = (): Table<FailureRow> => useTable(failures, "failures", 2);
+export const useFindings = (): Table<FindingRow> => useTable(findings, "findings", 2);
 export const useLogs = (): Table<LogRow> => useTable(logs, "logs", 2);
 
 export function workersHere(): WorkerRow[] {

@@ -7,7 +7,7 @@ import { Copy, Panel, Problem, Stat, Swatch, TaskLink, WorkerLink, Go } from "..
 import { useAnswer } from "../wire/api";
 import type { Json } from "../wire/channels";
 import { whyHref } from "../base/route";
-import { CAUSES } from "./problems";
+import { CAUSE_WORDS } from "./problems";
 
 function Frame({ frame }: { frame: TraceFrame }) {
   return (
@@ -71,7 +71,7 @@ export function FailureBody({ failure }: { failure: Json }) {
         <Stat name="first" value={clock(failure.first, true)} />
         <Stat name="last" value={clock(failure.last, true)} />
         <Stat name="prefix" value={<><Swatch prefix={failure.prefix} /> {failure.prefix}</>} />
-        <Stat name="cause" value={CAUSES[failure.cause] ?? failure.cause} />
+        <Stat name="cause" value={CAUSE_WORDS[failure.cause] ?? failure.cause} />
       </dl>
       <Panel title="Traceback" side={failure.where}>
         <Traceback text={failure.traceback ?? ""} exception={`${failure.type}: ${failure.message}`} />

@@ -1,10 +1,12 @@
-// What went wrong: failures in groups, so that ten thousand equal ones are a line; then workers that were lost.
+// What went wrong: what rules found; failures in groups, so that ten thousand equal ones are a line; workers that were lost.
 import { ago, clock, count, plural } from "../base/format";
-import { failures, now, summary, useFailures, useWorkers, workers, type FailureRow, type WorkerRow } from "../data/tables";
+import { failures, findings, now, summary, useFailures, useFindings, useWorkers, workers, type FailureRow, type WorkerRow } from "../data/tables";
 import { Go, Panel, Stat, Swatch, WorkerLink } from "../parts/common";
+import { Findings } from "../parts/findings";
 import { Grid, type GridColumn } from "../parts/grid";
+import { CAUSES } from "../wire/channels";
 
-export const CAUSES: Record<string, string> = {
+export const CAUSE_WORDS: Record<string, string> = {
   user: "raised by the task",
   "killed-worker": "its workers died",
   memory: "out of memory",
@@ -21,7 +23,7 @@ function Group({ row }: { row: FailureRow }) {
         <span class="times">✕ {count(row.count)}</span>
         <span class="what">
           <b>{row.type || "Failure"}</b> {row.message}
-          <span class="where"><Swatch prefix={row.prefix} /> {row.prefix}{row.where ? ` · ${row.where}` : ""} · {CAUSES[row.cause] ?? row.cause}</span>
+          <span class="where"><Swatch prefix={row.prefix} /> {row.prefix}{row.where ? ` · ${row.where}` : ""} · {CAUSE_WORDS[CAUSES[row.cause]] ?? "unknown"}</span>
         </span>
         <span class="when">{row.count > 1 ? `${clock(row.first)} to ${clock(row.last)}` : clock(row.last)}<br />{ago(row.last, now.value)}</span>
       </Go>
@@ -39,13 +41,14 @@ const LOST: readonly GridColumn<WorkerRow>[] = [
 
 export function Problems() {
   useFailures();
+  useFindings();
   useWorkers();
   const groups = failures.list().sort((one, other) => other.last - one.last);
   const gone = workers.list().filter((worker) => worker.removed > 0);
   const paused = workers.list().filter((worker) => worker.removed === 0 && worker.status === "paused");
   const row = summary.value;
   const stuck = row?.noWorker ?? 0;
-  const calm = failures.loaded && groups.length === 0 && gone.length === 0 && stuck === 0 && paused.length === 0 && row?.state === 0;
+  const calm = failures.loaded && findings.loaded && findings.rows.size === 0 && groups.length === 0 && gone.length === 0 && stuck === 0 && paused.length === 0 && row?.state === 0;
   return (
     <>
       <dl class="stats">
@@ -57,6 +60,7 @@ export function Problems() {
         <Stat name="not recorded" value={count(row?.dropped)} note="records, ring full" alarm={(row?.dropped ?? 0) > 0} />
       </dl>
       {calm && <p class="calm">● Nothing has gone wrong.</p>}
+      <Findings />
       {groups.length > 0 && (
         <Panel title="Failures" side="same task prefix, exception and place: one line">
           <ul class="failures">{groups.map((one) => <Group key={one.id} row={one} />)}</ul>

@@ -60,6 +60,14 @@ function groupRows(json: Json): Row[] {
 
 const LEVELS: Record<string, number> = { DEBUG: 10, INFO: 20, WARNING: 30, ERROR: 40, CRITICAL: 50 };
 
+function findingRow({ worker, keys, memory, ...row }: Json): Row {
+  return { ...row, severity: SEVERITIES.indexOf(row.severity), active: row.active ? 1 : 0, detail: JSON.stringify({ worker, keys, memory }) };
+}
+
+// By number, as frames have them.
+export const SEVERITIES = ["note", "warning", "error"];
+export const CAUSES = ["user", "killed-worker", "memory", "actor-lost", "no-worker", "no-valid-worker", "text"];
+
 export const CHANNELS: Record<number, Channel> = {
   1: {
     name: "summary",
@@ -101,13 +109,19 @@ export const CHANNELS: Record<number, Channel> = {
     name: "failures",
     columns: ["id", "prefix", "type", "message", "where", "count", "first", "last", "cause"],
     path: "failures?limit=1000",
-    rows: (json) => json.failures,
+    rows: (json) => json.failures.map((row: Json) => ({ ...row, cause: CAUSES.indexOf(row.cause) })),
   },
   6: {
     name: "logs",
     columns: ["n", "time", "level", "logger", "text"],
     path: "logs?limit=200",
     rows: (json) => json.logs.map((line: Json) => ({ ...line, level: LEVELS[line.level] ?? 20 })).reverse(),
+  },
+  7: {
+    name: "findings",
+    columns: ["id", "kind", "severity", "sentence", "advice", "link", "count", "first", "last", "active", "detail"],
+    path: "findings",
+    rows: (json) => json.findings.map(findingRow),
   },
 };
 
