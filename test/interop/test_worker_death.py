@@ -6,6 +6,7 @@ import ctypes
 import json
 import mmap
 import os
+import re
 import resource
 import shlex
 import signal
@@ -303,6 +304,47 @@ def test_what_a_task_printed(client, mixed):
     fails(dead, "last output of task 'talks-and-dies':", "last words")
     ends = records(mixed, "talks-and-dies")
     assert [(end["status"], end["output"]) for end in ends] == [("died", "last words\n")]
+
+
+GOLDEN_LOGS = """\
+golden: failed on ADDRESS, began at TIME, took SECONDS s
+  CPU SECONDS s, in the kernel SECONDS s; disk: read BYTES, written BYTES
+  memory of its process: highest BYTES, raised by BYTES; page faults N, from disk N
+  printed:
+    first try
+golden: finished on ADDRESS, began at TIME, took SECONDS s
+  CPU SECONDS s, in the kernel SECONDS s; disk: read BYTES, written BYTES
+  memory of its process: highest BYTES, raised by BYTES; page faults N, from disk N
+  printed:
+    second try
+      indented
+"""
+BLANKS = {
+    r"tcp://[\d.:]+": "ADDRESS",
+    r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d": "TIME",
+    r"\d+\.\d{3} s": "SECONDS s",
+    r"\d+(\.\d+)? ([kMGT]i)?B": "BYTES",
+    r"faults \d+, from disk \d+": "faults N, from disk N",
+}
+
+
+def test_logs_to_the_letter(client, mixed, tmp_path):
+    """`cask logs` of a task that failed once: both runs, oldest first"""
+
+    def fail_once(path):
+        if not os.path.exists(path):
+            open(path, "w").close()
+            print("first try")
+            raise ValueError
+        print("second try\n  indented")
+
+    future = client.submit(fail_once, str(tmp_path / "tried"), key="golden", workers="bob", retries=1)
+    future.result(timeout=60)
+    said = logs(mixed, "golden")
+    for pattern, blank in BLANKS.items():
+        said = re.sub(pattern, blank, said)
+    assert said == GOLDEN_LOGS
+    assert "No worker remembers such a task" in logs(mixed, "golden-that-never-was")
 
 
 def test_output_of_a_running_task(client, mixed, tmp_path):

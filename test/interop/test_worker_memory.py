@@ -10,7 +10,7 @@ import time
 
 import numpy
 import pytest
-from distributed import Client
+from distributed import Client, wait
 
 import harness
 from worker_clusters import make_cluster  # noqa: F401  (a fixture)
@@ -115,6 +115,62 @@ def test_the_directory_goes(small, tmp_path):
     more = client.map(make, range(20, 40), pure=False)
     assert client.gather(client.map(total, more)) == [total(make(i)) for i in range(20, 40)]
     assert cluster.workers["alice"].alive
+
+
+def test_three_times_the_memory(make_cluster, tmp_path):  # noqa: F811
+    """The right answer, and nothing of it on disk when it is over, nor when the worker has ended"""
+    limit = 100_000_000
+    options = ("--local-directory", str(tmp_path))
+    cluster = make_cluster("alice", memory=str(limit), env=settings(target=0.3), options=options)
+    with Client(cluster.address, timeout=20) as client:
+        arrays = client.map(make, range(3 * limit // SIZE), pure=False)
+        wait(arrays, timeout=60)
+        harness.eventually(lambda: spilled(cluster)["memory"] > 2 * limit, 60, "what is over the target went to disk")
+        pairs = client.map(lambda a, b: int(a.sum()) + int(b.max()), arrays, arrays[::-1], pure=False)
+        got = client.gather(pairs)
+        assert got == [total(a) + int(make(len(got) - 1 - n).max()) for n, a in enumerate(map(make, range(len(got))))]
+        del arrays, pairs
+        harness.eventually(lambda: spilled(cluster)["disk"] == 0, 60, "what is released leaves the disk")
+    cluster.workers["alice"].popen.terminate()
+    assert cluster.workers["alice"].wait(60) == 0
+    assert list((tmp_path / "dask-scratch-space").iterdir()) == []
+
+
+def test_no_thread_keeps_a_value(make_cluster, tmp_path):  # noqa: F811
+    """of a task that was read while another ran"""
+
+    def make_seen(path):
+        """A value that tells whether it lives; it is there once there is a file"""
+        import builtins
+        import weakref
+
+        class Value:
+            pass
+
+        value = Value()
+        vars(builtins).setdefault("cask_test_seen", []).append(weakref.ref(value))
+        while not os.path.exists(path):
+            time.sleep(0.01)
+        return value
+
+    def count_seen():
+        import builtins
+
+        return [value() is not None for value in builtins.cask_test_seen]
+
+    gate = tmp_path / "gate"
+    cluster = make_cluster("alice")
+    with Client(cluster.address, timeout=20) as client:
+        alice = cluster.addresses()["alice"]
+        first = client.submit(make_seen, str(gate), pure=False)
+        harness.eventually(lambda: first.key in str(client.call_stack()), 60, "the first one runs")
+        second = client.submit(make_seen, str(gate), pure=False)
+        harness.eventually(lambda: second.key in harness.ask(alice, "dump_state")["tasks"])
+        gate.touch()
+        wait([first, second], timeout=20)
+        assert client.run(count_seen)[alice] == [True, True]
+        del first, second
+        harness.eventually(lambda: client.run(count_seen)[alice] == [False, False], 20, "both are gone")
 
 
 @pytest.fixture

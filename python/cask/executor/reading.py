@@ -110,4 +110,5 @@ class Reading:
                     continue
             for work in self.turn() or ():
                 give(work)
+            work = None  # or the last task's result would live until the next one is read here
             vain = 0
