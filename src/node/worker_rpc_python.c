@@ -1,6 +1,6 @@
 /* worker_rpc_python.c: calls that only Python can answer: they go to an executor as they came, and its reply goes
- * back as it comes. With several executors: what changes the worker goes to all, questions about tasks to all,
- * the rest to the first that is usable. */
+ * back as it comes. With several executors (docs/executor.md): what changes the worker goes to all, as do functions that
+ * users run and questions about tasks, the rest to the first that is usable. */
 #include "node/profile.h"
 #include "node/worker_internal.h"
 
@@ -13,7 +13,14 @@ struct forward {
     bool hangs_up;    /* then the connection ends instead of an answer */
     void (*finish)(struct worker_node *worker, struct request *request,
                    const struct forward *forward);
-    struct VEC(struct blob *) replies;
+    struct VEC(
+        struct blob *) replies; /* in the order of the seats; NULL: none yet, or none at all */
+};
+
+/* One executor that it went to. */
+struct forwarded {
+    struct forward *forward;
+    uint32_t index; /* in replies */
 };
 
 /* ---- sending ----------------------------------------------------------------------------------- */
@@ -74,20 +81,35 @@ static void send(struct worker_node *worker, uint32_t seat, struct request *requ
     write_arguments(frames_head(&request->message), &arguments);
     struct executor_payload payload =
         payload_of_message(&worker->scratch, &request->message, text_span(&arguments));
+    struct forwarded *forwarded = mem_zalloc(1, sizeof *forwarded);
+    *forwarded = (struct forwarded){forward, forward->replies.count};
     struct call_wish wish = {.seat = seat,
                              .op = request->op,
                              .arguments = &payload,
                              .replied = replied,
-                             .user = forward};
+                             .user = forwarded};
     forward->pending++;
+    vec_push(&forward->replies, NULL);
     worker_call(worker, &wish);
     text_fini(&arguments);
 }
 
 /* ---- answering --------------------------------------------------------------------------------- */
 
+static void leave_missing_out(struct forward *forward)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < forward->replies.count; i++) {
+        if (forward->replies.items[i] != NULL) {
+            forward->replies.items[count++] = forward->replies.items[i];
+        }
+    }
+    forward->replies.count = count;
+}
+
 static void finish(struct worker_node *worker, struct forward *forward)
 {
+    leave_missing_out(forward);
     struct request *request = request_find(forward->server, forward->request);
     if (request != NULL && forward->replies.count == 0 && forward->hangs_up) {
         request->wants_reply = false;
@@ -117,13 +139,15 @@ static void done_with_one(struct worker_node *worker, struct forward *forward)
 
 static void replied(void *user, struct worker_node *worker, const struct frames *reply)
 {
-    struct forward *forward = user;
+    struct forwarded *forwarded = user;
+    struct forward *forward = forwarded->forward;
     struct blob *blob;
     if (reply == NULL || payload_take(reply, frames_head(reply), &blob) != OK) {
         forward->is_lost = true;
     } else {
-        vec_push(&forward->replies, blob);
+        forward->replies.items[forwarded->index] = blob;
     }
+    mem_free(forwarded);
     done_with_one(worker, forward);
 }
 
@@ -240,15 +264,29 @@ void worker_rpc_to_python(struct worker_node *worker, struct request *request,
     done_with_one(worker, forward);
 }
 
+/* Who gets an operation that plugins have. A P2P shuffle receives in one place, the first seat; all have sent, so all
+ * are told when that is over. */
+static bool is_for(const struct worker_node *worker, const struct request *request, uint32_t index,
+                   bool is_asked)
+{
+    const struct seat *seat = &worker->seats.items[index];
+    if (seat->state != SEAT_USABLE || seat->shuffles_ending > 0) {
+        return false;
+    }
+    if (span_equal_text(request->op, "shuffle_inputs_done")) {
+        return index == 0 || is_asked;
+    }
+    return !is_asked && (index == 0 || !span_equal_text(request->op, "shuffle_receive"));
+}
+
 void worker_rpc_to_plugin(struct worker_node *worker, struct request *request,
                           const struct message *message)
 {
     struct forward *forward = begin(request, answer_first);
     (void)message;
     forward->hangs_up = true;
-    for (uint32_t i = 0; i < worker->seats.count && forward->pending == 1; i++) {
-        const struct seat *seat = &worker->seats.items[i];
-        if (seat->state == SEAT_USABLE && seat->shuffles_ending == 0) {
+    for (uint32_t i = 0; i < worker->seats.count; i++) {
+        if (is_for(worker, request, i, forward->pending > 1)) {
             send(worker, i, request, forward);
         }
     }

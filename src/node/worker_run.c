@@ -27,6 +27,17 @@ uint32_t worker_run_seat(const struct object *object)
     return object->run->state == RUN_SENT ? object->run->seat : SEAT_NONE;
 }
 
+/* The barrier of a P2P shuffle, by which Dask knows it as well (distributed.shuffle._core.barrier_key): who needs it
+ * takes what was received. */
+static bool is_barrier(const struct object *object)
+{
+    const struct span prefix = SPAN("shuffle-barrier-");
+    struct msgpack_reader reader = msgpack_reader(object->key);
+    struct span text;
+    return msgpack_peek(&reader) == MSGPACK_STR && msgpack_read_str(&reader, &text) == OK &&
+           text.size > prefix.size && span_equal(span_of(text.data, prefix.size), prefix);
+}
+
 void worker_run(struct worker_node *worker, const struct worker_action_execute *action)
 {
     struct object *object = object_create(&worker->objects, action->key);
@@ -40,6 +51,7 @@ void worker_run(struct worker_node *worker, const struct worker_action_execute *
     for (uint32_t i = 0; i < action->inputs.count; i++) {
         struct object *input = object_of_task(&worker->objects, action->inputs.items[i].task);
         vec_push(&run->inputs, input == NULL ? 0 : input->handle);
+        run->is_bound = run->is_bound || (input != NULL && is_barrier(input));
     }
     object->run = run;
     object->is_actor = action->actor;
@@ -244,7 +256,7 @@ static uint32_t choose_seat(const struct worker_node *worker, const struct worke
 {
     uint32_t best = SEAT_NONE, best_inputs = 0;
     bool best_is_free = false;
-    for (uint32_t i = 0; i < worker->seats.count; i++) {
+    for (uint32_t i = 0; i < (run->is_bound ? 1 : worker->seats.count); i++) {
         const struct seat *seat = &worker->seats.items[i];
         bool is_free = seat->running < seat->nthreads;
         if (!worker_seat_has_room(worker, seat) || (best_is_free && !is_free)) {

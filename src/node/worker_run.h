@@ -26,6 +26,7 @@ struct worker_run {
     uint32_t seat;   /* SEAT_NONE while it waits */
     bool is_seceded; /* it counts for no thread */
     bool is_actor;
+    bool is_bound; /* to the first seat: it takes what a P2P shuffle has received there */
     struct VEC(uint64_t) inputs; /* handles */
     bool holds_inputs;           /* so that none goes to disk while another is fetched */
     uint32_t missing;            /* inputs that are being serialised … */
