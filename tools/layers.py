@@ -24,10 +24,10 @@ CORE_SYSTEM = {
     "stdint.h", "string.h",
 }  # fmt: skip
 # Libraries that one layer hides from the others.
-HIDDEN = {"uv": {"io"}, "openssl": {"io"}, "lz4": {"wire"}, "zstd": {"wire"}, "zlib": {"wire"}}
+HIDDEN = {"uv": {"io"}, "openssl": {"io"}, "lz4": {"wire"}, "zstd": {"wire", "observer"}, "zlib": {"wire"}}
 HIDDEN |= {"elfutils": {"exec"}}
 HIDDEN |= {"snappy-c": {"wire"}, "jansson": {"node", "cli", "observer"}, "yaml": {"node"}}
-HIDDEN |= {"libwebsockets": {"observer"}}
+HIDDEN |= {"libwebsockets": {"observer"}, "sqlite3": {"observer"}}
 SOCKETS = re.compile(r"^(sys/(socket|un|epoll|poll)|netinet/.*|arpa/.*|netdb|poll)\.h$")
 
 

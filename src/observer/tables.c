@@ -283,6 +283,7 @@ void table_text_put(struct tables *tables, uint32_t id, struct span text)
     }
     text_add(&tables->texts.items[tables->texts.count - 1], text);
     tables->texts_bytes += text.size + sizeof(struct text);
+    tables->texts_told += text.size;
     if (tables->texts_bytes > TEXTS_BYTES_MAX) { /* the older half goes */
         uint32_t half = tables->texts.count / 2;
         for (uint32_t i = 0; i < half; i++) {
@@ -377,6 +378,48 @@ void table_failures_trim(struct tables *tables)
     map_fini(&tables->failure_places); /* those that are kept go on under new rows */
 }
 
+static void failure_name(const struct failure_row *row, struct text *out)
+{
+    text_printf(out, "%u\n%s\n%s", row->prefix, text_cstr(&row->type), text_cstr(&row->where));
+}
+
+struct failure_row *table_failure_find(const struct tables *tables, const struct failure_row *like)
+{
+    struct text name = {0};
+    failure_name(like, &name);
+    struct map_entry *entry = map_find(&tables->failure_places, text_span(&name));
+    text_fini(&name);
+    return entry == NULL ? NULL : entry->value.pointer;
+}
+
+void table_failure_put(struct tables *tables, struct failure_row *row)
+{
+    struct text name = {0};
+    failure_name(row, &name);
+    map_put(&tables->failure_places, text_span(&name), NULL)->value.pointer = row;
+    text_fini(&name);
+    vec_push(&tables->failures, row);
+}
+
+/* ---- transfers ---------------------------------------------------------------------------------- */
+
+struct transfer_row *table_transfer_make(struct tables *tables, uint32_t from, uint32_t to)
+{
+    uint32_t pair[2] = {from, to};
+    bool is_new;
+    if (tables->transfers.count >= TABLE_ID_MAX) {
+        return NULL;
+    }
+    struct map_entry *entry =
+        map_put(&tables->transfer_places, span_of(pair, sizeof pair), &is_new);
+    if (is_new) {
+        struct transfer_row row = {.from = from, .to = to};
+        entry->value.number = tables->transfers.count;
+        vec_push(&tables->transfers, row);
+    }
+    return &tables->transfers.items[entry->value.number];
+}
+
 /* ---- seconds ------------------------------------------------------------------------------------ */
 
 const struct second_row *tables_second(const struct tables *tables, uint64_t second)
@@ -398,6 +441,7 @@ struct second_row *table_second_make(struct tables *tables, double time)
     if (row->second != second) {
         *row = (struct second_row){.second = second};
     }
+    tables->second_changed = second < tables->second_changed ? second : tables->second_changed;
     return row;
 }
 

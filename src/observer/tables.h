@@ -119,6 +119,7 @@ struct lines {
 
 struct transfer_row {
     uint32_t from, to;
+    uint64_t tick;
     uint64_t count;
     double seconds, longest;
 };
@@ -157,9 +158,11 @@ struct tables {
     struct VEC(struct failure_row *) failures; /* in order of coming */
     struct map failure_places;                 /* prefix, type, where → place */
     uint64_t failures_total, failures_seen;    /* rows ever made; failures ever told */
+    uint32_t failure_last;                     /* the row of the newest failure */
     struct VEC(struct text) texts;             /* by number − 1 − texts_gone */
     uint32_t texts_gone;
     size_t texts_bytes;
+    uint64_t texts_told; /* bytes, of those that are gone, too */
     struct lines logs, events, graphs;
     struct lines deaths; /* of executors; name: the task's key, text: certificate, level: worker */
     struct lines large;  /* graphs; name: client, tasks: bytes */
@@ -177,6 +180,7 @@ struct tables {
     struct record_totals totals;
     double totals_time; /* 0: none yet */
     struct second_row seconds[SERIES_SECONDS];
+    uint64_t second_changed; /* the earliest that changed since history was written */
     struct runs runs;
     uint64_t transfers_total, gaps, lost;
 };

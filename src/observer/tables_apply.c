@@ -31,9 +31,33 @@ static void find_text(struct span map, const char *name, struct text *out)
     }
 }
 
+/* All that are here are told again; who is not had left when nobody took note. */
+static void presume_gone(struct tables *tables, double time)
+{
+    for (uint32_t i = 0; i < tables->workers.count; i++) {
+        struct worker_row *row = tables->workers.items[i];
+        if (row != NULL && row->removed == 0) {
+            row->removed = time;
+            row->tick = tables->tick;
+            table_set_text(&row->status, SPAN("closed"));
+            table_set_text(&row->reason, SPAN("it left while nobody took note"));
+            tables->gone_count++;
+        }
+    }
+}
+
 static void begin(struct tables *tables, const struct record_begin *record, struct span text)
 {
-    tables_clear(tables);
+    struct text id = {0};
+    find_text(text, "id", &id);
+    bool is_known = id.size > 0 && record->started == tables->started &&
+                    span_equal(text_span(&id), text_span(&tables->cluster_id));
+    text_fini(&id);
+    if (is_known) { /* from its history */
+        presume_gone(tables, record->time);
+    } else {
+        tables_clear(tables);
+    }
     tables->state = CLUSTER_RUNNING;
     text_clear(&tables->reason);
     tables->pid = record->pid;
@@ -137,20 +161,12 @@ static void transfer(struct tables *tables, const struct record_transfer *record
     if (second != NULL) {
         second->transfers++;
     }
-    uint32_t pair[2] = {record->source, record->worker};
-    bool is_new;
-    if (tables->transfers.count >= TABLE_ID_MAX) {
+    struct transfer_row *row = table_transfer_make(tables, record->source, record->worker);
+    if (row == NULL) {
         return;
     }
-    struct map_entry *entry =
-        map_put(&tables->transfer_places, span_of(pair, sizeof pair), &is_new);
-    if (is_new) {
-        struct transfer_row row = {.from = record->source, .to = record->worker};
-        entry->value.number = tables->transfers.count;
-        vec_push(&tables->transfers, row);
-    }
-    struct transfer_row *row = &tables->transfers.items[entry->value.number];
     row->count++;
+    row->tick = tables->tick;
     row->seconds += seconds;
     row->longest = seconds > row->longest ? seconds : row->longest;
 }
@@ -159,34 +175,27 @@ static void transfer(struct tables *tables, const struct record_transfer *record
 
 static struct failure_row *failure_make(struct tables *tables, const struct record_failure *record)
 {
-    struct text type = {0}, message = {0}, where = {0}, name = {0};
+    struct failure_row *row = mem_zalloc(1, sizeof *row);
     struct span exception = table_text(tables, record->exception);
     struct span traceback = table_text(tables, record->traceback);
-    failure_read_exception(exception, &type, &message);
-    failure_read_place(traceback, &where);
-    text_printf(&name, "%u\n%s\n%s", record->prefix, text_cstr(&type), text_cstr(&where));
-    table_failures_trim(tables);
-    bool is_new;
-    struct map_entry *entry = map_put(&tables->failure_places, text_span(&name), &is_new);
-    text_fini(&name);
-    if (!is_new) {
-        text_fini(&type);
-        text_fini(&message);
-        text_fini(&where);
-        return entry->value.pointer;
-    }
-    struct failure_row *row = mem_zalloc(1, sizeof *row);
-    row->id = (uint32_t)++tables->failures_total;
     row->prefix = record->prefix;
+    failure_read_exception(exception, &row->type, &row->message);
+    failure_read_place(traceback, &row->where);
+    table_failures_trim(tables);
+    struct failure_row *known = table_failure_find(tables, row);
+    if (known != NULL) {
+        text_fini(&row->type);
+        text_fini(&row->message);
+        text_fini(&row->where);
+        mem_free(row);
+        return known;
+    }
+    row->id = (uint32_t)++tables->failures_total;
     row->cause = record->cause;
-    row->type = type;
-    row->message = message;
-    row->where = where;
     row->first = record->time;
     text_add(&row->exception, exception);
     text_add(&row->traceback, traceback);
-    entry->value.pointer = row;
-    vec_push(&tables->failures, row);
+    table_failure_put(tables, row);
     return row;
 }
 
@@ -195,6 +204,7 @@ static void failure(struct tables *tables, const struct record_failure *record, 
     struct failure_row *row = failure_make(tables, record);
     row->count++;
     tables->failures_seen++;
+    tables->failure_last = row->id;
     row->last = record->time;
     row->tick = tables->tick;
     bool is_known = record->worker == 0;
@@ -283,6 +293,11 @@ static void worker_added(struct tables *tables, const struct record_worker_added
     row->pid = record->pid;
     row->added = record->added;
     row->tick = tables->tick;
+    if (row->removed > 0) { /* it was thought to have left */
+        row->removed = 0;
+        text_clear(&row->reason);
+        tables->gone_count--;
+    }
     tables->workers_added++;
     seen(tables, record->time);
 }

@@ -30,6 +30,11 @@ void evidence_unrunnable(struct tables *tables, const struct record_unrunnable *
 
 /* Make room for one more. */
 void table_failures_trim(struct tables *tables);
+/* Failures of this prefix and type at this place, or NULL. */
+struct failure_row *table_failure_find(const struct tables *tables, const struct failure_row *like);
+/* It becomes the tables'. */
+void table_failure_put(struct tables *tables, struct failure_row *row);
+struct transfer_row *table_transfer_make(struct tables *tables, uint32_t from, uint32_t to);
 struct second_row *table_second_make(struct tables *tables, double time);
 
 #endif
