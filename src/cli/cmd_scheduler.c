@@ -25,6 +25,7 @@ static void apply_settings(const struct options *options, struct config *config)
         {OPTION_SCHEDULER_TLS_KEY, "distributed.comm.tls.scheduler.key"},
         {OPTION_SCHEDULER_IDLE_TIMEOUT, "distributed.scheduler.idle-timeout"},
         {OPTION_SCHEDULER_DASHBOARD_LINGER, "cask.dashboard.linger"},
+        {OPTION_SCHEDULER_HISTORY, "cask.history.path"},
     };
     setup_settings(config, options, settings, sizeof settings / sizeof settings[0]);
 }

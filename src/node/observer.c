@@ -59,7 +59,6 @@ struct observer_link {
     struct query *queries;
     uint32_t query_count;
     double pause, started;
-    bool is_telling; /* it has the ring, and was told what there is */
     bool is_closing;
     bool lingers; /* after an orderly end, too */
     bool is_destroyed;
@@ -294,7 +293,6 @@ static void on_exited(void *user, int status, int signal_number)
 {
     struct observer_link *link = user;
     forget_queries(link);
-    link->is_telling = false;
     io_process_destroy(link->process);
     link->process = NULL;
     if (link->is_closing) {
@@ -377,7 +375,6 @@ static void start(void *user)
     io_stream_start(link->channel, &channel_events, link);
     send_settings(link);
     recorder_begin(link->recorder);
-    link->is_telling = true;
 }
 
 /* ---- beginning and end -------------------------------------------------------------------------- */
@@ -468,11 +465,27 @@ static void write_origins(const struct config *config, struct text *out)
     }
 }
 
+/* Where it is kept is the observer's to know if we are told nothing. */
+static void write_history(const struct node *node, struct text *out)
+{
+    const struct config *config = node->config;
+    const char *path = config_text(config, "cask.history.path", "");
+    bool is_off = config_is_false(config, "cask.history.path") || strcmp(path, "off") == 0;
+    put_setting(out, "history", is_off ? "off" : path);
+    put_setting(out, "cluster-id", text_cstr(&node->id));
+    msgpack_write_cstr(out, "started");
+    msgpack_write_float(out, node->started);
+    msgpack_write_cstr(out, "history-bytes");
+    msgpack_write_float(out, config_bytes(config, "cask.history.max-size", 2.0 * (1 << 30)));
+    msgpack_write_cstr(out, "history-seconds");
+    msgpack_write_float(out, config_seconds(config, "cask.history.max-age", 14 * 86400.0));
+}
+
 static void write_settings(struct observer_link *link, const struct observer_options *options)
 {
     const struct config *config = link->node->config;
     struct text *out = &link->settings;
-    msgpack_write_map(out, 13);
+    msgpack_write_map(out, 18);
     put_setting(out, "prefix", options->prefix);
     put_setting(out, "tls-cert",
                 config_text(config, "distributed.scheduler.dashboard.tls.cert", NULL));
@@ -483,6 +496,7 @@ static void write_settings(struct observer_link *link, const struct observer_opt
     put_setting(out, "token", config_text(config, "cask.dashboard.token", NULL));
     put_setting(out, "namespace",
                 config_text(config, "distributed.dashboard.prometheus.namespace", "dask"));
+    write_history(link->node, out);
     msgpack_write_cstr(out, "api");
     msgpack_write_bool(out, has_route(config, "distributed.http.scheduler.api"));
     msgpack_write_cstr(out, "linger");
@@ -569,6 +583,11 @@ void observer_link_closing(struct observer_link *link, const char *reason)
     }
 }
 
+bool observer_link_is_ending(const struct observer_link *link)
+{
+    return link != NULL && link->is_closing && !link->lingers && link->process != NULL;
+}
+
 void observer_link_destroy(struct observer_link *link)
 {
     if (link == NULL) {
@@ -580,10 +599,8 @@ void observer_link_destroy(struct observer_link *link)
     if (link->channel != NULL) {
         io_stream_abort(link->channel);
     }
-    if (link->process != NULL && link->lingers) {
-        io_process_let_go(link->process);
-    } else {
-        io_process_destroy(link->process); /* it was told, and had a moment (node_close) */
+    if (link->process != NULL) {
+        io_process_let_go(link->process); /* it was told, and ends when the history is written */
     }
     io_timer_destroy(link->timer);
     frame_reader_fini(&link->reader);
@@ -604,26 +621,26 @@ uint16_t observer_link_port(const struct observer_link *link)
 
 void observer_link_notice(struct observer_link *link, const struct notice *notice)
 {
-    if (link != NULL && link->is_telling) {
+    if (link != NULL) {
         recorder_notice(link->recorder, notice);
     }
 }
 
 void observer_link_restart(struct observer_link *link)
 {
-    if (link != NULL && link->is_telling) {
+    if (link != NULL) {
         recorder_restart(link->recorder);
     }
 }
 
 struct recorder *observer_link_recorder(struct observer_link *link)
 {
-    return link != NULL && link->is_telling ? link->recorder : NULL;
+    return link != NULL ? link->recorder : NULL;
 }
 
 void observer_link_event(struct observer_link *link, struct span topic, const struct blob *value)
 {
-    if (link != NULL && link->is_telling && value->frame_count == 0) {
+    if (link != NULL && value->frame_count == 0) {
         recorder_event(link->recorder, topic, slice_span(value->value));
     }
 }

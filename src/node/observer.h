@@ -22,6 +22,8 @@ int observer_link_create(struct node *node, const struct observer_options *optio
                          struct observer_link **out_link, struct text *why) MUST_USE;
 /* The scheduler ends in good order, for `reason`. */
 void observer_link_closing(struct observer_link *link, const char *reason);
+/* It was told to end, and has not yet. */
+bool observer_link_is_ending(const struct observer_link *link);
 void observer_link_destroy(struct observer_link *link);
 /* Where the dashboard is. */
 uint16_t observer_link_port(const struct observer_link *link);

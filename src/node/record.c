@@ -33,11 +33,10 @@ static void forget_groups(struct recorder *recorder)
     recorder->group_cursor = 0;
 }
 
-/* What was told is void: everything is told again. */
+/* What was told is void: everything is told again. Prefixes keep their numbers, which are in the history. */
 static void forget(struct recorder *recorder)
 {
     forget_groups(recorder);
-    map_fini(&recorder->prefix_numbers);
     map_fini(&recorder->texts);
     vec_fini(&recorder->prefixes);
     vec_fini(&recorder->prefix_changes);
@@ -48,6 +47,7 @@ static void forget(struct recorder *recorder)
 void recorder_destroy(struct recorder *recorder)
 {
     forget(recorder);
+    map_fini(&recorder->prefix_numbers);
     mem_free(recorder);
 }
 
@@ -531,6 +531,11 @@ void recorder_begin(struct recorder *recorder)
         ring_publish(recorder->ring);
     }
     text_fini(&text);
+    uint32_t prefix_cursor = 0;
+    for (struct map_entry *entry;
+         (entry = map_next(&recorder->prefix_numbers, &prefix_cursor)) != NULL;) {
+        name_record(recorder, RECORD_PREFIX, (uint32_t)entry->value.number, entry->name);
+    }
     for (uint32_t i = 0; i < view_worker_count(node->core); i++) {
         record_worker(recorder, view_worker_at(node->core, i));
     }

@@ -285,9 +285,17 @@ int node_run(struct node *node)
 
 /* ---- end -------------------------------------------------------------------------------------- */
 
+/* The observer ends when the history is written; it gets so many tenths of a second, then goes on alone. */
+#define OBSERVER_WAITS 20u
+
 static void stop_loop(void *user)
 {
     struct node *node = user;
+    if (observer_link_is_ending(node->observer) && node->close_waits < OBSERVER_WAITS) {
+        node->close_waits++;
+        io_timer_start(node->close_timer, 0.1, 0);
+        return;
+    }
     io_loop_stop(node->loop);
 }
 

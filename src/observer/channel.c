@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "observer/history.h"
 #include "observer/process.h"
 #include "wire/msgpack.h"
 #include "wire/outgoing.h"
@@ -72,6 +73,17 @@ static void read_prefix(struct span map, struct text *out)
     text_fini(&given);
 }
 
+/* "off", a folder, or "" for where it is kept otherwise. */
+static void read_history(struct span map, struct text *out)
+{
+    find_text(map, "history", out);
+    if (out->size == 0) {
+        history_folder(out);
+    } else if (strcmp(text_cstr(out), "off") == 0) {
+        text_clear(out);
+    }
+}
+
 static void read_settings(struct span map, struct settings *out)
 {
     read_prefix(map, &out->prefix);
@@ -80,6 +92,11 @@ static void read_settings(struct span map, struct settings *out)
     find_text(map, "tls-ca-file", &out->tls_ca);
     find_text(map, "token", &out->token);
     find_text(map, "namespace", &out->name_space);
+    read_history(map, &out->history);
+    find_text(map, "cluster-id", &out->cluster_id);
+    out->started = find_number(map, "started", 0);
+    out->history_bytes = find_number(map, "history-bytes", 0);
+    out->history_seconds = find_number(map, "history-seconds", 0);
     out->api = find_bool(map, "api");
     out->pages = find_bool(map, "pages");
     out->linger = find_number(map, "linger", 600);

@@ -4,6 +4,8 @@
  * length and bytes; a 0 ends it. It never leaves the process. */
 #include "observer/history_batch.h"
 
+#include <math.h>
+
 #include "base/alloc.h"
 #include "base/error.h"
 #include "observer/history_chunk.h"
@@ -178,6 +180,22 @@ static bool write_rows(struct writing *writing, struct span rows)
     return fine;
 }
 
+struct extent {
+    double start, stop; /* the earliest start, the latest end */
+    int64_t failures;
+};
+
+static struct extent extent_of(const struct runs_chunk *chunk, uint32_t begin)
+{
+    struct extent extent = {.start = INFINITY};
+    for (uint32_t i = begin; i < chunk->count; i++) {
+        extent.start = fmin(extent.start, chunk->start[i]);
+        extent.stop = fmax(extent.stop, chunk->start[i] + (double)chunk->duration[i]);
+        extent.failures += chunk->is_erred[i];
+    }
+    return extent;
+}
+
 /* A whole chunk takes the place of the pieces that came while it filled; pieces, soon gone, are not compressed. */
 static bool write_runs(struct writing *writing, const struct batch_runs *runs)
 {
@@ -195,16 +213,13 @@ static bool write_runs(struct writing *writing, const struct batch_runs *runs)
         fine = step(forget);
     }
     if (fine) {
-        int64_t failures = 0;
-        for (uint32_t i = begin; i < chunk->count; i++) {
-            failures += chunk->is_erred[i];
-        }
+        struct extent extent = extent_of(chunk, begin);
         chunk_encode(chunk, begin, is_whole, &data, &codec);
         sqlite3_bind_int64(insert, 1, (int64_t)(runs->first + begin));
         sqlite3_bind_int64(insert, 2, chunk->count - begin);
-        sqlite3_bind_double(insert, 3, chunk->first);
-        sqlite3_bind_double(insert, 4, chunk->last);
-        sqlite3_bind_int64(insert, 5, failures);
+        sqlite3_bind_double(insert, 3, extent.start);
+        sqlite3_bind_double(insert, 4, extent.stop);
+        sqlite3_bind_int64(insert, 5, extent.failures);
         sqlite3_bind_int64(insert, 6, codec);
         sqlite3_bind_blob(insert, 7, data.data, (int)data.size, SQLITE_STATIC);
         fine = step(insert);

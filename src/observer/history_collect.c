@@ -72,6 +72,16 @@ static void worker_event(struct batch *batch, double time, uint32_t worker, cons
     batch_end(batch);
 }
 
+/* Those that are only told again were added before. */
+static void collect_worker_added(const struct tables *tables,
+                                 const struct record_worker_added *record, struct batch *batch)
+{
+    const struct worker_row *row = tables_worker(tables, record->worker);
+    if (row != NULL && row->added == record->added) {
+        worker_event(batch, record->added, record->worker, "added", SPAN(""));
+    }
+}
+
 void history_collect_record(const struct tables *tables, const union any_record *record,
                             struct batch *batch)
 {
@@ -81,8 +91,7 @@ void history_collect_record(const struct tables *tables, const union any_record 
         collect_failure(tables, &record->failure, text, batch);
         break;
     case RECORD_WORKER_ADDED:
-        worker_event(batch, record->worker_added.added, record->worker_added.worker, "added",
-                     SPAN(""));
+        collect_worker_added(tables, &record->worker_added, batch);
         break;
     case RECORD_WORKER_REMOVED:
         worker_event(batch, record->worker_removed.time, record->worker_removed.worker, "removed",

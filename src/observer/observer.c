@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "exec/oom.h"
+#include "observer/history.h"
 #include "observer/process.h"
 #include "wire/msgpack.h"
 
@@ -38,18 +39,37 @@ double observer_now(void)
 
 /* ---- the ring ----------------------------------------------------------------------------------- */
 
+/* Records stay in the ring until they are in the file, in case we are killed; but the scheduler is not to run out of
+ * room because a disk is slow. */
+static void let_records_go(struct observer *observer, double now)
+{
+    if (observer->history == NULL || ring_held(&observer->ring) > ring_size(&observer->ring) / 2) {
+        ring_release(&observer->ring);
+    }
+    if (observer->history != NULL) {
+        uint64_t kept = history_beat(observer->history, observer->tables, observer->ring.tail, now);
+        ring_release_before(&observer->ring, kept);
+    }
+}
+
 void observer_drain(struct observer *observer)
 {
     uint32_t count = 0;
+    if (observer->ring.shared == NULL) {
+        return;
+    }
     while (count < RECORDS_A_TURN && ring_next(&observer->ring, &observer->record)) {
         tables_apply(observer->tables, &observer->record);
+        if (observer->history != NULL) {
+            history_take(observer->history, observer->tables, &observer->record);
+        }
         /* A sample was asked for by us: it is no sign of work. */
         if (observer->record.head.kind < RECORD_GROUP_SAMPLE) {
             observer->active = observer_now();
         }
         count++;
     }
-    ring_release(&observer->ring);
+    let_records_go(observer, observer_now());
 }
 
 static void sample_taken(void *user, struct span answer)
@@ -96,7 +116,7 @@ static void drain_due(lws_sorted_usec_list_t *timer)
     double pause = observer->viewers.count > 0               ? WATCHED_SECONDS
                    : now - observer->active < ACTIVE_SECONDS ? WORKING_SECONDS
                                                              : IDLE_SECONDS;
-    if (ring_waiting(&observer->ring) > 0) {
+    if (observer->ring.shared != NULL && ring_waiting(&observer->ring) > 0) {
         pause = 0.001; /* there is more than one turn's worth */
     }
     set_timer(observer, pause);
@@ -166,6 +186,7 @@ static void observer_fini(struct observer *observer)
     while (observer->viewers.count > 0) {
         viewer_destroy(observer->viewers.items[observer->viewers.count - 1]);
     }
+    history_destroy(observer->history, observer->tables, observer->ring.tail);
     if (observer->tables != NULL) {
         tables_destroy(observer->tables);
     }
@@ -174,9 +195,9 @@ static void observer_fini(struct observer *observer)
     vec_fini(&observer->questions);
     vec_fini(&observer->viewers);
     struct settings *settings = &observer->settings;
-    struct text *texts[] = {&settings->prefix,  &settings->tls_cert, &settings->tls_key,
-                            &settings->tls_ca,  &settings->token,    &settings->name_space,
-                            &settings->findings};
+    struct text *texts[] = {&settings->prefix,  &settings->tls_cert,  &settings->tls_key,
+                            &settings->tls_ca,  &settings->token,     &settings->name_space,
+                            &settings->history, &settings->cluster_id, &settings->findings};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         text_fini(texts[i]);
     }
@@ -185,6 +206,30 @@ static void observer_fini(struct observer *observer)
     }
     vec_fini(&settings->origins);
     mem_free(observer);
+}
+
+/* What an earlier observer of this scheduler saw is read first; its last records may still be in the ring. */
+static void keep_history(struct observer *observer)
+{
+    const struct settings *settings = &observer->settings;
+    const struct history_options options = {
+        .folder = text_cstr(&settings->history),
+        .cluster_id = text_cstr(&settings->cluster_id),
+        .started = settings->started,
+        .bytes_max = settings->history_bytes,
+        .seconds_max = settings->history_seconds,
+    };
+    struct text why = {0};
+    uint64_t tail;
+    if (settings->history.size == 0) {
+        return;
+    }
+    if (history_create(&options, observer->tables, &observer->history, &tail, &why) == OK) {
+        ring_seek(&observer->ring, tail);
+    } else {
+        log_warning(LOGGER, "No history is kept: %s", text_cstr(&why));
+    }
+    text_fini(&why);
 }
 
 /* The channel's callback in server.c says when the scheduler is gone. */
@@ -199,6 +244,7 @@ static int serve(struct observer *observer, struct text *why)
     if (code != OK) {
         return code;
     }
+    keep_history(observer);
     set_timer(observer, 0.001);
     bool was_open = true;
     while (!observer->is_ended && lws_service(observer->context, 0) >= 0) {

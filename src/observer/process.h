@@ -10,12 +10,16 @@
 #include "record/ring.h"
 #include "wire/frame.h"
 
+struct history;
 struct viewer;
 
 struct settings {
     struct text prefix; /* "" or "/x" */
     struct text tls_cert, tls_key, tls_ca, token, name_space;
     struct text findings; /* msgpack: their thresholds */
+    struct text history; /* folder; "": none is kept */
+    struct text cluster_id;
+    double started, history_bytes, history_seconds;
     struct VEC(struct text) origins;
     bool api, pages;
     double linger, memory;
@@ -32,7 +36,8 @@ struct question {
 struct observer {
     struct settings settings;
     struct tables *tables;
-    struct ring_reader ring;
+    struct history *history; /* NULL: off */
+    struct ring_reader ring; /* closed: of a file */
     struct lws_context *context;
     struct lws_vhost *vhost;
     int channel, listener; /* −1: closed */

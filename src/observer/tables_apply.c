@@ -291,7 +291,7 @@ static void worker_added(struct tables *tables, const struct record_worker_added
     row->nthreads = record->nthreads;
     row->memory_limit = record->memory_limit;
     row->pid = record->pid;
-    row->added = record->added;
+    row->added = row->added > 0 ? row->added : record->added; /* it may be told again */
     row->tick = tables->tick;
     if (row->removed > 0) { /* it was thought to have left */
         row->removed = 0;

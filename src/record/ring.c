@@ -263,7 +263,33 @@ bool ring_next(struct ring_reader *reader, union any_record *out_record)
 
 void ring_release(struct ring_reader *reader)
 {
-    atomic_store_explicit(&reader->shared->tail, reader->tail, memory_order_release);
+    ring_release_before(reader, reader->tail);
+}
+
+void ring_release_before(struct ring_reader *reader, uint64_t tail)
+{
+    uint64_t released = atomic_load_explicit(&reader->shared->tail, memory_order_relaxed);
+    if (tail > released && tail <= reader->tail) {
+        atomic_store_explicit(&reader->shared->tail, tail, memory_order_release);
+    }
+}
+
+uint64_t ring_held(const struct ring_reader *reader)
+{
+    uint64_t head = atomic_load_explicit(&reader->shared->head, memory_order_acquire);
+    return head - atomic_load_explicit(&reader->shared->tail, memory_order_relaxed);
+}
+
+uint64_t ring_size(const struct ring_reader *reader)
+{
+    return reader->mask + 1;
+}
+
+void ring_seek(struct ring_reader *reader, uint64_t tail)
+{
+    if (tail > reader->tail && tail - reader->tail <= ring_waiting(reader)) {
+        reader->tail = tail;
+    }
 }
 
 uint64_t ring_dropped(const struct ring_reader *reader)

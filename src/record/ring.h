@@ -58,6 +58,13 @@ bool ring_next(struct ring_reader *reader, union any_record *out_record);
 uint64_t ring_waiting(const struct ring_reader *reader);
 /* The writer may use again what was read. */
 void ring_release(struct ring_reader *reader);
+/* The same, but only before place `tail`, one that was read (reader->tail then). */
+void ring_release_before(struct ring_reader *reader, uint64_t tail);
+/* Slots that are not released: read or not; and all there are. */
+uint64_t ring_held(const struct ring_reader *reader);
+uint64_t ring_size(const struct ring_reader *reader);
+/* Go on at place `tail` instead, which a former reader left, if the writer has it still. */
+void ring_seek(struct ring_reader *reader, uint64_t tail);
 /* Records dropped so far. */
 uint64_t ring_dropped(const struct ring_reader *reader);
 /* The number of the signal that is ending the writer's process, or 0. */

@@ -9,6 +9,7 @@ a fixed time: `eventually` polls.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import os
 import pathlib
@@ -41,6 +42,10 @@ KIND = "cask" if "cask" in os.path.basename(shlex.split(SCHEDULER_CMD)[0]) else 
 # What starts a worker; its first argument is the scheduler's address.
 WORKER_CMD = os.environ.get("CASK_WORKER_CMD", f"{sys.executable} -m dask worker")
 CASK_WORKER = f"{shlex.split(SCHEDULER_CMD)[0] if KIND == 'cask' else f'{ROOT}/build/cask'} worker"
+
+# The history of tests is not the user's.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="interop-state-")
+atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 live: list[Process] = []  # newest last; what a failed test shows the logs of
 
