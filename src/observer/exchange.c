@@ -6,9 +6,11 @@
 
 #include "base/alloc.h"
 #include "observer/jot.h"
+#include "observer/process.h"
 
 void exchange_free(struct exchange *exchange)
 {
+    exchange->observer->uses -= exchange->observer->uses > 0;
     text_fini(&exchange->path);
     for (uint32_t i = 0; i < exchange->argument_count; i++) {
         text_fini(&exchange->arguments[i]);

@@ -56,9 +56,11 @@ struct history_entry {
     bool is_open; /* somebody writes to it */
 };
 struct history_entries VEC(struct history_entry);
-/* The files of a folder, newest first; those that cannot be read are left out. ERR_NOT_FOUND: there is no folder. */
-int history_list(const char *folder, struct history_entries *out_entries,
-                 struct text *why) MUST_USE;
+/* The files of a folder, newest first (by name, which begins with the time); those that cannot be
+ * read are left out. `after`: only those that come after the one of that name (NULL: all).
+ * ERR_NOT_FOUND: there is no folder. */
+int history_list(const char *folder, const char *after, uint32_t limit,
+                 struct history_entries *out_entries, struct text *why) MUST_USE;
 void history_entries_fini(struct history_entries *entries);
 /* The path of what a person calls a run: a path; a name or how it begins; "last", or how many runs ago. ERR_NOT_FOUND and
  * why. */

@@ -218,39 +218,56 @@ static bool read_entry(struct history_entry *entry)
 
 static int newest_first(const void *a, const void *b)
 {
-    const struct history_entry *one = a, *other = b;
-    int by_time = (one->started < other->started) - (one->started > other->started);
-    return by_time != 0 ? by_time : strcmp(text_cstr(&one->name), text_cstr(&other->name));
+    const struct text *one = a, *other = b;
+    return strcmp(text_cstr(other), text_cstr(one));
 }
 
-int history_list(const char *folder, struct history_entries *out_entries, struct text *why)
+struct names VEC(struct text);
+
+static int read_names(const char *folder, struct names *out, struct text *why)
 {
     DIR *open = opendir(folder);
-    *out_entries = (struct history_entries){0};
     if (open == NULL) {
         text_printf(why, "%s: %s", folder, strerror(errno));
         return ERR_NOT_FOUND;
     }
     const struct dirent *item;
-    while ((item = readdir(open)) != NULL && out_entries->count < ENTRIES_MAX) {
-        struct history_entry entry = {0};
-        if (!has_suffix(item->d_name)) {
-            continue;
+    while ((item = readdir(open)) != NULL && out->count < ENTRIES_MAX) {
+        if (has_suffix(item->d_name)) {
+            vec_push(out, (struct text){0});
+            text_add(&out->items[out->count - 1],
+                     span_of(item->d_name, strlen(item->d_name) - strlen(HISTORY_SUFFIX)));
         }
-        text_printf(&entry.path, "%s/%s", folder, item->d_name);
-        text_add(&entry.name, span_of(item->d_name, strlen(item->d_name) - strlen(HISTORY_SUFFIX)));
-        entry.bytes = bytes_of(text_cstr(&entry.path));
-        if (read_entry(&entry)) {
+    }
+    closedir(open);
+    if (out->count > 0) {
+        qsort(out->items, out->count, sizeof *out->items, newest_first);
+    }
+    return OK;
+}
+
+int history_list(const char *folder, const char *after, uint32_t limit,
+                 struct history_entries *out_entries, struct text *why)
+{
+    struct names names = {0};
+    *out_entries = (struct history_entries){0};
+    int code = read_names(folder, &names, why);
+    for (uint32_t i = 0; i < names.count; i++) {
+        struct text *name = &names.items[i];
+        bool is_wanted =
+            out_entries->count < limit && (after == NULL || strcmp(text_cstr(name), after) < 0);
+        struct history_entry entry = {.name = *name};
+        *name = (struct text){0};
+        text_printf(&entry.path, "%s/%s" HISTORY_SUFFIX, folder, text_cstr(&entry.name));
+        if (is_wanted && read_entry(&entry)) {
+            entry.bytes = bytes_of(text_cstr(&entry.path));
             vec_push(out_entries, entry);
         } else {
             entry_fini(&entry);
         }
     }
-    closedir(open);
-    if (out_entries->count > 0) {
-        qsort(out_entries->items, out_entries->count, sizeof *out_entries->items, newest_first);
-    }
-    return OK;
+    vec_fini(&names);
+    return code;
 }
 
 /* The number in "3"; "last" is 1; 0: it is none. */
@@ -274,7 +291,7 @@ int history_find(const char *folder, const char *what, struct text *out_path, st
         text_add_cstr(out_path, what);
         return OK;
     }
-    int code = history_list(folder, &entries, why);
+    int code = history_list(folder, NULL, UINT32_MAX, &entries, why);
     if (code != OK) {
         return code;
     }
@@ -380,7 +397,7 @@ int history_tidy(const struct history_options *options, bool tries, struct histo
                               .tries = tries,
                               .out = out};
     *out = (struct history_tidied){0};
-    int code = history_list(options->folder, &entries, why);
+    int code = history_list(options->folder, NULL, UINT32_MAX, &entries, why);
     if (code != OK) {
         return code;
     }

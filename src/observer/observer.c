@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/error.h"
@@ -113,6 +114,9 @@ static void drain_due(lws_sorted_usec_list_t *timer)
     sample_if_due(observer, now);
     channel_expire(observer);
     viewers_beat(observer);
+    for (uint32_t i = 0; i < observer->runs.count; i++) {
+        viewers_beat(observer->runs.items[i]);
+    }
     double pause = observer->viewers.count > 0               ? WATCHED_SECONDS
                    : now - observer->active < ACTIVE_SECONDS ? WORKING_SECONDS
                                                              : IDLE_SECONDS;
@@ -181,11 +185,15 @@ static void set_limits(void)
     signal(SIGPIPE, SIG_IGN);
 }
 
-static void observer_fini(struct observer *observer)
+void observer_destroy(struct observer *observer)
 {
     while (observer->viewers.count > 0) {
         viewer_destroy(observer->viewers.items[observer->viewers.count - 1]);
     }
+    while (observer->runs.count > 0) {
+        observer_destroy(vec_pop(&observer->runs));
+    }
+    vec_fini(&observer->runs);
     history_destroy(observer->history, observer->tables, observer->ring.tail);
     if (observer->tables != NULL) {
         tables_destroy(observer->tables);
@@ -195,9 +203,10 @@ static void observer_fini(struct observer *observer)
     vec_fini(&observer->questions);
     vec_fini(&observer->viewers);
     struct settings *settings = &observer->settings;
-    struct text *texts[] = {&settings->prefix,  &settings->tls_cert,  &settings->tls_key,
-                            &settings->tls_ca,  &settings->token,     &settings->name_space,
-                            &settings->history, &settings->cluster_id, &settings->findings};
+    struct text *texts[] = {&settings->prefix,  &settings->tls_cert,   &settings->tls_key,
+                            &settings->tls_ca,  &settings->token,      &settings->name_space,
+                            &settings->history, &settings->cluster_id, &settings->findings,
+                            &observer->run_name};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         text_fini(texts[i]);
     }
@@ -270,6 +279,55 @@ int observer_run(void)
         fprintf(stderr, "cask observer: %s\n", text_cstr(&why));
     }
     text_fini(&why);
-    observer_fini(observer);
+    observer_destroy(observer);
     return code == OK ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/* ---- of a file ---------------------------------------------------------------------------------- */
+
+#define SHOWN_MEMORY ((size_t)512 << 20)
+
+struct observer *observer_create_file(const char *path, size_t memory, struct text *why)
+{
+    struct observer *observer = mem_zalloc(1, sizeof *observer);
+    observer->channel = -1;
+    observer->listener = -1;
+    observer->settings.pages = true;
+    text_add_cstr(&observer->settings.name_space, "dask");
+    observer->tables = tables_create(memory);
+    int code = history_load(path, observer->tables, why);
+    if (code == ERR_CORRUPT && observer->tables->runs.next > 0) {
+        log_warning(LOGGER, "%s: %s; the rest is shown", path, text_cstr(why));
+        text_clear(why);
+        code = OK;
+    }
+    if (code != OK) {
+        observer_destroy(observer);
+        return NULL;
+    }
+    return observer;
+}
+
+int observer_show(const char *path, int listener, const char *prefix, struct text *why)
+{
+    set_limits();
+    struct observer *observer = observer_create_file(path, SHOWN_MEMORY, why);
+    if (observer == NULL) {
+        close(listener);
+        return ERR_IO;
+    }
+    observer->listener = listener;
+    if (prefix != NULL) {
+        text_add_cstr(&observer->settings.prefix, prefix);
+    }
+    history_folder(&observer->settings.history);
+    int code = server_create(observer, why);
+    if (code == OK) {
+        set_timer(observer, 0.001);
+        while (lws_service(observer->context, 0) >= 0) {
+        }
+        lws_context_destroy(observer->context);
+    }
+    observer_destroy(observer);
+    return code;
 }

@@ -55,11 +55,20 @@ struct observer {
     union any_record record;
     uint64_t oom_kills;
     uint64_t bytes_sent;
+    struct VEC(
+        struct observer *) runs; /* other runs that are looked at; each an observer of a file */
+    struct text run_name;        /* of such a one */
+    struct observer *outer;      /* whose it is; NULL: it is the process's */
+    uint32_t uses;               /* exchanges of it */
+    double used;                 /* when it was last asked for */
 };
 
 double observer_now(void);
 /* Read what the ring has. */
 void observer_drain(struct observer *observer);
+/* The tables of a file; NULL: they cannot be read, and why. */
+struct observer *observer_create_file(const char *path, size_t memory, struct text *why);
+void observer_destroy(struct observer *observer);
 /* Somebody came who wants to see things move. */
 void observer_wake(struct observer *observer);
 
@@ -74,6 +83,11 @@ void channel_expire(struct observer *observer);
 
 /* ---- server.c ---- */
 int server_create(struct observer *observer, struct text *why) MUST_USE;
+
+/* ---- history_api.c ---- */
+/* If the path, below the prefix, is "/history/NAME/…", the observer of that run, and out_rest "/…"; else the observer itself,
+ * and the path. NULL: there is no such run. */
+struct observer *run_of_path(struct observer *observer, struct span path, struct span *out_rest);
 
 /* ---- route.c ---- */
 void route(struct exchange *exchange);

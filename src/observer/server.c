@@ -147,6 +147,12 @@ static bool set_path(struct exchange *exchange, struct span path)
         }
         path = span_of(path.data + prefix.size, path.size - prefix.size);
     }
+    struct observer *observer = run_of_path(exchange->observer, path, &path);
+    if (observer == NULL) {
+        return false;
+    }
+    exchange->observer = observer;
+    observer->uses++;
     text_add(&exchange->path, path);
     if (path.size == 0) {
         text_add_char(&exchange->path, '/');
@@ -337,9 +343,9 @@ static int write_answer(struct lws *wsi, struct session *session)
 
 /* ---- WebSockets --------------------------------------------------------------------------------- */
 
-/* The kind by path; false: there is none. */
-static bool viewer_kind_of(struct lws *wsi, const struct observer *observer,
-                           enum viewer_kind *out_kind)
+/* The kind, and what is looked at, by path; false: there is none. */
+static bool viewer_kind_of(struct lws *wsi, struct observer *observer,
+                           struct observer **out_observer, enum viewer_kind *out_kind)
 {
     struct text path = {0};
     header(wsi, WSI_TOKEN_GET_URI, &path);
@@ -347,9 +353,10 @@ static bool viewer_kind_of(struct lws *wsi, const struct observer *observer,
     const char *text = text_cstr(&path);
     bool is_below =
         path.size > skipped && strncmp(text, text_cstr(&observer->settings.prefix), skipped) == 0;
-    text += is_below ? skipped : 0;
-    bool is_live = is_below && strcmp(text, "/api/cask/v1/live") == 0;
-    bool is_events = is_below && strcmp(text, "/eventstream") == 0;
+    struct span rest = span_of_text(text + (is_below ? skipped : 0));
+    *out_observer = is_below ? run_of_path(observer, rest, &rest) : NULL;
+    bool is_live = *out_observer != NULL && span_equal_text(rest, "/api/cask/v1/live");
+    bool is_events = *out_observer != NULL && span_equal_text(rest, "/eventstream");
     *out_kind = is_live ? VIEWER_LIVE : VIEWER_EVENTS;
     text_fini(&path);
     return is_live || is_events;
@@ -358,9 +365,10 @@ static bool viewer_kind_of(struct lws *wsi, const struct observer *observer,
 static int admit(struct lws *wsi)
 {
     struct observer *observer = observer_of(wsi);
+    struct observer *shown;
     enum viewer_kind kind;
     bool by_argument;
-    return viewer_kind_of(wsi, observer, &kind) && is_origin_allowed(wsi, observer) &&
+    return viewer_kind_of(wsi, observer, &shown, &kind) && is_origin_allowed(wsi, observer) &&
                    has_token(wsi, observer, &by_argument)
                ? 0
                : -1;
@@ -369,11 +377,12 @@ static int admit(struct lws *wsi)
 static int open_socket(struct lws *wsi, struct session *session)
 {
     struct observer *observer = observer_of(wsi);
+    struct observer *shown;
     enum viewer_kind kind;
-    if (!viewer_kind_of(wsi, observer, &kind)) {
+    if (!viewer_kind_of(wsi, observer, &shown, &kind)) {
         return -1;
     }
-    session->viewer = viewer_create(observer, wsi, kind);
+    session->viewer = viewer_create(shown, wsi, kind);
     observer_wake(observer);
     return 0;
 }
@@ -554,7 +563,7 @@ int server_create(struct observer *observer, struct text *why)
     }
     observer->vhost = lws_create_vhost(observer->context, &info);
     if (observer->vhost == NULL || !adopt(observer, observer->listener, "listener") ||
-        !adopt(observer, observer->channel, "channel")) {
+        (observer->channel >= 0 && !adopt(observer, observer->channel, "channel"))) {
         lws_context_destroy(observer->context);
         text_add_cstr(why, "the dashboard cannot be served: see the certificate and key");
         return ERR_TLS;

@@ -593,7 +593,7 @@ static void test_tidy(void **state)
     assert_int_equal(history_find(story->folder, "20261118", &path, &why), ERR_NOT_FOUND);
     text_clear(&why);
     struct history_entries entries;
-    assert_int_equal(history_list(story->folder, &entries, &why), OK);
+    assert_int_equal(history_list(story->folder, NULL, UINT32_MAX, &entries, &why), OK);
     assert_int_equal(entries.count, 4);
     assert_string_equal(text_cstr(&entries.items[0].id), "S-2");
     assert_true(entries.items[3].is_open);
@@ -607,7 +607,7 @@ static void test_tidy(void **state)
     story->options.bytes_max = 0;
     assert_int_equal(history_tidy(&story->options, false, &tidied, &why), OK);
     assert_int_equal(tidied.removed, 3);
-    assert_int_equal(history_list(story->folder, &entries, &why), OK);
+    assert_int_equal(history_list(story->folder, NULL, UINT32_MAX, &entries, &why), OK);
     assert_int_equal(entries.count, 1);
     history_entries_fini(&entries);
     finish(story);
