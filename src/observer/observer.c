@@ -320,7 +320,9 @@ int observer_show(const char *path, int listener, const char *prefix, struct tex
     if (prefix != NULL) {
         text_add_cstr(&observer->settings.prefix, prefix);
     }
-    history_folder(&observer->settings.history);
+    const char *slash = strrchr(path, '/');
+    text_add(&observer->settings.history,
+             slash == NULL ? SPAN(".") : span_of(path, (size_t)(slash - path)));
     int code = server_create(observer, why);
     if (code == OK) {
         set_timer(observer, 0.001);
