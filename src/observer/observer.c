@@ -110,7 +110,9 @@ static void drain_due(lws_sorted_usec_list_t *timer)
     struct observer *observer = lws_container_of(timer, struct observer, drain_timer);
     double now = observer_now();
     observer_drain(observer);
-    findings_look(observer->tables, ring_dropped(&observer->ring), now);
+    if (observer->ring.shared != NULL) {
+        findings_look(observer->tables, ring_dropped(&observer->ring), now);
+    }
     sample_if_due(observer, now);
     channel_expire(observer);
     viewers_beat(observer);
@@ -305,6 +307,8 @@ struct observer *observer_create_file(const char *path, size_t memory, struct te
         observer_destroy(observer);
         return NULL;
     }
+    findings_defaults(&observer->tables->findings);
+    findings_look(observer->tables, observer->tables->lost, observer->tables->time);
     return observer;
 }
 
