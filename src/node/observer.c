@@ -379,8 +379,8 @@ static void start(void *user)
 
 /* ---- beginning and end -------------------------------------------------------------------------- */
 
-/* "host:port", ":port", "port", "host" → address. Source: distributed utils.py clean_dashboard_address. */
-static int parse_address(const char *text, struct io_address *out, struct text *why)
+/* Source: distributed utils.py clean_dashboard_address. */
+int observer_parse_address(const char *text, struct io_address *out, struct text *why)
 {
     *out = (struct io_address){.transport = IO_TCP, .port = PORT_DEFAULT};
     if (text == NULL || *text == '\0') {
@@ -544,7 +544,7 @@ int observer_link_create(struct node *node, const struct observer_options *optio
     link->node = node;
     link->listener = -1;
     link->ring.fd = -1;
-    int code = parse_address(options->address, &link->address, why);
+    int code = observer_parse_address(options->address, &link->address, why);
     code = code == OK ? bind_socket(link, why) : code;
     code = code == OK ? ring_create(RING_SLOTS_DEFAULT, &link->ring, why) : code;
     if (code != OK) {

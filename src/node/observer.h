@@ -17,6 +17,8 @@ struct observer_options {
         pages; /* --dashboard; without, only what programs read, as stock's scheduler without bokeh */
 };
 
+/* "host:port", ":port", "port", "host" → address; NULL: port 8787 of all. ERR_ADDRESS and why. */
+int observer_parse_address(const char *text, struct io_address *out, struct text *why) MUST_USE;
 /* Listen and start it. ERR_ADDRESS, ERR_IO: nobody can look; why says the reason. NULL: it was built without. */
 int observer_link_create(struct node *node, const struct observer_options *options,
                          struct observer_link **out_link, struct text *why) MUST_USE;

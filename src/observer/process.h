@@ -17,7 +17,7 @@ struct settings {
     struct text prefix; /* "" or "/x" */
     struct text tls_cert, tls_key, tls_ca, token, name_space;
     struct text findings; /* msgpack: their thresholds */
-    struct text history; /* folder; "": none is kept */
+    struct text history;  /* folder; "": none is kept */
     struct text cluster_id;
     double started, history_bytes, history_seconds;
     struct VEC(struct text) origins;
