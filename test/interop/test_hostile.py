@@ -59,7 +59,7 @@ class Fortress:
         stop, results = threading.Event(), []
 
         def work():
-            while not stop.is_set():
+            while not stop.is_set() or len(results) <= 3:
                 number = len(results)
                 result = self.client.submit(lambda x: x + 1, number, pure=False).result(timeout=60)
                 results.append(result == number + 1)
