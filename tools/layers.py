@@ -27,7 +27,7 @@ CORE_SYSTEM = {
 HIDDEN = {"uv": {"io"}, "openssl": {"io"}, "lz4": {"wire"}, "zstd": {"wire", "observer"}, "zlib": {"wire"}}
 HIDDEN |= {"elfutils": {"exec"}}
 HIDDEN |= {"snappy-c": {"wire"}, "jansson": {"node", "cli", "observer"}, "yaml": {"node"}}
-HIDDEN |= {"libwebsockets": {"observer"}, "sqlite3": {"observer"}}
+HIDDEN |= {"libwebsockets": {"observer", "cli"}, "sqlite3": {"observer"}}
 SOCKETS = re.compile(r"^(sys/(socket|un|epoll|poll)|netinet/.*|arpa/.*|netdb|poll)\.h$")
 
 
