@@ -75,8 +75,10 @@ static void draw_foot(const struct top_model *model, const struct top_view *view
         top_pen_text(&pen, text_span(&view->filter));
         top_pen_say(&pen, "  (Esc: none)");
     } else {
-        top_pen_say(&pen, view->is_detail
-                              ? "j k scroll  Esc back  q back"
+        bool can_act = model->can_act && top_view_question(view) != NULL;
+        top_pen_say(&pen, view->is_detail ? "j k scroll  Esc back  q back"
+                          : can_act
+                              ? "1-5 pages  j k move  Enter detail  x act  / filter  ? help  q quit"
                               : "1-5 pages  j k move  Enter detail  / filter  ? help  q quit");
     }
 }

@@ -15,6 +15,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "node/observer_actions.h"
 #include "node/record.h"
 #include "record/last_words.h"
 #include "record/ring.h"
@@ -210,6 +211,27 @@ static void ask_node(struct observer_link *link, uint64_t id, struct span call)
     request_dispatch(query->request);
 }
 
+/* Somebody at the dashboard wants something done. */
+static void act(struct observer_link *link, uint64_t id, struct span question)
+{
+    struct span call;
+    struct text count = {0};
+    arena_reset(&link->node->scratch);
+    switch (observer_action_read(link->node, question, &call)) {
+    case OBSERVER_IS_RPC:
+        ask_node(link, id, call);
+        break;
+    case OBSERVER_IS_CANCEL:
+        msgpack_write_uint(&count, observer_action_cancel(link->node, call));
+        answer_raw(link, id, text_span(&count));
+        break;
+    case OBSERVER_REFUSED:
+        answer_raw(link, id, SPAN("\xc0"));
+        break;
+    }
+    text_fini(&count);
+}
+
 static void take_question(struct observer_link *link, struct span head)
 {
     struct span raw, call, op;
@@ -227,6 +249,8 @@ static void take_question(struct observer_link *link, struct span head)
         sample(link, id, call);
     } else if (span_equal_text(op, "count-waiting")) {
         count_waiting(link, id, call);
+    } else if (span_equal_text(op, "act") && link->query_count < QUERIES_MAX) {
+        act(link, id, call);
     } else if (is_allowed(op) && link->query_count < QUERIES_MAX) {
         ask_node(link, id, call);
     } else {
@@ -485,7 +509,7 @@ static void write_settings(struct observer_link *link, const struct observer_opt
 {
     const struct config *config = link->node->config;
     struct text *out = &link->settings;
-    msgpack_write_map(out, 18);
+    msgpack_write_map(out, 19);
     put_setting(out, "prefix", options->prefix);
     put_setting(out, "tls-cert",
                 config_text(config, "distributed.scheduler.dashboard.tls.cert", NULL));
@@ -501,6 +525,8 @@ static void write_settings(struct observer_link *link, const struct observer_opt
     msgpack_write_bool(out, has_route(config, "distributed.http.scheduler.api"));
     msgpack_write_cstr(out, "linger");
     msgpack_write_float(out, config_seconds(config, "cask.dashboard.linger", 600));
+    msgpack_write_cstr(out, "actions");
+    msgpack_write_bool(out, observer_actions_on(config));
     msgpack_write_cstr(out, "pages");
     msgpack_write_bool(out, options->pages);
     msgpack_write_cstr(out, "memory");
@@ -529,6 +555,11 @@ static void log_address(const struct observer_link *link)
     if (!is_local && config_text(link->node->config, "cask.dashboard.token", NULL) == NULL) {
         log_info(LOGGER, "The dashboard is open to everyone who reaches that address; "
                          "cask.dashboard.token closes it");
+    }
+    if (config_bool(link->node->config, "cask.dashboard.actions", false) &&
+        !observer_actions_on(link->node->config)) {
+        log_warning(LOGGER, "cask.dashboard.actions is on, but takes none: it wants a "
+                            "cask.dashboard.token, too");
     }
 }
 

@@ -99,6 +99,7 @@ static void read_settings(struct span map, struct settings *out)
     out->history_seconds = find_number(map, "history-seconds", 0);
     out->api = find_bool(map, "api");
     out->pages = find_bool(map, "pages");
+    out->actions = find_bool(map, "actions");
     out->linger = find_number(map, "linger", 600);
     out->memory = find_number(map, "memory", 96.0 * (1 << 20));
     out->port = (uint16_t)find_number(map, "port", 0);

@@ -25,8 +25,12 @@ struct exchange {
     struct text request_body;
     struct span part; /* what stood for the route's '*'; in path */
     bool is_cookie_wanted;
-    bool accepts_html; /* as browsers do that go to an address */
-    uint64_t counted;  /* by a question that takes several calls */
+    bool is_own_origin;     /* no page of another site sent it */
+    bool has_action_header; /* X-Cask-Action, which no form can send */
+    bool has_json;          /* its body says so */
+    char peer[48];          /* of a POST: who sent it */
+    bool accepts_html;      /* as browsers do that go to an address */
+    uint64_t counted;       /* by a question that takes several calls */
     /* the answer */
     bool is_answered, is_waiting; /* waiting: for the scheduler */
     int status;

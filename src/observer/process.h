@@ -21,7 +21,7 @@ struct settings {
     struct text cluster_id;
     double started, history_bytes, history_seconds;
     struct VEC(struct text) origins;
-    bool api, pages;
+    bool api, pages, actions;
     double linger, memory;
     uint16_t port;
 };

@@ -21,6 +21,7 @@ static const struct route {
 #define PLAIN(path, function) {path, function, GET, NEEDS_PAGES, false},
 #define DATA(path, function) {path, function, GET, NEEDS_NOTHING, false},
 #define API(path, function, method) {path, function, method, NEEDS_API, false},
+#define ACTION(path, function) {path, function, POST, NEEDS_NOTHING, false},
 #include "observer/routes.def"
 };
 

@@ -9,6 +9,7 @@
 #define PLAIN(path, function) exchange_function function;
 #define DATA(path, function) exchange_function function;
 #define API(path, function, method) exchange_function function;
+#define ACTION(path, function) exchange_function function;
 #include "observer/routes.def"
 
 /* ---- route.c ---- */

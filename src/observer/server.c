@@ -181,6 +181,19 @@ static void read_arguments(struct exchange *exchange, struct lws *wsi)
     }
 }
 
+/* What speaks for it that a person, and not another site's page in a person's browser, wants this. */
+static void read_sender(struct exchange *exchange, struct lws *wsi)
+{
+    static const char name[] = "x-cask-action:";
+    struct text type = {0};
+    exchange->is_own_origin = is_origin_allowed(wsi, exchange->observer);
+    exchange->has_action_header = lws_hdr_custom_length(wsi, name, sizeof name - 1) > 0;
+    exchange->has_json = header(wsi, WSI_TOKEN_HTTP_CONTENT_TYPE, &type) &&
+                         strncmp(text_cstr(&type), "application/json", 16) == 0;
+    lws_get_peer_simple(wsi, exchange->peer, sizeof exchange->peer);
+    text_fini(&type);
+}
+
 static int begin_request(struct lws *wsi, struct session *session, struct span path)
 {
     struct observer *observer = observer_of(wsi);
@@ -197,6 +210,9 @@ static int begin_request(struct lws *wsi, struct session *session, struct span p
     exchange->method = is_post ? METHOD_POST : is_head ? METHOD_HEAD : METHOD_GET;
     exchange->accepts_html = wants_html(wsi);
     read_arguments(exchange, wsi);
+    if (is_post) {
+        read_sender(exchange, wsi);
+    }
     bool is_below = set_path(exchange, path);
     bool is_probe = strcmp(text_cstr(&exchange->path), "/health") == 0;
     lws_set_timeout(wsi, PENDING_TIMEOUT_HTTP_CONTENT, ANSWER_SECONDS);
