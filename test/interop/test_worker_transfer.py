@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 
 import numpy
 import pandas
 import pytest
-from distributed import Client
+from distributed import Client, wait
 
 import harness
 from worker_clusters import client, make_cluster, mixed  # noqa: F401  (fixtures)
@@ -160,6 +161,51 @@ def test_the_giver_dies(make_cluster, shares):
         cluster.workers["alice"].kill()
         assert client.gather(sums) == [COUNT * i for i in range(20)]
         assert client.submit(numpy.sum, kept, workers="bob", pure=False).result() == COUNT
+
+
+@pytest.mark.parametrize("shares", ["True", "False"])
+def test_the_giver_dies_while_it_is_asked(make_cluster, shares):
+    """It stands still, so that the transfer is under way for sure, and is killed"""
+    cluster = make_cluster("alice", "bob", env={"DASK_CASK__WORKER__SHARE_MEMORY": shares})
+    with Client(cluster.address, timeout=20) as client:
+        where = {"workers": "alice", "allow_other_workers": True, "pure": False}
+        before = client.submit(numpy.ones, COUNT, **where)
+        assert client.submit(numpy.sum, before, workers="bob", pure=False).result() == COUNT
+        x = client.submit(numpy.full, COUNT, 7, **where)
+        wait(x)
+        bob = cluster.addresses()["bob"]
+        cluster.workers["alice"].popen.send_signal(signal.SIGSTOP)
+        total = client.submit(numpy.sum, x, workers="bob", pure=False)
+
+        def state():
+            return harness.ask(bob, "dump_state")["tasks"].get(x.key, {}).get("state")
+
+        harness.eventually(lambda: state() == "flight", 20, "bob waits for alice")
+        cluster.workers["alice"].kill()
+        assert total.result(timeout=60) == 7 * COUNT
+        assert client.submit(numpy.sum, before, workers="bob", pure=False).result(timeout=60) == COUNT
+
+
+ELSEWHERE = """
+from distributed.comm.core import Comm
+
+def handshake_info(comm, ours=Comm.handshake_info):
+    return {**ours(comm), "cask-share": "@cask-of-another-network-namespace"}
+
+Comm.handshake_info = handshake_info
+"""
+
+
+def test_a_giver_of_another_namespace(make_cluster, tmp_path):
+    """The name that it offers leads nowhere here: it is asked by TCP, and is so the next time"""
+    (tmp_path / "elsewhere.py").write_text(ELSEWHERE)
+    cluster = make_cluster("alice")
+    cluster.start_workers("far", options=["--preload", str(tmp_path / "elsewhere.py")])
+    with Client(cluster.address, timeout=20) as client:
+        for name in VALUES:
+            value = client.submit(make, name, workers="far", pure=False)
+            assert client.submit(is_same, name, value, workers="alice", pure=False).result()
+        assert transfers(client, "alice")["incoming_shared_bytes_total"] == 0
 
 
 def test_log_of_transfers(mixed, client):
