@@ -300,7 +300,7 @@ static void channel_closed(void *user, int code, const char *text)
     link->channel = NULL;
     if (link->is_destroyed) {
         mem_free(link);
-    } else if (link->process != NULL) {
+    } else if (link->process != NULL && !link->is_closing) {
         io_process_kill(link->process, SIGTERM); /* it cannot do without */
     }
 }

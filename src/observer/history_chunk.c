@@ -220,29 +220,48 @@ static void empty(const struct sheet *sheet, uint32_t count, struct runs_chunk *
     }
 }
 
+/* What all keys are together; SIZE_MAX: more than they may be. */
+static size_t key_bytes(const struct sheet *sheet, uint32_t count)
+{
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t shared = sheet->values[COLUMN_SHARED][i], own = sheet->values[COLUMN_OWN][i];
+        if (shared > KEY_BYTES_MAX || own > KEY_BYTES_MAX) {
+            return SIZE_MAX;
+        }
+        bytes += shared + own;
+    }
+    return bytes;
+}
+
 static bool empty_keys(const struct sheet *sheet, struct span bytes, struct runs_chunk *chunk)
 {
     struct last {
         uint32_t begin, size;
     } last[PLACES] = {{0, 0}};
-    text_clear(&chunk->keys);
-    for (uint32_t i = 0; i < chunk->count; i++) {
-        uint64_t shared = sheet->values[COLUMN_SHARED][i], own = sheet->values[COLUMN_OWN][i];
-        struct last *before = &last[chunk->prefix[i] % PLACES];
-        if (shared > before->size || own > bytes.size || shared + own > KEY_BYTES_MAX) {
-            return false;
-        }
-        uint32_t begin = (uint32_t)chunk->keys.size;
-        struct text *keys = &chunk->keys;
-        for (uint32_t at = 0; at < shared; at++) { /* from itself, which may move */
-            text_add_char(keys, keys->data[before->begin + at]);
-        }
-        text_add(keys, span_of(bytes.data, own));
-        bytes = span_of(bytes.data + own, bytes.size - own);
-        chunk->key_end[i] = (uint32_t)keys->size;
-        *before = (struct last){begin, (uint32_t)(shared + own)};
+    size_t whole = key_bytes(sheet, chunk->count);
+    if (whole > (size_t)RUNS_CHUNK * KEY_BYTES_MAX) {
+        return false;
     }
-    return bytes.size == 0;
+    char *space = mem_alloc(whole + 1), *at = space;
+    bool fine = true;
+    for (uint32_t i = 0; i < chunk->count && fine; i++) {
+        size_t shared = sheet->values[COLUMN_SHARED][i], own = sheet->values[COLUMN_OWN][i];
+        struct last *before = &last[chunk->prefix[i] % PLACES];
+        fine = shared <= before->size && own <= bytes.size;
+        if (fine) {
+            memcpy(at, space + before->begin, shared);
+            memcpy(at + shared, bytes.data, own);
+            bytes = span_of(bytes.data + own, bytes.size - own);
+            *before = (struct last){(uint32_t)(at - space), (uint32_t)(shared + own)};
+            at += shared + own;
+            chunk->key_end[i] = (uint32_t)(at - space);
+        }
+    }
+    text_clear(&chunk->keys);
+    text_add(&chunk->keys, span_of(space, (size_t)(at - space)));
+    mem_free(space);
+    return fine && bytes.size == 0;
 }
 
 static bool unpack(struct span bytes, struct text *out)

@@ -289,13 +289,19 @@ static int load_rows(struct loading *loading, const struct source *source, struc
 
 /* ---- runs --------------------------------------------------------------------------------------- */
 
-static void add_runs(struct tables *tables, const struct runs_chunk *chunk, uint64_t first)
+/* The chunk's runs; gives one to read the next into, which may be the same. */
+static struct runs_chunk *add_runs(struct runs *runs, struct runs_chunk *chunk)
 {
+    if (chunk->count == RUNS_CHUNK && runs->next % RUNS_CHUNK == 0) {
+        runs_take_chunk(runs, chunk);
+        return mem_zalloc(1, sizeof *chunk);
+    }
     for (uint32_t i = 0; i < chunk->count; i++) {
         struct run run;
-        chunk_run(chunk, i, first + i, &run);
-        runs_add(&tables->runs, &run);
+        chunk_run(chunk, i, 0, &run); /* it is numbered anew */
+        runs_add(runs, &run);
     }
+    return chunk;
 }
 
 /* The number of the first run that is worth reading: chunks are full but for the last. */
@@ -349,7 +355,7 @@ static int load_runs(struct loading *loading, struct text *why)
                                    .count = number_of(row, 1),
                                    .data = history_column_span(row, 3)};
         if (chunk_decode(&packed, chunk) == OK) {
-            add_runs(loading->tables, chunk, (uint64_t)sqlite3_column_int64(row, 0));
+            chunk = add_runs(&loading->tables->runs, chunk);
         } else {
             code = ERR_CORRUPT;
             text_clear(why);

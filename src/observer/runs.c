@@ -19,12 +19,9 @@ void runs_clear(struct runs *runs)
     *runs = (struct runs){.bytes_max = runs->bytes_max};
 }
 
-/* The chunk that the next run goes into; the oldest go when there is no room for a new one. */
-static struct runs_chunk *open_chunk(struct runs *runs)
+/* Another chunk; the oldest go when there is no room for it. */
+static void put_chunk(struct runs *runs, struct runs_chunk *chunk)
 {
-    if (runs->next % RUNS_CHUNK != 0) {
-        return runs->chunks.items[runs->chunks.count - 1];
-    }
     while (runs->chunks.count > 1 && runs->bytes > runs->bytes_max) {
         chunk_free(runs, runs->chunks.items[0]);
         runs->chunks.count--;
@@ -32,10 +29,24 @@ static struct runs_chunk *open_chunk(struct runs *runs)
                 runs->chunks.count * sizeof *runs->chunks.items);
         runs->first_chunk++;
     }
-    struct runs_chunk *chunk = mem_zalloc(1, sizeof *chunk);
     vec_push(&runs->chunks, chunk);
-    runs->bytes += sizeof *chunk;
-    return chunk;
+    runs->bytes += sizeof *chunk + chunk->keys.capacity;
+}
+
+/* The chunk that the next run goes into. */
+static struct runs_chunk *open_chunk(struct runs *runs)
+{
+    if (runs->next % RUNS_CHUNK == 0) {
+        put_chunk(runs, mem_zalloc(1, sizeof(struct runs_chunk)));
+    }
+    return runs->chunks.items[runs->chunks.count - 1];
+}
+
+void runs_take_chunk(struct runs *runs, struct runs_chunk *chunk)
+{
+    ASSERT(runs->next % RUNS_CHUNK == 0 && chunk->count == RUNS_CHUNK);
+    put_chunk(runs, chunk);
+    runs->next += RUNS_CHUNK;
 }
 
 void runs_add(struct runs *runs, const struct run *run)

@@ -44,6 +44,8 @@ struct runs {
 void runs_clear(struct runs *runs);
 /* Take a run in; its `n` is given by us, its key is copied. */
 void runs_add(struct runs *runs, const struct run *run);
+/* Take a whole chunk (RUNS_CHUNK runs) in; there must be none that is not full. It becomes ours. */
+void runs_take_chunk(struct runs *runs, struct runs_chunk *chunk);
 /* The oldest that is kept; == runs->next: none. */
 uint64_t runs_first(const struct runs *runs);
 /* false: no longer, or not yet. */

@@ -294,7 +294,9 @@ void ring_seek(struct ring_reader *reader, uint64_t tail)
 
 uint64_t ring_dropped(const struct ring_reader *reader)
 {
-    return atomic_load_explicit(&reader->shared->dropped, memory_order_relaxed);
+    return reader->shared == NULL
+               ? 0
+               : atomic_load_explicit(&reader->shared->dropped, memory_order_relaxed);
 }
 
 int ring_signal(const struct ring_reader *reader)
