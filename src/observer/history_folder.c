@@ -343,17 +343,18 @@ static void remove_file(const char *path)
     }
 }
 
-static bool has_runs(const char *path)
+/* Bytes of the runs in it. */
+static int64_t runs_bytes(const char *path)
 {
     sqlite3 *file;
     struct text why = {0};
-    int64_t count = 0;
+    int64_t bytes = 0;
     if (history_file_read(path, &file, &why) == OK) {
-        count = count_rows(file, "SELECT EXISTS (SELECT 1 FROM run_chunks)");
+        bytes = count_rows(file, "SELECT coalesce(sum(length(data)), 0) FROM run_chunks");
         sqlite3_close(file);
     }
     text_fini(&why);
-    return count > 0;
+    return bytes;
 }
 
 struct tidying {
@@ -372,11 +373,12 @@ static int strip_if_due(const struct tidying *tidying, struct history_entry *ent
 {
     bool is_old = tidying->seconds_max > 0 && tidying->now - entry->time > tidying->seconds_max;
     const char *path = text_cstr(&entry->path);
-    if (entry->is_open || (!is_too_much(tidying) && !is_old) || !has_runs(path)) {
+    int64_t of_runs = entry->is_open || (!is_too_much(tidying) && !is_old) ? 0 : runs_bytes(path);
+    if (of_runs == 0) {
         return OK;
     }
     int code = tidying->tries ? OK : strip(path, why);
-    int64_t bytes = tidying->tries ? 0 : bytes_of(path);
+    int64_t bytes = tidying->tries ? entry->bytes - of_runs : bytes_of(path);
     tidying->out->bytes_after += bytes - entry->bytes;
     tidying->out->stripped += code == OK;
     entry->bytes = bytes;
