@@ -93,6 +93,7 @@ static void answer_name(sqlite3_context *context, const struct names *names, uin
 
 /* ---- the table ---------------------------------------------------------------------------------- */
 
+/* LONG: as SQLite calls it. */
 static int on_connect(sqlite3 *file, void *user, int count, const char *const *arguments,
                       sqlite3_vtab **out_table, char **out_why)
 {

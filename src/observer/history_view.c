@@ -10,7 +10,8 @@ struct history_view {
     sqlite3 *file;
 };
 
-/* Other files are none of a question's business; and what would change one fails, since it is open for reading. */
+/* Other files are none of a question's business; and what would change one fails, since it is open for reading.
+ * LONG: as SQLite calls it. */
 static int may(void *user, int action, const char *a, const char *b, const char *c, const char *d)
 {
     (void)user;
