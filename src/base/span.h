@@ -32,7 +32,7 @@ static inline bool span_equal(struct span a, struct span b)
 
 static inline bool span_equal_text(struct span a, const char *text)
 {
-    return span_equal(a, span_of_text(text));
+    return text == NULL ? a.size == 0 : span_equal(a, span_of_text(text));
 }
 
 /* memcmp order, a prefix before what it begins; <0, 0, >0. */
