@@ -66,6 +66,9 @@ void exchange_answer(struct exchange *exchange, int status, const char *type)
     if (exchange->wsi != NULL) {
         lws_callback_on_writable(exchange->wsi);
     } else {
+        if (exchange->done != NULL) {
+            exchange->done(exchange, exchange->done_user);
+        }
         exchange_free(exchange); /* nobody waits any more */
     }
 }

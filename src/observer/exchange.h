@@ -17,7 +17,10 @@ enum exchange_method { METHOD_GET, METHOD_HEAD, METHOD_POST };
 
 struct exchange {
     struct observer *observer;
-    struct lws *wsi; /* NULL: nobody waits */
+    struct lws *wsi; /* NULL: nobody waits, or `done` does */
+    /* Asked by ourselves: called with the answer, after which it goes. */
+    void (*done)(struct exchange *exchange, void *user);
+    void *done_user;
     enum exchange_method method;
     struct text path; /* below the prefix, decoded: "/info/main/logs.html" */
     struct text arguments[EXCHANGE_ARGUMENTS_MAX]; /* "name=value", decoded */
@@ -40,6 +43,7 @@ struct exchange {
     struct text body;          /* the first bytes are libwebsockets' */
     size_t body_begin, sent;
     bool head_sent;
+    bool is_report; /* the body has its own scripts, and needs nothing else */
 };
 
 void exchange_free(struct exchange *exchange);

@@ -298,11 +298,13 @@ static int write_head(struct lws *wsi, struct exchange *exchange)
     put_header(&head, "x-content-type-options:", "nosniff");
     put_header(&head, "referrer-policy:", "same-origin");
     if (strcmp(exchange->type, TYPE_HTML) == 0) {
-        put_header(&head, "content-security-policy:",
-                   exchange->asset != NULL
-                       ? "default-src 'self'; frame-ancestors *"
-                       : "default-src 'self'; style-src 'self' 'unsafe-inline'; "
-                         "frame-ancestors *");
+        put_header(
+            &head, "content-security-policy:",
+            exchange->is_report       ? "default-src 'none'; script-src 'unsafe-inline'; style-src "
+                                        "'unsafe-inline'; img-src data:; frame-ancestors *"
+            : exchange->asset != NULL ? "default-src 'self'; frame-ancestors *"
+                                      : "default-src 'self'; style-src 'self' 'unsafe-inline'; "
+                                        "frame-ancestors *");
     }
     if (exchange->location.size > 0) {
         put_header(&head, "location:", text_cstr(&exchange->location));

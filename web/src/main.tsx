@@ -1,25 +1,6 @@
 // The pages: one program for every address of the dashboard. The address says which page it shows.
-import "uplot/dist/uPlot.min.css";
-import "./style.css";
-import { effect } from "@preact/signals";
-import { render } from "preact";
-import { startKeys } from "./base/keys";
-import { chosen } from "./base/palette";
-import { startRouting } from "./base/route";
+import { start } from "./start";
 import { base } from "./wire/base";
-import { App } from "./shell";
 
 base();
-startRouting();
-startKeys();
-effect(() => {
-  if (chosen.value === undefined) {
-    delete document.documentElement.dataset.theme;
-  } else {
-    document.documentElement.dataset.theme = chosen.value;
-  }
-});
-const root = document.getElementById("app");
-if (root !== null) {
-  render(<App />, root);
-}
+start();

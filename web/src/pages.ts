@@ -29,6 +29,7 @@ export interface Page {
   key?: string; // after g
   also?: readonly string[]; // stock's addresses
   whole?: boolean; // fills the window instead of scrolling
+  asks?: boolean; // the cluster itself, at the moment that it is shown
 }
 
 export const PAGES: readonly Page[] = [
@@ -38,12 +39,12 @@ export const PAGES: readonly Page[] = [
   { id: "groups", title: "Groups and graph", show: Groups, key: "g", also: ["graph"], whole: true },
   { id: "memory", title: "Memory", show: Memory, key: "m" },
   { id: "workers", title: "Workers", show: Workers, key: "w", also: ["gpu", "hardware", "info", "info/main/workers.html"], whole: true },
-  { id: "profile", title: "Profile", show: Profile, key: "f", also: ["profile-server"], whole: true },
+  { id: "profile", title: "Profile", show: Profile, key: "f", also: ["profile-server"], whole: true, asks: true },
   { id: "transfers", title: "Transfers", show: Transfers, key: "x", also: ["shuffle"] },
   { id: "scheduler", title: "Scheduler", show: Scheduler, key: "s", also: ["counters", "stealing"] },
   { id: "logs", title: "Logs and events", show: Logs, key: "l", also: ["events", "info/main/logs.html"], whole: true },
-  { id: "stacks", title: "Call stacks", show: Stacks, key: "c" },
-  { id: "why", title: "Why", show: Why, key: "y" },
+  { id: "stacks", title: "Call stacks", show: Stacks, key: "c", asks: true },
+  { id: "why", title: "Why", show: Why, key: "y", asks: true },
 ];
 
 // Pages about one thing, which no rail lists.

@@ -10,6 +10,10 @@ import { PAGES, pageAt } from "./pages";
 import { Go } from "./parts/common";
 import { Search } from "./parts/search";
 import { link } from "./wire/live";
+import { report } from "./wire/offline";
+
+// What only a cluster can answer is no page of a report.
+const shownPages = () => PAGES.filter((page) => report() === undefined || !page.asks);
 
 function Rail({ current }: { current?: string }) {
   const failed = summary.value?.failures ?? 0;
@@ -17,7 +21,7 @@ function Rail({ current }: { current?: string }) {
     <nav class="rail" aria-label="Pages">
       <Go href="status" class="brand">cask</Go>
       <ul>
-        {PAGES.map((page) => (
+        {shownPages().map((page) => (
           <li key={page.id}>
             <Go href={page.id} aria-current={page.id === current ? "page" : undefined} title={`g ${page.key}`}>
               {page.title}
@@ -34,6 +38,10 @@ function State() {
   const row = summary.value;
   if (row === undefined) {
     return <span class="pill">{link.value === "lost" ? "✕ no connection" : "…"}</span>;
+  }
+  const kept = report();
+  if (kept !== undefined) {
+    return <span class="pill">▤ report of {new Date(kept.made * 1000).toLocaleString()}{row.state === 2 ? ", after the scheduler died" : ""}</span>;
   }
   if (row.state !== 0) {
     return <span class="pill bad" role="status">✕ scheduler {row.state === 1 ? "ended" : "died"}{row.reason ? `: ${row.reason}` : ""}</span>;
@@ -120,7 +128,7 @@ export function App() {
     { keys: "?", says: "this list", run: () => setHelp(true) },
     { keys: "Escape", says: "back", run: () => window.history.back() },
     { keys: "/", says: "search", run: () => document.querySelector<HTMLInputElement>("input.find")?.focus() },
-    ...PAGES.map((page) => ({ keys: `g ${page.key}`, says: page.title, run: () => go(page.id) })),
+    ...shownPages().map((page) => ({ keys: `g ${page.key}`, says: page.title, run: () => go(page.id) })),
   ]);
   useEffect(() => {
     document.title = found === undefined ? "cask" : `${found.title} · cask`;

@@ -22,6 +22,7 @@ import psutil
 from dask.utils import parse_timedelta
 from distributed.system_monitor import SystemMonitor
 
+from cask.planner import report
 from cask.planner.plugins import Plugins
 from cask.planner.policies import Policies
 from cask.planner.queries import Queries
@@ -207,6 +208,13 @@ class SchedulerView(StateView):
                 await stock.Scheduler.dump_cluster_state_to_url(self, *args, **kwargs)
             finally:
                 os.umask(mask)
+
+    async def performance_report(self, start: float, last_count: int, code: str = "", mode: str | None = None) -> str:
+        identity = await self._queries.ask_async("identity", n_workers=0)
+        made = await report.performance_report(identity, start, code)
+        if made is None:
+            made = await stock.Scheduler.performance_report(self, start, last_count, code, mode)
+        return made
 
     async def upload_file(self, filename: str, data: str | bytes, load: bool = True) -> dict[str, Any]:
         """What `Client.upload_file` asks of a scheduler: graphs may need the module, too."""

@@ -1,13 +1,23 @@
 // Where one is: a path below the base, and parameters, all of it in the address, so that it can be sent to others.
 import { computed, signal } from "@preact/signals";
 import { base } from "../wire/base";
+import { report } from "../wire/offline";
 
 export interface Place {
   path: string; // percent-encoded, without the base
   query: URLSearchParams;
 }
 
+// In a report, which is one file, the place is what follows the file's "#".
+function hereInFile(): Place {
+  const [path, query] = window.location.hash.slice(1).split("?");
+  return { path, query: new URLSearchParams(query) };
+}
+
 function here(): Place {
+  if (report() !== undefined) {
+    return hereInFile();
+  }
   const root = base().pathname;
   const path = window.location.pathname;
   return {
@@ -25,9 +35,14 @@ export function startRouting(): void {
   document.addEventListener("click", follow);
 }
 
+export const hrefOf = (href: string): string => (report() === undefined ? href : `#${href}`);
+
 // Links to our own pages do not load a page anew.
 function follow(event: MouseEvent): void {
   const anchor = (event.target as Element | null)?.closest?.("a[href]");
+  if (report() !== undefined) {
+    return; // going to another "#" loads nothing
+  }
   const plain = event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey;
   if (!plain || event.defaultPrevented || !(anchor instanceof HTMLAnchorElement) || anchor.target || anchor.hasAttribute("download")) {
     return;
@@ -42,7 +57,7 @@ function follow(event: MouseEvent): void {
 
 // `href` is relative to the base, as all are in these pages.
 export function go(href: string): void {
-  window.history.pushState(null, "", new URL(href, base()));
+  window.history.pushState(null, "", report() === undefined ? new URL(href, base()) : `#${href}`);
   current.value = here();
   window.scrollTo(0, 0);
   document.querySelector("main")?.scrollTo(0, 0);
@@ -60,7 +75,11 @@ export function setQuery(changes: Record<string, string | undefined>): void {
   }
   const text = query.toString();
   const url = new URL(window.location.href);
-  url.search = text;
+  if (report() === undefined) {
+    url.search = text;
+  } else {
+    url.hash = `${current.value.path}${text === "" ? "" : `?${text}`}`;
+  }
   window.history.replaceState(null, "", url);
   current.value = { path: current.value.path, query };
 }

@@ -6,6 +6,7 @@ import { now, summary, useGroups, type Summary } from "../data/tables";
 import { Chart } from "../parts/chart";
 import { Go, Panel, Spark, StateBar, StateLegend, Swatch } from "../parts/common";
 import { Grid, type GridColumn } from "../parts/grid";
+import { measuredCode, report } from "../wire/offline";
 import { MiniStream } from "./stream";
 
 const COLUMNS: readonly GridColumn<PrefixRow>[] = [
@@ -115,15 +116,18 @@ export function Overview() {
   if (row === undefined) {
     return <p class="empty">Waiting for the observer…</p>;
   }
+  const kept = report();
+  const code = measuredCode();
   return (
     <>
+      {code !== undefined && <Panel title="Code" side="that was measured"><pre>{code}</pre></Panel>}
       <Figures row={row} />
       <Panel title="Tasks" side={<StateLegend counts={row} />}><StateBar counts={row} wide /></Panel>
       <div class="columns">
         <Panel title="Memory" side={`of ${bytes(row.limit)}`}><ClusterMemory /></Panel>
         <Panel title="Workers" side={`${count(row.workers)} with ${count(row.threads)} threads, ${count(row.clients)} clients`}><WorkerStates row={row} /></Panel>
       </div>
-      <Panel title={<Go href="tasks">Task stream</Go>} side="the last minute"><MiniStream /></Panel>
+      <Panel title={<Go href="tasks">Task stream</Go>} side={kept === undefined ? "the last minute" : `all ${duration(kept.until - kept.since)}`}><MiniStream /></Panel>
       <Panel title="Progress"><Progress /></Panel>
     </>
   );

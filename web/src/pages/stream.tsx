@@ -10,6 +10,7 @@ import { AXIS, GUTTER, StreamPainter, type Look, type Target } from "../draw/str
 import { lanesOf, pan, Runs, zoom, type Span } from "../draw/timeline";
 import { Choice, Copy, Empty, Problem, Swatch, TaskLink, WorkerLink, useSize } from "../parts/common";
 import { get, useAnswer } from "../wire/api";
+import { report } from "../wire/offline";
 import { useFollowed, useWindow } from "../data/stream";
 import { RunsGrid } from "./task";
 
@@ -43,6 +44,10 @@ function useSpan(seconds: number): [Span, boolean, (span: Span | undefined) => v
   const set = (span: Span | undefined) =>
     setQuery({ since: span && span.since.toFixed(6), until: span && span.until.toFixed(6) });
   const end = now.value || Date.now() / 1000;
+  const kept = report();
+  if (kept !== undefined && !held) {
+    return [{ since: kept.since, until: kept.until }, false, set];
+  }
   return [held ? { since, until } : { since: end - seconds, until: end }, !held, set];
 }
 
@@ -188,8 +193,9 @@ export function MiniStream() {
   useGroups();
   useWorkers();
   const [span] = useSpan(MINI_SECONDS);
-  const follow = useFollowed(span, true);
-  return <div class="mini"><Canvas span={follow} live filter={{}} hold={() => undefined} selectable={false} /></div>;
+  const live = report() === undefined;
+  const follow = useFollowed(span, live);
+  return <div class="mini"><Canvas span={follow} live={live} filter={{}} hold={() => undefined} selectable={false} /></div>;
 }
 
 function Legend({ filter }: { filter: Filter }) {

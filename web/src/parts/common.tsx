@@ -3,11 +3,11 @@ import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { STATES, css, prefixColor, type State } from "../base/palette";
 import { count, plural, shortKey } from "../base/format";
-import { taskHref, workerHref } from "../base/route";
+import { hrefOf, taskHref, workerHref } from "../base/route";
 
 // A link to one of our own pages.
 export function Go(props: JSX.IntrinsicElements["a"] & { href: string }) {
-  return <a data-page="" {...props} />;
+  return <a data-page="" {...props} href={hrefOf(props.href)} />;
 }
 
 export function TaskLink({ name }: { name: string }) {

@@ -2,6 +2,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { apiUrl } from "./base";
 import type { Json } from "./channels";
+import { answerOf, report } from "./offline";
 
 export type Parameters = Record<string, string | number | undefined>;
 
@@ -12,6 +13,13 @@ export class ApiError extends Error {
 }
 
 export async function get(path: string, parameters: Parameters = {}, signal?: AbortSignal): Promise<Json> {
+  if (report() !== undefined) {
+    const kept = answerOf(path, parameters);
+    if (kept === undefined) {
+      throw new ApiError(404, "This is not in the report: only the cluster itself could answer.");
+    }
+    return kept;
+  }
   const url = apiUrl(path);
   for (const [name, value] of Object.entries(parameters)) {
     if (value !== undefined) {

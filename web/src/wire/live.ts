@@ -6,8 +6,9 @@ import { get } from "./api";
 import { apiUrl } from "./base";
 import { CHANNELS, channelNamed, rowsOf, type Row } from "./channels";
 import { decodeFrame, Mode, type Frame } from "./frame";
+import { report } from "./offline";
 
-export type Link = "connecting" | "live" | "polling" | "lost";
+export type Link = "connecting" | "live" | "polling" | "lost" | "report";
 export const link = signal<Link>("connecting");
 
 export interface Batch {
@@ -180,9 +181,26 @@ export class Live {
   }
 }
 
-let only: Live | undefined;
+interface Source {
+  subscribe(name: string, wish: Wish, listener: Listener): () => void;
+}
 
-export function live(): Live {
-  only ??= new Live(() => apiUrl("live"));
+// A report has everything at once, and then nothing more.
+class Kept implements Source {
+  subscribe(name: string, _wish: Wish, listener: Listener): () => void {
+    const channel = CHANNELS[channelNamed(name)];
+    link.value = "report";
+    get(new URL(channel.path, "x:/").pathname.slice(1), { limit: 1000 }).then(
+      (json) => listener({ mode: Mode.Replace, time: report()?.until ?? 0, lost: false, rows: channel.rows(json) }),
+      (error: Error) => console.warn(`${name}:`, error.message),
+    );
+    return () => undefined;
+  }
+}
+
+let only: Source | undefined;
+
+export function live(): Source {
+  only ??= report() === undefined ? new Live(() => apiUrl("live")) : new Kept();
   return only;
 }
