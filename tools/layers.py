@@ -24,7 +24,7 @@ CORE_SYSTEM = {
     "stdint.h", "string.h",
 }  # fmt: skip
 # Libraries that one layer hides from the others.
-HIDDEN = {"uv": {"io"}, "openssl": {"io"}, "lz4": {"wire"}, "zstd": {"wire", "observer"}, "zlib": {"wire"}}
+HIDDEN = {"uv": {"io"}, "openssl": {"io"}, "lz4": {"wire"}, "zstd": {"wire", "observer"}, "zlib": {"wire", "observer"}}
 HIDDEN |= {"elfutils": {"exec"}}
 HIDDEN |= {"snappy-c": {"wire"}, "jansson": {"node", "cli", "observer"}, "yaml": {"node"}}
 HIDDEN |= {"libwebsockets": {"observer", "cli"}, "sqlite3": {"observer"}}

@@ -464,6 +464,16 @@ void findings_look(struct tables *tables, uint64_t dropped, double now)
     findings->looked_tick = tables->tick;
 }
 
+bool findings_hold(const struct findings *findings)
+{
+    for (uint32_t i = 0; i < findings->rows.count; i++) {
+        if (findings->rows.items[i]->is_active) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* ---- telling ------------------------------------------------------------------------------------ */
 
 /* The last minutes of a worker's memory. */

@@ -58,6 +58,8 @@ void findings_configure(struct findings *findings, struct span settings);
 void findings_clear(struct findings *findings);
 /* Look, if something changed and it is time. `dropped`: records that did not fit into the ring. */
 void findings_look(struct tables *tables, uint64_t dropped, double now);
+/* Something holds now: it is worth looking whether it still does. */
+bool findings_hold(const struct findings *findings);
 /* The name of a rule, its severity in words, and what to do. */
 const char *finding_name(enum finding_kind kind);
 enum finding_severity finding_severity(enum finding_kind kind);

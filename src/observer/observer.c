@@ -82,7 +82,8 @@ static void sample_taken(void *user, struct span answer)
 
 static void sample_if_due(struct observer *observer, double now)
 {
-    bool is_working = observer->active > observer->sampled;
+    bool is_working =
+        observer->active > observer->sampled || findings_hold(&observer->tables->findings);
     double pause = observer->viewers.count > 0 ? SAMPLE_WATCHED_SECONDS : SAMPLE_WORKING_SECONDS;
     if (observer->is_sampling || now - observer->sampled < pause ||
         (observer->viewers.count == 0 && !is_working)) {

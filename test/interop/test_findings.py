@@ -16,7 +16,7 @@ from tasks import inc
 from test_observer import ON, api, base_of, child_of
 from worker_clusters import start_cask
 
-pytestmark = pytest.mark.skipif(KIND != "cask", reason="stock has no observer")
+pytestmark = [pytest.mark.skipif(KIND != "cask", reason="stock has no observer"), pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,13 @@ import base64
 import gzip
 import json
 import re
+import shlex
 import subprocess
 
 import pytest
 from distributed import Client, performance_report, wait
 
-from harness import KIND, ROOT, Cluster, eventually
+from harness import KIND, ROOT, SCHEDULER_CMD, Cluster, eventually
 from observer_stock import get
 from tasks import inc
 from test_observer import ON, api, base_of, raiser
@@ -90,6 +91,26 @@ def test_a_browser_opens_it_without_a_network(cluster, tmp_path):
     assert seen["title"] == "What went wrong" and seen["errors"] == [] and seen["asked"] == []
     assert {"Overview", "Task stream", "Workers", "Logs and events"} <= set(seen["pages"])
     assert "not 7" in seen["pages"]["What went wrong"] and "alice" in seen["pages"]["Workers"]
+
+
+def test_command(cluster, client, tmp_path):
+    """The exit code says whether anything failed; given the dashboard's URL, the scheduler is not asked"""
+    wait(client.submit(raiser, 8, key="raiser-2"))
+    eventually(lambda: api(base_of(cluster), "summary")["failures"] >= 1, 60)
+    program = shlex.split(SCHEDULER_CMD)[0]
+
+    def report(*words):
+        return subprocess.run([program, "report", *words], capture_output=True, text=True, timeout=120, cwd=tmp_path)
+
+    done = report(cluster.address, "-o", "run.html")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "failures" in done.stdout and '"data"' in (tmp_path / "run.html").read_text()
+    done = report(base_of(cluster), "--format", "md")
+    assert done.returncode == 1 and "## Failures" in done.stdout and "ValueError" in done.stdout
+    done = report(cluster.address, "--format", "json")
+    assert json.loads(done.stdout)["failures"][0]["type"] == "ValueError"
+    assert "Failures" in report(cluster.address, "-o", "-", "--format", "text").stdout
+    assert report(cluster.address, "--format", "pdf").returncode == 2
 
 
 def test_a_window_of_time(cluster, client):
