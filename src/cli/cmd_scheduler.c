@@ -49,6 +49,15 @@ static const char *host_of(const struct options *options)
     return has_tls && (host == NULL || *host == '\0') ? "tls://" : host;
 }
 
+/* Only a `cask` gives its own path for the dashboard's process: another program that has a scheduler in it would start
+ * itself again and again. */
+static const char *own_path(void)
+{
+    static char path[4096];
+    ssize_t size = readlink("/proc/self/exe", path, sizeof path - 1);
+    return size > 0 ? path : NULL;
+}
+
 static int serve(const struct options *options, struct config *config, struct text *why)
 {
     const struct node_options wanted = {
@@ -58,7 +67,8 @@ static int serve(const struct options *options, struct config *config, struct te
                    .port = options->text[OPTION_SCHEDULER_PORT],
                    .contact_address = options->text[OPTION_SCHEDULER_CONTACT_ADDRESS]},
         .scheduler_file = options->text[OPTION_SCHEDULER_SCHEDULER_FILE],
-        .observer = {.address = options->text[OPTION_SCHEDULER_DASHBOARD_ADDRESS],
+        .observer = {.program = own_path(),
+                     .address = options->text[OPTION_SCHEDULER_DASHBOARD_ADDRESS],
                      .prefix = options->text[OPTION_SCHEDULER_DASHBOARD_PREFIX],
                      .pages = options->is_on[OPTION_SCHEDULER_DASHBOARD] != SWITCH_OFF},
     };

@@ -48,6 +48,7 @@ struct query {
 
 struct observer_link {
     struct node *node;
+    const char *program;
     struct ring_writer ring;
     struct recorder *recorder;
     struct io_address address;
@@ -335,16 +336,6 @@ static void on_exited(void *user, int status, int signal_number)
     io_timer_start(link->timer, link->pause, 0);
 }
 
-static bool program_path(char *out_path, size_t size)
-{
-    ssize_t length = readlink("/proc/self/exe", out_path, size - 1);
-    if (length <= 0) {
-        return false;
-    }
-    out_path[length] = '\0';
-    return true;
-}
-
 /* Settings, ring and socket. */
 static void send_settings(struct observer_link *link)
 {
@@ -369,9 +360,8 @@ static void send_settings(struct observer_link *link)
 static void start(void *user)
 {
     struct observer_link *link = user;
-    char program[4096];
     struct text why = {0};
-    const char *argv[] = {program, "observer", NULL};
+    const char *argv[] = {link->program, "observer", NULL};
     struct io_process_options options = {
         .argv = argv,
         .stdio = {IO_NULL, IO_INHERIT, IO_INHERIT},
@@ -381,10 +371,8 @@ static void start(void *user)
         .exited = on_exited,
         .user = link,
     };
-    if (!program_path(program, sizeof program) ||
-        io_process_spawn(link->node->loop, &options, &link->process, &why) != OK) {
-        log_error(LOGGER, "The dashboard's process cannot be started: %s",
-                  why.size > 0 ? text_cstr(&why) : strerror(errno));
+    if (io_process_spawn(link->node->loop, &options, &link->process, &why) != OK) {
+        log_error(LOGGER, "The dashboard's process cannot be started: %s", text_cstr(&why));
         link->pause = link->pause == 0 ? PAUSE_FIRST : link->pause * 2;
         link->pause = link->pause > PAUSE_LAST ? PAUSE_LAST : link->pause;
         io_timer_start(link->timer, link->pause, 0);
@@ -573,6 +561,7 @@ int observer_link_create(struct node *node, const struct observer_options *optio
     }
     struct observer_link *link = mem_zalloc(1, sizeof *link);
     link->node = node;
+    link->program = options->program;
     link->listener = -1;
     link->ring.fd = -1;
     int code = observer_parse_address(options->address, &link->address, why);

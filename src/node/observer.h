@@ -11,6 +11,8 @@ struct observer_link;
 struct recorder;
 
 struct observer_options {
+    const char *
+        program; /* cask, to be started as `PROGRAM observer`; NULL: no dashboard. To outlive the link */
     const char *address; /* [HOST]:PORT, HOST or PORT; NULL: 8787 */
     const char *prefix;  /* of all paths; NULL or "": none */
     bool

@@ -259,7 +259,8 @@ int node_create(const struct config *config, const struct node_options *options,
     if (code == OK) {
         code = start_listening(node, options, why);
     }
-    if (code == OK && config_bool(config, "cask.dashboard.process", true)) {
+    if (code == OK && options->observer.program != NULL &&
+        config_bool(config, "cask.dashboard.process", true)) {
         code = observer_link_create(node, &options->observer, &node->observer, why);
     }
     if (code == OK) {

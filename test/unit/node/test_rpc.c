@@ -28,8 +28,6 @@ static int open_stage(void **state)
     assert_int_equal(config_create(&stage->config, &why), OK);
     config_set(stage->config, "distributed.admin.low-level-log-length", "3");
     config_set(stage->config, "distributed.scheduler.events-cleanup-delay", "0s");
-    /* It would be this very program once more, and so on: a machine that is slow enough drowns in them. */
-    config_set(stage->config, "cask.dashboard.process", "false");
     assert_int_equal(node_create(stage->config, &options, &stage->node, &why), OK);
     text_fini(&why);
     *state = stage;
