@@ -10,6 +10,7 @@
 
 #define LOGGER "distributed.worker"
 #define EARLY_DEATHS_MAX 3u
+#define SPARES_MAX 64       /* a slip of the pen is not to fill the machine with processes */
 #define SLOTS_PER_THREAD 32 /* of the board: tasks that have seceded keep theirs */
 
 /* ---- becoming usable --------------------------------------------------------------------------- */
@@ -478,7 +479,8 @@ int worker_executors_start(struct worker_node *worker, struct text *why)
     struct text python = {0}, texts = {0};
     const char **environment = worker_environment(worker, (struct span){0}, &python, &texts);
     make_seats(worker);
-    uint32_t spare_count = (uint32_t)config_int(worker->config, "cask.worker.spares", 1);
+    int64_t spares = config_int(worker->config, "cask.worker.spares", 1);
+    uint32_t spare_count = spares < 0 ? 0 : spares > SPARES_MAX ? SPARES_MAX : (uint32_t)spares;
     struct supervisor_options options = {
         .executor = {.python = text_cstr(&python),
                      .environment = environment,
