@@ -140,6 +140,7 @@ void core_config_read(const struct config *config, struct scheduler_config *out)
     out->unknown_task_duration = config_seconds(
         config, "distributed.scheduler.unknown-task-duration", out->unknown_task_duration);
     out->worker_saturation = read_saturation(config, out->worker_saturation);
+    out->ahead_seconds = config_seconds(config, "cask.scheduler.run-ahead", out->ahead_seconds);
     out->rootish_taskgroup =
         read_count(config, "distributed.scheduler.rootish-taskgroup", out->rootish_taskgroup);
     out->rootish_taskgroup_dependencies =

@@ -36,6 +36,7 @@ static void draw_config(struct sim *sim)
     config->seed = sim->options.seed;
     config->check = true;
     config->worker_saturation = saturations[below(sim, 5)];
+    config->ahead_seconds = percent(sim, 50) ? 0 : percent(sim, 50) ? 0.02 : 4;
     config->work_stealing = has(sim, FEATURE_STEAL);
     config->work_stealing_interval = percent(sim, 50) ? 0.1 : 1;
     config->amm_start = has(sim, FEATURE_AMM);

@@ -22,6 +22,7 @@ static void configure(const json_t *line, struct scheduler_config *config)
     config->allowed_failures = (uint32_t)driver_real(line, "allowed_failures");
     double saturation = driver_real(line, "saturation");
     config->worker_saturation = saturation == 0 ? INFINITY : saturation;
+    config->ahead_seconds = 0; /* stock knows no such thing */
     double timeout = driver_real(line, "no_workers_timeout");
     config->no_workers_timeout = timeout == 0 ? INFINITY : timeout;
 }

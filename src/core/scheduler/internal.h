@@ -328,6 +328,7 @@ struct scheduler {
     struct heap
         free_slots; /* idle_task_count: by processing/nthreads, then address; unused without queuing */
     int64_t slots_free_total;
+    worker_id ahead_to; /* while queue_send_ahead() runs: where the next queued task goes */
     uint64_t total_nthreads;
     int64_t total_memory;
     uint64_t processing_started; /* n_tasks of Dask: tasks ever sent, for round robin */

@@ -10,9 +10,12 @@
 
 #include <math.h>
 
+#include "core/scheduler/occupancy.h"
 #include "core/scheduler/pool.h"
 #include "core/scheduler/transition.h"
 
+#define AHEAD_FEWEST 8.0 /* tasks that must fit into config.ahead_seconds: fewer save nothing */
+#define AHEAD_MOST 64u   /* a thread */
 #define HEAP_BIT 0x80000000u
 #define FRONT_MIN 1024u /* spent entries worth cutting off, and free ones worth making */
 #define AHEAD 4u        /* memory is asked for that many tasks before their turn */
@@ -265,6 +268,40 @@ void queue_slots_maybe_opened(struct scheduler *s, struct step *step)
         look_ahead(s);
         transition_all(s, queue_first(s), TASK_PROCESSING, step);
     }
+}
+
+static bool may_go_ahead(const struct scheduler *s, const struct task *task,
+                         const struct worker *worker)
+{
+    double seconds = task->group->prefix->duration_average;
+    bool is_short = seconds >= 0 && seconds * AHEAD_FEWEST <= s->config.ahead_seconds;
+    if (!is_short || worker->status != WORKER_RUNNING) {
+        return false;
+    }
+    uint32_t used = worker->processing.count - worker->long_running.count;
+    uint64_t share = (uint64_t)queue_count(s) * worker->nthreads / s->total_nthreads;
+    return used < worker->nthreads * AHEAD_MOST && used < share / 2 &&
+           worker_occupancy(s, worker) + seconds <= s->config.ahead_seconds * worker->nthreads;
+}
+
+void queue_send_ahead(struct scheduler *s, struct worker *worker, struct step *step)
+{
+    ASSERT(s->ahead_to == WORKER_NONE);
+    if (!(s->config.ahead_seconds > 0)) {
+        return;
+    }
+    s->ahead_to = worker->id;
+    struct task *task = queue_first(s);
+    while (task != NULL && may_go_ahead(s, task, worker)) {
+        look_ahead(s);
+        transition_all(s, task, TASK_PROCESSING, step);
+        struct task *next = queue_first(s);
+        if (next == task) {
+            break; /* its inputs are being lost */
+        }
+        task = next;
+    }
+    s->ahead_to = WORKER_NONE;
 }
 
 void queue_check(const struct scheduler *s)

@@ -23,6 +23,11 @@ void queue_fini(struct scheduler *s);
  * the stimulus are made. */
 void queue_slots_maybe_opened(struct scheduler *s, struct step *step);
 
+/* Short tasks for a worker that has just ended one, beyond its slots: a trip to the scheduler and back takes longer
+ * than they do. Only of a prefix that was measured, up to config.ahead_seconds of work a thread, and no more than half
+ * of the worker's share of what is queued, so all workers end at about the same time. Not a thing of Dask's. */
+void queue_send_ahead(struct scheduler *s, struct worker *worker, struct step *step);
+
 /* Tasks in no-worker (s->unrunnable), in order of arrival. */
 void unrunnable_add(struct scheduler *s, struct task *task);
 void unrunnable_remove(struct scheduler *s, struct task *task);

@@ -12,11 +12,12 @@ struct scheduler;
 
 /* Settings; names and defaults as in Dask's configuration (distributed.yaml). Times in seconds. */
 struct scheduler_config {
-    uint64_t seed;                           /* of the core's own generator */
-    double bandwidth;                        /* distributed.scheduler.bandwidth, bytes/s; 100e6 */
-    double default_data_size;                /* 1024 bytes */
-    double unknown_task_duration;            /* 0.5 */
-    double worker_saturation;                /* 1.1; infinity: no queuing */
+    uint64_t seed;                /* of the core's own generator */
+    double bandwidth;             /* distributed.scheduler.bandwidth, bytes/s; 100e6 */
+    double default_data_size;     /* 1024 bytes */
+    double unknown_task_duration; /* 0.5 */
+    double worker_saturation;     /* 1.1; infinity: no queuing */
+    double ahead_seconds; /* short tasks a thread may hold beyond that; 0.02; 0: none. Not Dask's */
     uint32_t rootish_taskgroup;              /* 5 */
     uint32_t rootish_taskgroup_dependencies; /* 5 */
     uint32_t allowed_failures;               /* 3 */
@@ -42,7 +43,7 @@ struct scheduler_config {
     bool check;              /* scheduler_check() after each step */
 };
 
-/* Dask's defaults. */
+/* Dask's defaults, and ours for what Dask has not. */
 void scheduler_config_init(struct scheduler_config *config);
 
 /* A scheduler without tasks, workers or clients (but "fire-and-forget"). Copies config. */

@@ -31,6 +31,7 @@ void scheduler_config_init(struct scheduler_config *config)
         .default_data_size = 1024,
         .unknown_task_duration = 0.5,
         .worker_saturation = 1.1,
+        .ahead_seconds = 0.02,
         .rootish_taskgroup = 5,
         .rootish_taskgroup_dependencies = 5,
         .allowed_failures = 3,
@@ -76,6 +77,7 @@ struct scheduler *scheduler_create(const struct scheduler_config *config)
     prng_init(&s->prng, config->seed);
     s->bandwidth = config->bandwidth;
     s->moving = TASK_NONE;
+    s->ahead_to = WORKER_NONE;
     s->next_ttl_check = INFINITY;
     pool_init(s);
     place_init(s);

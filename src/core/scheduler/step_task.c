@@ -53,6 +53,7 @@ void step_task_finished(struct scheduler *s, const struct event *event, struct s
     }
     transitions_run(s, step);
     queue_slots_maybe_opened(s, step);
+    queue_send_ahead(s, worker, step);
 }
 
 void step_task_erred(struct scheduler *s, const struct event *event, struct step *step)

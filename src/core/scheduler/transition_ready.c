@@ -190,7 +190,8 @@ void move_queued_processing(struct scheduler *s, struct task *task, const struct
     if (departure_takes_inputs(s, task, step)) {
         return;
     }
-    struct worker *worker = decide_worker_rootish_queuing_enabled(s);
+    struct worker *worker = s->ahead_to == WORKER_NONE ? decide_worker_rootish_queuing_enabled(s)
+                                                       : worker_at(s, s->ahead_to);
     if (worker != NULL) {
         queue_remove(s, task);
         processing_start(s, task, worker, step);

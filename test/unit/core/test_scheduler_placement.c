@@ -110,6 +110,45 @@ static void test_queue(void **state)
     stage_close(&stage);
 }
 
+/* A worker of one thread has ended the first of forty roots, which took `seconds`: how many it has then. */
+static uint32_t sent_after(double seconds, double ahead_seconds)
+{
+    struct stage stage;
+    stage_prepare(&stage);
+    stage.config.ahead_seconds = ahead_seconds;
+    stage_begin(&stage);
+    worker_id a = stage_worker(&stage, "a", 1);
+    client_id client = stage_client(&stage, "me");
+    struct text names = {0};
+    for (int i = 0; i < 40; i++) {
+        text_printf(&names, "%sr-%d", i == 0 ? "" : " ", i);
+    }
+    stage_graph(&stage, client, text_cstr(&names), text_cstr(&names));
+    struct worker_view view;
+    assert_true(view_worker(stage.s, a, &view) && view.processing_count == 2);
+    const char *first = strstr(text_cstr(&stage.transcript), "compute ");
+    char key[8];
+    assert_int_equal(sscanf(first, "compute %7[^@]", key), 1);
+    stage_finish_run(&stage, a, key, stage_view(&stage, key).run_id, seconds, 8);
+    assert_true(view_worker(stage.s, a, &view));
+    uint32_t sent = view.processing_count;
+    stage_forget_transcript(&stage);
+    text_fini(&names);
+    stage_close(&stage);
+    return sent;
+}
+
+/* Roots that take but a moment are sent ahead, up to 20 ms of work and half of what is queued; others one for one. */
+static void test_short_tasks_go_ahead(void **state)
+{
+    (void)state;
+    assert_int_equal(sent_after(0.5, 0.02), 2);
+    assert_int_equal(sent_after(0.0026, 0.02), 2); /* fewer than eight fit */
+    assert_int_equal(sent_after(0.0025, 0.02), 8);
+    assert_int_equal(sent_after(0.0001, 0.02), 13); /* and 26 are queued */
+    assert_int_equal(sent_after(0.0001, 0), 2);
+}
+
 /* All that runs is rescheduled to where it may not run for now: what is queued does not wait for it. */
 static void test_reschedule_opens_slot(void **state)
 {
@@ -546,6 +585,7 @@ int main(void)
         cmocka_unit_test(test_reschedule_opens_slot),
         cmocka_unit_test(test_retry_opens_a_slot),
         cmocka_unit_test(test_saturation_rounds_up),
+        cmocka_unit_test(test_short_tasks_go_ahead),
         cmocka_unit_test(test_queue_order),
         cmocka_unit_test(test_co_assignment),
         cmocka_unit_test(test_data_producer),
