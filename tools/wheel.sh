@@ -16,9 +16,10 @@ cd /
 cask=$folder/env/bin/cask
 version=$(PATH=$folder/env/bin:$PATH cask --version)
 "$folder/env/bin/python" -c 'import cask, cask.executor, cask.planner'
+"$folder/env/bin/python" -c 'from cask.executor.native import native; assert native is not None'
 for command in scheduler worker status explain story trace internals; do
     "$cask" $command --help >/dev/null
     grep -q "^\.TH CASK" "$folder/env/share/man/man1/cask-$command.1"
 done
 grep -q scheduler "$folder/env/share/bash-completion/completions/cask"
-echo "wheel: $version is installed by pip: program, package, manuals, completion"
+echo "wheel: $version is installed by pip: program, package with its C part, manuals, completion"

@@ -398,12 +398,11 @@ static const struct io_stream_events line_events = {
 
 /* ---- the start ---- */
 
-/* The crash library: beside the program (a build folder has it in src/exec), or where it was
+/* A library that executors load: beside the program (a build folder has it in src/exec), or where it was
  * installed. */
-static bool find_crash_library(struct text *out)
+static bool find_library(const char *name, struct text *out)
 {
-    static const char *const places[] = {"src/exec/libcask-crash.so", "libcask-crash.so",
-                                         "../lib/cask/libcask-crash.so"};
+    static const char *const places[] = {"src/exec", ".", "../lib/cask"};
     char path[4096];
     ssize_t size = readlink("/proc/self/exe", path, sizeof path - 1);
     char *slash = NULL;
@@ -414,7 +413,7 @@ static bool find_crash_library(struct text *out)
     for (size_t i = 0; slash != NULL && i < sizeof places / sizeof places[0]; i++) {
         *slash = '\0';
         text_clear(out);
-        text_printf(out, "%s/%s", path, places[i]);
+        text_printf(out, "%s/%s/%s", path, places[i], name);
         if (access(text_cstr(out), R_OK) == 0) {
             return true;
         }
@@ -434,6 +433,16 @@ static struct io_process_options process_options(struct executor *executor)
     };
 }
 
+/* "VARIABLE=path", unless the environment says where the library is, or that there is none. */
+static void add_library(const char *variable, const char *name, struct text *out)
+{
+    struct text path = {0};
+    if (getenv(variable) == NULL && find_library(name, &path)) {
+        text_printf(out, "%s=%s", variable, text_cstr(&path));
+    }
+    text_fini(&path);
+}
+
 static int spawn(struct executor *executor, const struct executor_options *options,
                  struct text *why)
 {
@@ -442,10 +451,13 @@ static int spawn(struct executor *executor, const struct executor_options *optio
     for (const char *const *item = options->environment; item != NULL && *item != NULL; item++) {
         vec_push(&environment, *item);
     }
-    struct text library = {0}, variable = {0};
-    if (getenv("CASK_CRASH_LIBRARY") == NULL && find_crash_library(&library)) {
-        text_printf(&variable, "CASK_CRASH_LIBRARY=%s", text_cstr(&library));
-        vec_push(&environment, text_cstr(&variable));
+    struct text libraries[2] = {0};
+    add_library("CASK_CRASH_LIBRARY", "libcask-crash.so", &libraries[0]);
+    add_library("CASK_EXECUTOR_EXTENSION", "_native.abi3.so", &libraries[1]);
+    for (size_t i = 0; i < sizeof libraries / sizeof libraries[0]; i++) {
+        if (libraries[i].size > 0) {
+            vec_push(&environment, text_cstr(&libraries[i]));
+        }
     }
     vec_push(&environment, NULL);
     struct io_process_options process = process_options(executor);
@@ -454,8 +466,8 @@ static int spawn(struct executor *executor, const struct executor_options *optio
     process.directory = options->directory;
     int code = io_process_spawn(executor->loop, &process, &executor->process, why);
     vec_fini(&environment);
-    text_fini(&library);
-    text_fini(&variable);
+    text_fini(&libraries[0]);
+    text_fini(&libraries[1]);
     return code;
 }
 

@@ -56,7 +56,7 @@ class Peer:
         ours.settimeout(60)
         self.socket = ours
         self.channel = channel.Channel(ours)
-        self._incoming = iter(channel.Reader(ours))
+        self._incoming = channel.all_messages(channel.Reader(ours))
         self._handle = 0
         self.events = []  # OUTPUT, TELL, SECEDED … seen while waiting for something else
         self.send(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import operator
 import os
+import pathlib
 import pickle
 import struct
 import sys
@@ -23,10 +24,21 @@ from distributed.protocol.serialize import Serialize
 
 from executor_peer import Peer, channel, wait_for_file
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+EXTENSION = pathlib.Path(os.environ.get("BUILD", ROOT / "build")).resolve() / "src/exec/_native.abi3.so"
+
+
+@pytest.fixture(scope="module", params=["extension", "python"])
+def environment(request):
+    """Of an executor with its C part, and of one without."""
+    return {"CASK_EXECUTOR_EXTENSION": str(EXTENSION) if request.param == "extension" else ""}
+
 
 @pytest.fixture(scope="module")
-def shared():
-    peer = Peer(nthreads=2)
+def shared(environment):
+    peer = Peer(nthreads=2, environment=environment)
     assert peer.welcome.text == ""
     yield peer
     peer.close()
@@ -39,9 +51,9 @@ def peer(shared):
 
 
 @pytest.fixture
-def single():
+def single(environment):
     """One of its own, with one thread."""
-    peer = Peer(nthreads=1)
+    peer = Peer(nthreads=1, environment=environment)
     yield peer
     peer.close()
 
@@ -56,6 +68,18 @@ def error_of(peer, handle):
     message = peer.wait(channel.DONE, channel.FAILED, handle=handle)
     assert message.op == channel.FAILED
     return message
+
+
+def has_extension():
+    from cask.executor.native import native
+
+    return native is not None
+
+
+def test_who_does_the_work(peer, environment):
+    """The C part if it is there, Python otherwise: all other tests here are about both"""
+    done = result_of(peer, peer.run(Task("x", has_extension), small=True))
+    assert peer.fetch(done.handle) == (environment["CASK_EXECUTOR_EXTENSION"] != "")
 
 
 # ---- results ----

@@ -94,7 +94,7 @@ def begin(peer: socket.socket, line: int) -> Beginning:
     gc.freeze()  # what was imported stays: not looked at again, so its pages stay shared
     while True:
         reader = channel.Reader(peer)
-        incoming = iter(reader)
+        incoming = channel.all_messages(reader)
         board, crash_log, crash_thread = _start(line, incoming)
         out = channel.Channel(peer)
         beginning = Beginning(peer, line, out, reader, board, crash_log, crash_thread)

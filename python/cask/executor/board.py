@@ -5,6 +5,8 @@ from __future__ import annotations
 import mmap
 import struct
 
+from cask.executor.native import native
+
 _HEAD = struct.Struct("<III")
 _SLOT = struct.Struct("<QdQQ")
 _HANDLE = struct.Struct("<Q")
@@ -42,3 +44,7 @@ class Board:
         if slot:
             _HANDLE.pack_into(self._memory, slot, 0)
             self._free.append(slot)
+
+
+if native is not None:
+    Board = native.Board

@@ -6,10 +6,13 @@ import array
 import fcntl
 import mmap
 import os
+import select
 import socket
 import struct
 import threading
 from time import monotonic
+
+from cask.executor.native import native
 
 CHANNEL_FD = 3
 
@@ -20,11 +23,12 @@ EXPORTED, EXPORT_FAILED, REPLY, ASK, TELL, OUTPUT, FORKED = range(40, 47)
 HEADER = struct.Struct("<IHHQ")
 U32 = struct.Struct("<I")
 _TWO_U32 = struct.Struct("<II")
+_RUN_HEAD = struct.Struct("<II")
 _FRAME = struct.Struct("<QQ")
 
 BODY_MAX = 64 * 1024 * 1024
 INLINE_MAX = 256 * 1024  # bytes of frames in a message; more go in a segment
-_INLINE = 2**64 - 1
+INLINE = 2**64 - 1
 _ALIGNMENT = 64
 _READ_SIZE = 256 * 1024
 _FDS_MAX = 16
@@ -50,6 +54,16 @@ def take_bytes(body, at: int) -> tuple[memoryview, int]:
     (size,) = U32.unpack_from(body, at)
     at += 4
     return body[at : at + size], at + size
+
+
+def take_run(body: memoryview) -> tuple:
+    """A RUN: its flags, handles of inputs, key, annotations (msgpack), where its payload begins, and its spec: the pickle, or
+    None, and then the body. The key may be msgpack still. Here it is, and the spec is in the body; the extension does more."""
+    flags, count = _RUN_HEAD.unpack_from(body, 0)
+    inputs = struct.unpack_from(f"<{count}Q", body, 8)
+    key, at = take_bytes(body, 8 + 8 * count)
+    annotations, at = take_bytes(body, at)
+    return flags, inputs, bytes(key), bytes(annotations), at, None, memoryview(bytearray(body))
 
 
 # ---- payloads ----
@@ -97,7 +111,7 @@ def pack_payload(value: bytes, frames: list, lent: int | None = None) -> tuple[l
     """
     views = [_byte_view(frame) for frame in frames]
     if sum(view.nbytes for view in views) <= INLINE_MAX:
-        table = b"".join(_FRAME.pack(view.nbytes, _INLINE) for view in views)
+        table = b"".join(_FRAME.pack(view.nbytes, INLINE) for view in views)
         return [_TWO_U32.pack(len(value), len(views)), table, value, *views], []
     offsets, size = _offsets(views)
     if lent is not None and size <= os.fstat(lent).st_size:
@@ -134,7 +148,7 @@ def take_payload(body: memoryview, at: int, fds: list[int]) -> tuple[bytes, list
         segment = memoryview(mapped)
     frames = []
     for size, offset in _FRAME.iter_unpack(body[table : table + 16 * count]):
-        if offset == _INLINE:
+        if offset == INLINE:
             frames.append(body[at : at + size])
             at += size
         elif segment is None or offset + size > segment.nbytes:
@@ -145,6 +159,15 @@ def take_payload(body: memoryview, at: int, fds: list[int]) -> tuple[bytes, list
 
 
 # ---- the socket ----
+
+
+def _frame(op: int, handle: int, parts: list[bytes]) -> bytes:
+    """A message without descriptors."""
+    return b"".join([HEADER.pack(sum(map(len, parts)), op, 0, handle), *parts])
+
+
+if native is not None:
+    _frame = native.frame
 
 
 class Channel:
@@ -194,9 +217,9 @@ class Channel:
         except OSError as error:
             raise ChannelClosed(str(error)) from error
 
-    def hold(self, op: int, handle: int, parts: list) -> None:
+    def hold(self, op: int, handle: int, parts: list[bytes]) -> None:
         """Send this later, with others: with the next message or may_hold() at the latest."""
-        message = b"".join([HEADER.pack(sum(map(len, parts)), op, 0, handle), *parts])
+        message = _frame(op, handle, parts)
         try:
             with self._lock:
                 now = monotonic()
@@ -238,10 +261,14 @@ class Channel:
 
 
 class Reader:
-    """What comes in at a socket, cut into messages. One thread at a time uses it."""
+    """What comes in at a socket, cut into messages; the body of a RUN as take_run() gives it. One thread at a time uses it.
+
+    The extension has one that does the same.
+    """
 
     def __init__(self, peer: socket.socket):
         self._peer = peer
+        self._poll = None
         self._buffer = memoryview(bytearray(2 * _READ_SIZE))
         self._start = self._end = 0  # what was received and not yet given out
         self._fds: list[int] = []  # of messages that are not there yet
@@ -259,14 +286,8 @@ class Reader:
             if fd_count:
                 fds, self._fds = self._fds[:fd_count], self._fds[fd_count:]
             self._start = at + size
-            yield op, handle, buffer[at : at + size], fds
-
-    def __iter__(self):
-        """All messages until the other side ends."""
-        while True:
-            yield from self.messages()
-            if not self.receive():
-                return
+            body = buffer[at : at + size]
+            yield op, handle, take_run(body) if op == RUN else body, fds
 
     def _make_room(self) -> None:
         start, end = self._start, self._end
@@ -282,6 +303,25 @@ class Reader:
                 self._buffer = memoryview(bytearray(max(need, 2 * _READ_SIZE)))
             self._buffer[: len(held)] = held
             self._start, self._end = 0, len(held)
+
+    def wait(self, wake: int) -> bool:
+        """Until there is something to receive; False: the eventfd `wake` was written to, and is 0 again."""
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(wake, select.POLLIN)
+            self._poll.register(self._peer.fileno(), select.POLLIN)
+        ready = [fd for fd, _ in self._poll.poll()]
+        if wake in ready:
+            os.eventfd_read(wake)
+        return wake not in ready
+
+    def try_receive(self) -> int:
+        """0: nothing is there; 1: more was received; 2: the other side has ended."""
+        return 0  # the extension's business: here it would be one more system call for each message
+
+    def rest(self) -> tuple[int, bytes, list[int]]:
+        """The socket, and what was received and not given out."""
+        return self._peer.fileno(), bytes(self._buffer[self._start : self._end]), self._fds
 
     def receive(self) -> bool:
         """Wait for more; False: the other side has ended."""
@@ -299,3 +339,16 @@ class Reader:
                 self._fds.extend(received)
         self._end += got
         return got > 0
+
+
+def all_messages(reader):
+    """All messages until the other side ends."""
+    while True:
+        yield from reader.messages()
+        if not reader.receive():
+            return
+
+
+def go_on_reading(reader: Reader):
+    """What reads on where `reader` stopped: the extension's, if it is there."""
+    return reader if native is None else native.Reader(*reader.rest())

@@ -8,7 +8,6 @@ switch of threads for each task: it looks every few milliseconds, and sleeps whe
 from __future__ import annotations
 
 import os
-import select
 import threading
 import traceback
 
@@ -21,7 +20,7 @@ _LOOKS_IN_VAIN = 40  # until it sleeps
 class Reading:
     """The role of the reader, held by one thread at a time."""
 
-    def __init__(self, peer, reader: channel.Reader, out: channel.Channel, ended):
+    def __init__(self, reader, out: channel.Channel, ended):
         """`ended(status)` is called once, by the thread that reads then."""
         self._reader = reader
         self._out = out
@@ -32,9 +31,6 @@ class Reading:
         self._is_over = False
         self._is_shared = False
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._poll = select.poll()
-        self._poll.register(self._wake, select.POLLIN)
-        self._poll.register(peer.fileno(), select.POLLIN)
         self._busy = threading.Event()  # there is something to look at
         self._hurry = threading.Event()  # a thread waits for an answer
 
@@ -53,15 +49,16 @@ class Reading:
 
     def _read(self) -> list:
         """Follow messages until one is a RUN, or the reader is interrupted. What is to be run."""
-        self._out.may_hold(False)  # nobody would look
+        followers = self.followers
         while True:
-            for fd, _ in self._poll.poll():
-                if fd == self._wake:
-                    os.eventfd_read(fd)
+            got = self._reader.try_receive()
+            if got == 0:
+                self._out.may_hold(False)  # nobody would look
+                if not self._reader.wait(self._wake):
                     return []
-                if not self._reader.receive():
-                    raise channel.ChannelClosed("the worker has gone")
-            followers = self.followers
+                got = 1 if self._reader.receive() else 2
+            if got == 2:
+                raise channel.ChannelClosed("the worker has gone")
             work = []
             for op, handle, body, fds in self._reader.messages():
                 found = followers[op](handle, body, fds)
@@ -79,9 +76,10 @@ class Reading:
             return self._read()
         except BaseException as error:
             self._is_over = True
-            if not isinstance(error, channel.ChannelClosed):
+            is_end = isinstance(error, (channel.ChannelClosed, ConnectionError))
+            if not is_end:
                 traceback.print_exc()
-            self._ended(0 if isinstance(error, channel.ChannelClosed) else 1)
+            self._ended(0 if is_end else 1)
             return None
         finally:
             self._turns += 1

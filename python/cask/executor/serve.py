@@ -230,7 +230,8 @@ class Executor:
 
 async def serve(beginning: Beginning) -> int:
     """Until the channel ends; gives the exit status."""
-    out, reader, crash_thread = beginning.out, beginning.reader, beginning.crash_thread
+    out, crash_thread = beginning.out, beginning.crash_thread
+    reader = channel.go_on_reading(beginning.reader)
     loop = asyncio.get_running_loop()
     ended: asyncio.Future = loop.create_future()
 
@@ -240,7 +241,7 @@ async def serve(beginning: Beginning) -> int:
 
     crash_thread()
     output.install()
-    reading = Reading(beginning.peer, reader, out, lambda status: loop.call_soon_threadsafe(end, status))
+    reading = Reading(reader, out, lambda status: loop.call_soon_threadsafe(end, status))
     executor = Executor(out, reading, end, crash_thread, beginning.board)
     followers = reading.followers = executor.followers()
     for op, handle, body, fds in chain([beginning.first], reader.messages()):

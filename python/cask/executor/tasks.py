@@ -13,7 +13,6 @@ import ctypes
 import logging
 import os
 import pickle as stdlib_pickle
-import resource
 import struct
 import sys
 import threading
@@ -36,17 +35,17 @@ from distributed.utils import thread_state
 from distributed.worker import _run_task_simple, _worker_cvar
 
 from cask.executor import TaskCancelled, board, channel
-from cask.executor.channel import NO_PAYLOAD, U32, pack_bytes, pack_payload, take_bytes, take_payload
+from cask.executor.channel import INLINE, NO_PAYLOAD, U32, pack_bytes, take_payload
 from cask.executor.errors import pack_error
 from cask.executor.interrupt import interrupt, is_importing
+from cask.executor.meter import make_meter, nothing
 from cask.executor.objects import SERIALIZED, Entry, open_value, opening, serialise
 from cask.executor.output import current_task
 
 logger = logging.getLogger("distributed.worker")
 
-_RUN_HEAD = struct.Struct("<II")
-_RUN = struct.Struct("<dddQddQQQQQQ")
 _DONE = struct.Struct("<Q")
+_SMALL = struct.Struct("<IIQQQQ")  # a payload of two inline frames
 _SECONDS = struct.Struct("<d")
 _OUTPUT = struct.Struct("<IQ")
 _ACTOR, _WANTS_SMALL = 1, 2  # flags of RUN
@@ -56,10 +55,8 @@ _PICKLED = msgpack.packb({"__Pickled__": 1})
 _IMPORT_PAUSE = 0.05  # seconds until it is looked whether a module is loaded now
 _NO_METRICS = pack_bytes(b"")
 _SMALL_MAX = 2048
-_SECONDS_TO_GROW = 0.001  # by an amount that matters
 _SMALL_TYPES = frozenset({int, float, bool, str, type(None)})
 _TYPES_KEPT = 1000
-_BLOCK = 512
 
 _meters = threading.local()  # .seen: {(label, unit): sum} of the task of this thread
 
@@ -69,24 +66,23 @@ class Task:
 
     __slots__ = (
         "annotations", "body", "entry", "fds", "future", "handle", "has_begun", "ident", "inputs",
-        "is_cancelled", "key", "output", "payload_at", "reason", "runner", "slot", "wants_small",
+        "is_cancelled", "key", "output", "payload_at", "pickle", "reason", "runner", "slot", "wants_small",
     )  # fmt: skip
 
-    def __init__(self, runner, handle, body, fds):
-        flags, count = _RUN_HEAD.unpack_from(body, 0)
-        inputs = struct.unpack_from(f"<{count}Q", body, 8)
-        key, at = take_bytes(body, 8 + 8 * count)
-        annotations, at = take_bytes(body, at)
+    def __init__(self, runner, handle, run, fds):
+        """`run`: what channel.take_run() gives"""
+        flags, inputs, key, self.annotations, self.payload_at, self.pickle, self.body = run
+        if type(key) is bytes:
+            key = msgpack.unpackb(key, use_list=False, **msgpack_opts)
         self.runner = runner
         self.handle = handle
-        self.key = msgpack.unpackb(key, use_list=False, **msgpack_opts)
-        self.annotations = annotations  # msgpack
-        self.body = body
-        self.payload_at = at
+        self.key = key
         self.fds = fds
-        by_handle = runner.objects.by_handle
-        self.inputs = [by_handle.get(handle) for handle in inputs]
-        self.entry = Entry(self.key)
+        if inputs:
+            by_handle = runner.objects.by_handle
+            inputs = [by_handle.get(handle) for handle in inputs]
+        self.inputs = inputs
+        self.entry = Entry(key)
         self.entry.is_actor = bool(flags & _ACTOR)
         self.wants_small = flags & _WANTS_SMALL
         self.output = None
@@ -107,6 +103,10 @@ class Task:
 
 def _open_spec(task: Task):
     """The callable of a task: dask's GraphNode, as a rule."""
+    if task.pickle is not None:
+        content, task.pickle = task.pickle, None
+        with opening:
+            return stdlib_pickle.loads(content)
     value, frames = take_payload(task.body, task.payload_at, task.fds)
     task.body, task.fds = None, ()
     if value == _PICKLED:
@@ -129,68 +129,21 @@ def _is_coroutine(spec) -> bool:
     return spec.is_coro
 
 
-class _Peak:
-    """Highest resident memory of this process so far, in KiB."""
-
-    def __init__(self):
-        self._status = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
-        self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
-        self._page = os.sysconf("SC_PAGESIZE") // 1024
-        # What ru_maxrss claims and this process never had: exec inherits the parent's peak.
-        claimed = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        self._seen = self._own()
-        self._inherited = claimed if claimed > self._seen else 0
-
-    def _own(self) -> int:
-        status = os.pread(self._status, 4096, 0)
-        at = status.find(b"VmHWM:")
-        return 0 if at < 0 else int(status[at + 6 : at + 64].split()[0])
-
-    def of(self, usage, seconds: float) -> int:
-        """`usage`: from getrusage; `seconds`: for how long it may have risen."""
-        if usage.ru_maxrss > self._inherited:
-            return usage.ru_maxrss
-        if seconds >= _SECONDS_TO_GROW:
-            self._seen = self._own()  # exact, and slow to ask for
-        else:
-            present = int(os.pread(self._statm, 64, 0).split()[1]) * self._page
-            self._seen = max(self._seen, present)
-        return self._seen
-
-
-_peak = _Peak()
-
-
 class _Ledger:
     """What a stretch of a thread costs."""
 
-    __slots__ = ("before", "metrics", "peak_before", "prepared", "start", "stop")
+    __slots__ = ("begun", "meter", "metrics", "prepared", "start", "stop")
 
-    def __init__(self, prepared: float):
+    def __init__(self, meter, prepared: float):
         self.prepared = self.start = self.stop = prepared
-        self.before = resource.getrusage(resource.RUSAGE_THREAD)
-        self.peak_before = _peak.of(self.before, 0)
+        self.meter = meter
+        self.begun = meter.begin()
         self.metrics = _meters.seen = {}
 
     def pack(self) -> bytes:
-        now = resource.getrusage(resource.RUSAGE_THREAD)
-        before = self.before
-        peak = _peak.of(now, self.stop - self.start)
+        thread = threading.get_ident()
+        head = self.meter.end(self.begun, thread, self.prepared, self.start, self.stop)
         metrics = self.metrics
-        head = _RUN.pack(
-            self.prepared,
-            self.start,
-            self.stop,
-            threading.get_ident(),
-            now.ru_utime - before.ru_utime,
-            now.ru_stime - before.ru_stime,
-            peak * 1024,
-            max(0, peak - self.peak_before) * 1024,
-            now.ru_minflt - before.ru_minflt,
-            now.ru_majflt - before.ru_majflt,
-            (now.ru_inblock - before.ru_inblock) * _BLOCK,
-            (now.ru_oublock - before.ru_oublock) * _BLOCK,
-        )
         if not metrics:
             return head + _NO_METRICS
         rows = [(label, value, unit) for (label, unit), value in metrics.items()]
@@ -210,6 +163,7 @@ class Runner:
         self._out = out
         self.objects = objects
         self._board = the_board
+        self._meter = make_meter()
         self._crash_thread = crash_thread  # called once in each task thread
         self.worker = None  # set by HELLO
         self.threads = None
@@ -222,9 +176,9 @@ class Runner:
 
     # ---- the thread that reads ----
 
-    def take(self, handle: int, body: memoryview, fds: list[int]) -> Task:
+    def take(self, handle: int, run: tuple, fds: list[int]) -> Task:
         """A RUN."""
-        task = Task(self, handle, memoryview(bytearray(body)), fds)
+        task = Task(self, handle, run, fds)
         self._tasks[handle] = task
         self.objects.add(handle, task.entry)
         return task
@@ -310,7 +264,7 @@ class Runner:
             return
         ident = task.ident
         active_threads = self.worker.active_threads
-        ledger = _Ledger(time())
+        ledger = _Ledger(self._meter, time())
         task.slot = self._board.enter(task.handle, ledger.prepared, threading.get_native_id())
         if not self.woken.is_set():
             self.woken.set()
@@ -439,7 +393,7 @@ class Runner:
         self._tell_output(task)
         if task.reason is not None:
             now = time()
-            costs = _RUN.pack(now, now, now, threading.get_ident(), 0, 0, 0, 0, 0, 0, 0, 0)
+            costs = nothing(threading.get_ident(), now)
             error = pack_error(TimeoutError(task.reason))
             self._out.send(channel.FAILED, task.handle, [costs, _NO_METRICS, error])
         else:
@@ -492,21 +446,22 @@ class Runner:
             self._types[kind] = parts
         return parts
 
-    def _small_parts(self, result, kind: type | None) -> list:
+    def _small_part(self, result, kind: type | None) -> bytes:
         """The payload of a value of _SMALL_TYPES: the sub-header is the same for all of a type."""
         header = self._small_headers.get(kind)
         if header is None:
             _, frames = serialise(result)
             header = self._small_headers[kind] = frames[0]
-        frames = [header, stdlib_pickle.dumps(result, protocol=pickle.HIGHEST_PROTOCOL)]
-        return pack_payload(SERIALIZED, frames)[0]
+        content = stdlib_pickle.dumps(result, protocol=pickle.HIGHEST_PROTOCOL)
+        return _SMALL.pack(len(SERIALIZED), 2, len(header), INLINE, len(content), INLINE) + SERIALIZED + header + content
 
     def _finish(self, task: Task, result, ledger: _Ledger) -> None:
-        size = safe_sizeof(result)
+        is_simple = type(result) in _SMALL_TYPES
+        size = sys.getsizeof(result) if is_simple else safe_sizeof(result)
         kind = type(result) if result is not None else None
         parts = [ledger.pack(), _DONE.pack(size), self._type_parts(kind)]
-        if task.wants_small and type(result) in _SMALL_TYPES and size <= _SMALL_MAX:
-            parts += self._small_parts(result, kind)
+        if task.wants_small and is_simple and size <= _SMALL_MAX:
+            parts.append(self._small_part(result, kind))
         else:
             parts.append(NO_PAYLOAD)
         task.entry.set(result)
@@ -555,7 +510,7 @@ class Runner:
 
 def _forget_costs(ledger: _Ledger) -> None:
     """Of an asynchronous task: what the loop's thread used was not its doing alone."""
-    ledger.before = resource.getrusage(resource.RUSAGE_THREAD)
+    ledger.begun = ledger.meter.begin(ledger.begun)
 
 
 def _leave(error: BaseException) -> None:

@@ -89,7 +89,7 @@ def fork(out, handle, fds):
 def serve(peer, line):
     """Until the worker has gone; or a Birth, in the new process."""
     out = Channel(peer)
-    messages = iter(channel.Reader(peer))
+    messages = channel.all_messages(channel.Reader(peer))
     op, _, body, (board_fd, crash_log) = next(messages)
     assert op == channel.START
     board = Board(board_fd, struct.unpack_from("<I", body)[0])
@@ -111,9 +111,7 @@ def serve(peer, line):
             payload, fds = pack_payload(value, frames)
             out.send(channel.EXPORTED, handle, payload, fds)
         elif op == channel.RUN:
-            _, count = struct.unpack_from("<II", body, 0)
-            key, at = take_bytes(body, 8 + 8 * count)
-            deed = bytes(key[1:]).decode()  # a short msgpack string
+            deed = body[2][1:].decode()  # its key, a short msgpack string
             threading.Thread(target=run, args=(out, board, crash_thread, handle, deed)).start()
         elif op == channel.EXIT:
             os._exit(0)
