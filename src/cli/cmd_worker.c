@@ -263,6 +263,9 @@ static int read_launch(struct launch *launch, struct worker_options *out, struct
         restart == SWITCH_UNSET
             ? config_bool(launch->config, "distributed.worker.lifetime.restart", false)
             : restart == SWITCH_ON;
+    out->has_dashboard = options->is_on[OPTION_WORKER_DASHBOARD] != SWITCH_OFF;
+    out->dashboard_address = options->text[OPTION_WORKER_DASHBOARD_ADDRESS];
+    out->dashboard_prefix = options->text[OPTION_WORKER_DASHBOARD_PREFIX];
     out->has_nanny = options->is_on[OPTION_WORKER_NANNY] != SWITCH_OFF;
     return -1;
 }

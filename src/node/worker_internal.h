@@ -23,6 +23,7 @@ struct restart;
 struct retry;
 struct scratch;
 struct worker_gauges;
+struct worker_http;
 struct worker_nanny;
 struct worker_pressure;
 struct worker_records;
@@ -49,6 +50,7 @@ struct worker_link {
     struct io_timer *alive;   /* keep-alive */
     struct io_timer *missing; /* asks who has what is missing */
     double waiting_since;     /* monotonic: no scheduler since then */
+    double latency;           /* seconds that the last heartbeat took; 0: none yet */
     bool is_beating;          /* a heartbeat waits for its answer */
     struct text why;          /* the last attempt to connect failed */
 };
@@ -138,6 +140,7 @@ struct worker_node {
     uint32_t move_count;
     struct worker_gauges *gauges;
     struct worker_transfers *transfers;
+    struct worker_http *http; /* NULL: it serves none */
     struct worker_nanny
         *nanny_side; /* the nanny's registration, plugins, Python (worker_nanny.c) */
     struct VEC(struct retry *) retries; /* peers that were busy (worker_gather.c) */

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "node/worker_gauges.h"
+#include "node/worker_http.h"
 #include "node/worker_internal.h"
 
 #define LOGGER "distributed.worker"
@@ -27,15 +28,27 @@ static void write_resources(const struct worker_node *worker, struct text *out)
     }
 }
 
+/* {"dashboard": port}, if it serves one. */
+static void write_services(const struct worker_node *worker, struct text *out)
+{
+    uint16_t port = worker_http_port(worker->http);
+    msgpack_write_map(out, port > 0);
+    if (port > 0) {
+        msgpack_write_cstr(out, "dashboard");
+        msgpack_write_uint(out, port);
+    }
+}
+
 static void register_now(void *user, struct comm *comm)
 {
     struct worker_node *worker = user;
-    struct text resources = {0}, metrics = {0};
+    struct text resources = {0}, metrics = {0}, services = {0};
     struct outgoing out;
     outgoing_init(&out);
     arena_reset(&worker->scratch);
     write_resources(worker, &resources);
     worker_gauges_write(worker, (struct span){0}, &metrics);
+    write_services(worker, &services);
     worker->link.asked = io_now();
     struct msg_register_worker message = {
         .address = text_span(&worker->server.address),
@@ -46,7 +59,7 @@ static void register_now(void *user, struct comm *comm)
         .resources = text_span(&resources),
         .memory_limit = (int64_t)worker->options.memory_limit,
         .local_directory = text_span(&worker->directory),
-        .services = SPAN("\x80"),
+        .services = text_span(&services),
         .pid = getpid(),
         .versions = slice_span(worker->versions->value),
         .metrics = text_span(&metrics),
@@ -61,6 +74,7 @@ static void register_now(void *user, struct comm *comm)
     message_encode_request(&out, MESSAGE_REGISTER_WORKER, &message, false, false);
     comm_send(comm, &out);
     outgoing_fini(&out);
+    text_fini(&services);
     text_fini(&resources);
     text_fini(&metrics);
 }
@@ -259,7 +273,8 @@ static void beaten(void *user, int code, const char *text, const struct frames *
         worker_close(worker, "worker-heartbeat-missing", 0);
         return;
     }
-    worker_gauges_latency(worker, io_now() - link->asked);
+    link->latency = io_now() - link->asked;
+    worker_gauges_latency(worker, link->latency);
     arena_reset(&worker->scratch);
     if (message_decode_as(&link->decoder, MESSAGE_REPLY_HEARTBEAT, frames_head(reply), &message) !=
         OK) {

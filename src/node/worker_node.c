@@ -9,6 +9,7 @@
 #include "node/comm_config.h"
 #include "node/share.h"
 #include "node/worker_gauges.h"
+#include "node/worker_http.h"
 #include "node/worker_internal.h"
 #include "node/worker_transfers.h"
 
@@ -275,6 +276,7 @@ static int begin(struct worker_node *worker, struct text *why)
         code = listen_as_nanny(worker, why);
     }
     code = code == OK ? worker_listen(worker, why) : code;
+    code = code == OK ? worker_http_open(worker, why) : code;
     code = code == OK ? worker_directory_make(worker, why) : code;
     if (code == OK) {
         worker_store_create(worker);
@@ -340,6 +342,7 @@ void worker_node_destroy(struct worker_node *worker)
     worker->server.is_ending = worker->nanny.is_ending = true;
     listen_stop(&worker->server);
     listen_stop(&worker->nanny);
+    worker_http_stop(worker);
     worker_link_close(worker);
     rpc_pool_destroy(worker->rpc);
     worker_forget(worker);
@@ -357,6 +360,7 @@ void worker_node_destroy(struct worker_node *worker)
     share_stop(share);
     io_loop_destroy(worker->loop); /* closes every connection, waits for threads */
     share_destroy(share);
+    worker_http_destroy(worker->http);
     worker_directory_remove(worker);
     server_fini(&worker->server);
     server_fini(&worker->nanny);

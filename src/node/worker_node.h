@@ -29,6 +29,9 @@ struct worker_options {
     double lifetime;       /* seconds; 0: for ever */
     bool lifetime_restart;
     bool has_nanny;
+    bool has_dashboard;            /* pages for people, too; without: what programs read */
+    const char *dashboard_address; /* NULL: any port */
+    const char *dashboard_prefix;
 };
 
 /* Listening, executors on their way. On failure a code and why. */

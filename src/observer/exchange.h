@@ -41,6 +41,7 @@ struct exchange {
     struct text location;      /* of a redirect */
     const struct asset *asset; /* what is answered, if it is a file of the pages; else NULL */
     struct text body;          /* the first bytes are libwebsockets' */
+    bool is_sandboxed;         /* what others made: without this site's origin */
     size_t body_begin, sent;
     bool head_sent;
     bool is_report; /* the body has its own scripts, and needs nothing else */

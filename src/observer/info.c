@@ -382,6 +382,11 @@ static void worker_sampled(struct exchange *exchange)
                     i == 0 ? "Logs" : "Call stacks");
         text_fini(&href);
     }
+    if (row->dashboard != 0) {
+        text_printf(out, "<p><a href=\"../../proxy/%u/", row->dashboard);
+        html_url_part(out, text_span(&row->host));
+        text_add_cstr(out, "/status\">Its own dashboard</a></p>\n");
+    }
     static const char *const headings[] = {
         "Status", "Threads", "Process", "Managed",         "Unmanaged",   "Recent", "Spilled",
         "Limit",  "PID",     "Nanny",   "Local directory", "Added (UTC)", NULL};

@@ -48,6 +48,7 @@ struct observer {
     lws_sorted_usec_list_t drain_timer, end_timer;
     struct VEC(struct viewer *) viewers;
     uint32_t connections;
+    uint32_t proxied_count; /* requests to workers that are open */
     double sampled,
         active; /* when the scheduler was last asked for a sample; when a record last came */
     bool is_sampling;
@@ -88,6 +89,10 @@ int server_create(struct observer *observer, struct text *why) MUST_USE;
 /* If the path, below the prefix, is "/history/NAME/…", the observer of that run, and out_rest "/…"; else the observer itself,
  * and the path. NULL: there is no such run. */
 struct observer *run_of_path(struct observer *observer, struct span path, struct span *out_rest);
+
+/* ---- proxy.c: the library's callback of its connections ---- */
+int proxy_event(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
+                size_t size);
 
 /* ---- route.c ---- */
 void route(struct exchange *exchange);

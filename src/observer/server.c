@@ -297,7 +297,9 @@ static int write_head(struct lws *wsi, struct exchange *exchange)
     put_freshness(&head, exchange->asset);
     put_header(&head, "x-content-type-options:", "nosniff");
     put_header(&head, "referrer-policy:", "same-origin");
-    if (strcmp(exchange->type, TYPE_HTML) == 0) {
+    if (exchange->is_sandboxed) {
+        put_header(&head, "content-security-policy:", "sandbox allow-scripts; frame-ancestors *");
+    } else if (strcmp(exchange->type, TYPE_HTML) == 0) {
         put_header(
             &head, "content-security-policy:",
             exchange->is_report       ? "default-src 'none'; script-src 'unsafe-inline'; style-src "
@@ -468,8 +470,8 @@ static int on_http(struct lws *wsi, enum lws_callback_reasons reason, void *user
     case LWS_CALLBACK_WSI_CREATE:
         observer_of(wsi)->connections++;
         return 0;
-    case LWS_CALLBACK_WSI_DESTROY:
-        observer_of(wsi)->connections--;
+    case LWS_CALLBACK_WSI_DESTROY: /* of proxy.c's, too, which were not created here */
+        observer_of(wsi)->connections -= lws_get_opaque_user_data(wsi) == NULL;
         return 0;
     default:
         return 0;
@@ -533,6 +535,7 @@ static const struct lws_protocols protocols[] = {
     {.name = "http", .callback = on_http, .per_session_data_size = sizeof(struct session)},
     {.name = "listener", .callback = on_listener},
     {.name = "channel", .callback = on_channel},
+    {.name = "proxy", .callback = proxy_event, .rx_buffer_size = 16384},
     {.name = NULL},
 };
 
