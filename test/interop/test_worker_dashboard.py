@@ -115,7 +115,8 @@ def test_options():
         cluster = Cluster()
         try:
             cluster.start_workers("plain", command=CASK_WORKER)
-            cluster.start_workers("other", command=CASK_WORKER, options=["--dashboard", "--dashboard-address", address])
+            options = ["--dashboard", "--dashboard-address", address]
+            cluster.start_workers("other", command=CASK_WORKER, options=options)
             prefix = ["--dashboard", "--dashboard-prefix", "/w/"]
             secret = {"DASK_CASK__DASHBOARD__TOKEN": "secret"}
             cluster.start_workers("token", command=CASK_WORKER, options=prefix, env=secret)
