@@ -57,7 +57,7 @@ static void test_rebalance(void **state)
     worker_id c = stage_worker_with(&stage, "c", info);
     client_id client = stage_client(&stage, "client");
     for (int i = 0; i < 8; i++) {
-        char key[8];
+        char key[16];
         snprintf(key, sizeof key, "x%d", i);
         placed(&stage, client, key, a, 100 * MB);
     }

@@ -435,13 +435,13 @@ static void test_many_victims(void **state)
     worker_id first = stage_worker(&stage, "w0", 1);
     measure(&stage, c, first, "x-100", 1);
     for (int i = 1; i < 25; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "w%d", i);
         stage_worker(&stage, name, 1);
     }
     for (int i = 0; i < 25; i++) {
-        char name[8];
-        char prefix[16];
+        char name[16];
+        char prefix[32];
         char address[32];
         snprintf(name, sizeof name, "w%d", i);
         snprintf(prefix, sizeof prefix, "x-%d", i);
@@ -453,7 +453,7 @@ static void test_many_victims(void **state)
                          (struct graph_info){.annotations = &annotations, .annotation_count = 1});
     }
     for (int i = 0; i < 10; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "z%d", i);
         stage_worker(&stage, name, 4);
     }
