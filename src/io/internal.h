@@ -199,7 +199,7 @@ enum io_flow io_socket_write(struct io_stream *stream, const struct iovec *parts
 enum io_flow io_socket_send(struct io_stream *stream, const struct iovec *parts, int count,
                             const struct io_write *first, size_t *out_written);
 /* "ECONNREFUSED: connection refused", written into `text`. */
-#define IO_ERRNO_TEXT_MAX 128
+#define IO_ERRNO_TEXT_MAX 160
 const char *io_errno_write(int errno_value, char text[IO_ERRNO_TEXT_MAX]);
 /* The same, good until the end of the block it is asked for in. */
 #define io_errno_text(errno_value) io_errno_write((errno_value), (char[IO_ERRNO_TEXT_MAX]){0})

@@ -103,8 +103,10 @@ void io_socket_names(struct io_stream *stream)
 
 const char *io_errno_write(int errno_value, char text[IO_ERRNO_TEXT_MAX])
 {
-    snprintf(text, IO_ERRNO_TEXT_MAX, "%s: %s", uv_err_name(-errno_value),
-             uv_strerror(-errno_value));
+    char name[48], meaning[96]; /* uv_strerror() leaks the text of codes that libuv does not know */
+    uv_err_name_r(-errno_value, name, sizeof name);
+    uv_strerror_r(-errno_value, meaning, sizeof meaning);
+    snprintf(text, IO_ERRNO_TEXT_MAX, "%s: %s", name, meaning);
     return text;
 }
 

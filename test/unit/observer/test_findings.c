@@ -31,7 +31,9 @@ static void *make(struct story *story, enum record_kind kind, struct span text)
         .kind = (uint8_t)kind,
         .slots = (uint8_t)(own + (text.size + RECORD_SLOT_BYTES - 1) / RECORD_SLOT_BYTES),
         .text_size = (uint32_t)text.size};
-    memcpy(story->record.bytes + (size_t)own * RECORD_SLOT_BYTES, text.data, text.size);
+    if (text.size > 0) {
+        memcpy(story->record.bytes + (size_t)own * RECORD_SLOT_BYTES, text.data, text.size);
+    }
     return &story->record;
 }
 
