@@ -71,7 +71,7 @@ struct node {
     struct VEC(struct stream *) status_watchers; /* subscribe_worker_status */
     double now;                                  /* time of the last event */
     struct io_timer *close_timer;                /* NULL until closing */
-    uint32_t close_waits; /* how often it was put off */
+    uint32_t close_waits;                        /* how often it was put off */
     struct io_timer *tick_timer;
     double tick_due;                          /* when tick_timer rings; infinity: not set */
     struct pickle_trust trust;                /* names that graphs may use: see update_graph.c */
