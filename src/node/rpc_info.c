@@ -5,10 +5,14 @@
 #include "core/scheduler/explain.h"
 #include "node/closing.h"
 #include "node/identity.h"
+#include "node/lifecycle.h"
 #include "node/node.h"
 #include "node/planner.h"
 #include "node/values.h"
 #include "node/versions.h"
+
+#define CAUSE_PAUSE 0.02 /* seconds */
+#define CAUSE_SECONDS 30.0
 
 /* Send what `answer` holds. */
 static void reply(struct request *request, struct outgoing *answer)
@@ -236,14 +240,12 @@ void rpc_get_runspec(struct node *node, struct request *request, const struct me
     request_reply_blob(request, view.run_spec);
 }
 
-/* The key in which the first erred one of `keys` went wrong. */
-void rpc_get_error_cause(struct node *node, struct request *request, const struct message *message)
+/* The key in which the first erred one of `keys` went wrong, as raw msgpack; empty: none has. */
+static struct span find_cause(const struct node *node, struct key_list keys, bool *out_under_way)
 {
-    struct key_list keys = message->body.get_error_cause.keys;
     struct span key;
-    struct outgoing answer;
-    outgoing_init(&answer);
-    while (answer.head.size == 0 && key_list_next(&keys, &key)) {
+    *out_under_way = false;
+    while (key_list_next(&keys, &key)) {
         const struct task *task = view_task_find(node->core, key);
         struct task_view view = {0};
         if (task != NULL) {
@@ -252,13 +254,54 @@ void rpc_get_error_cause(struct node *node, struct request *request, const struc
         if (view.failure != NULL) {
             struct failure_view failure;
             view_failure(view.failure, &failure);
-            msgpack_write_raw(&answer.head, failure.key);
+            return failure.key;
         }
+        *out_under_way |=
+            task != NULL && view.state >= TASK_WAITING && view.state <= TASK_PROCESSING;
     }
-    if (answer.head.size == 0) {
+    return (struct span){0};
+}
+
+struct cause_query {
+    struct node *node;
+    uint64_t request;
+    double deadline;
+};
+
+/* Who asks was told of a failure. Perhaps that of a task of the same key that it has released since: then the one of
+ * now is still under way, and fails in the same way soon. Stock's scheduler says nil, which its client cannot take. */
+static void look_for_cause(void *user)
+{
+    struct cause_query *query = user;
+    struct node *node = query->node;
+    struct request *request = request_find(&node->server, query->request);
+    struct message message;
+    bool is_under_way;
+    request_decode(request, &message);
+    struct span cause = find_cause(node, message.body.get_error_cause.keys, &is_under_way);
+    bool waits = cause.size == 0 && is_under_way && !request->is_gone && !node->is_closing &&
+                 io_monotonic() < query->deadline;
+    if (waits) {
+        lifecycle_pause(node, CAUSE_PAUSE, look_for_cause, query);
+        return;
+    }
+    mem_free(query);
+    struct outgoing answer;
+    outgoing_init(&answer);
+    if (cause.size > 0) {
+        msgpack_write_raw(&answer.head, cause);
+    } else {
         msgpack_write_nil(&answer.head);
     }
     reply(request, &answer);
+}
+
+void rpc_get_error_cause(struct node *node, struct request *request, const struct message *message)
+{
+    (void)message;
+    struct cause_query *query = mem_zalloc(1, sizeof *query);
+    *query = (struct cause_query){node, request->number, io_monotonic() + CAUSE_SECONDS};
+    look_for_cause(query);
 }
 
 /* ---- why does this not run? ------------------------------------------------------------------------ */

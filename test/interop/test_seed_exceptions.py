@@ -257,3 +257,15 @@ def test_recreate_error_of_ratio(client):
     error, calls = recreate(client, f)
     assert ("ratio", {"a": 25, "b": 0}) in calls
     assert "(Pdb) 25" in debugger(error, "p a")
+
+
+def test_recreate_error_of_what_has_just_failed(client):
+    """The client may still be told of the failure before, of a task of the same key that it has released"""
+    for _ in range(20):
+        x = delayed(lambda a: 1 / a)(0)
+        for _ in range(2):
+            with pytest.raises(ZeroDivisionError):
+                x.compute()
+        future = client.compute(x)
+        with pytest.raises(ZeroDivisionError):
+            client.recreate_error_locally(future)
