@@ -157,7 +157,8 @@ def flatness(quick: bool) -> str:
     head = ["tasks", "workers", "intake, µs", "running, µs", "release, µs", "tasks a second", "peak memory"]
     return (
         "CPU a task of the merge graph. Memory a task is resident: pickled tasks, keys, and the message. About half of "
-        "running is the kernel's: a worker has five tasks at a time, so a message carries five. One worker "
+        "running is the kernel's: short tasks go to a worker ahead of its slots, so a message carries several; with 1,000 "
+        "workers and few tasks for each there is less to send ahead. One worker "
         "shares the scheduler's core (why: `one_core` in `bench/run.py`).\n\n"
         + table([*head, "bytes a task"], rows)
     )
