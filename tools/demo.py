@@ -312,7 +312,8 @@ def tour(options):
             scheduler = psutil.Process(cluster.scheduler.pid)
             say(f"The scheduler used {resources(scheduler)}.")
             for child in scheduler.children():
-                say(f"Its {child.name()} child, which reads the graphs of collections, used {resources(child)}.")
+                does = "shows the dashboard" if "observer" in child.cmdline() else "reads the graphs of collections"
+                say(f"Its {child.name()} child, which {does}, used {resources(child)}.")
 
 
 def main():
