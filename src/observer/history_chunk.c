@@ -48,31 +48,6 @@ static uint64_t microseconds(double seconds)
     return value > 0 && value < MICROSECONDS_MAX ? (uint64_t)value : 0;
 }
 
-static struct span key_of(const struct runs_chunk *chunk, uint32_t i)
-{
-    uint32_t begin = i == 0 ? 0 : chunk->key_end[i - 1];
-    return span_of(chunk->keys.data + begin, chunk->key_end[i] - begin);
-}
-
-void chunk_run(const struct runs_chunk *chunk, uint32_t i, uint64_t n, struct run *out_run)
-{
-    *out_run = (struct run){
-        .n = n,
-        .key = key_of(chunk, i),
-        .start = chunk->start[i],
-        .duration = chunk->duration[i],
-        .transfer = chunk->transfer[i],
-        .deserialize = chunk->deserialize[i],
-        .disk = chunk->disk[i],
-        .worker = chunk->worker[i],
-        .prefix = chunk->prefix[i],
-        .group = chunk->group[i],
-        .lane = chunk->lane[i],
-        .is_erred = chunk->is_erred[i],
-        .nbytes = chunk->nbytes[i],
-    };
-}
-
 /* ---- writing ------------------------------------------------------------------------------------ */
 
 static void fill(const struct runs_chunk *chunk, uint32_t begin, struct sheet *sheet)
@@ -100,7 +75,7 @@ static void fill_keys(const struct runs_chunk *chunk, uint32_t begin, struct she
 {
     struct span last[PLACES] = {{0}};
     for (uint32_t i = begin; i < chunk->count; i++) {
-        struct span key = key_of(chunk, i), *before = &last[chunk->prefix[i] % PLACES];
+        struct span key = runs_chunk_key(chunk, i), *before = &last[chunk->prefix[i] % PLACES];
         size_t most = key.size < before->size ? key.size : before->size, shared = 0;
         while (shared < most && key.data[shared] == before->data[shared]) {
             shared++;

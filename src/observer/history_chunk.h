@@ -21,7 +21,5 @@ void chunk_encode(const struct runs_chunk *chunk, uint32_t begin, bool packs, st
 /* Fill `chunk` (allocated by the caller; its keys are replaced) with the row's runs. ERR_CORRUPT: it is not what
  * chunk_encode made. */
 int chunk_decode(const struct chunk_row *row, struct runs_chunk *chunk) MUST_USE;
-/* Run `i` of a chunk, number n; its key stays in the chunk. */
-void chunk_run(const struct runs_chunk *chunk, uint32_t i, uint64_t n, struct run *out_run);
 
 #endif

@@ -298,7 +298,7 @@ static struct runs_chunk *add_runs(struct runs *runs, struct runs_chunk *chunk)
     }
     for (uint32_t i = 0; i < chunk->count; i++) {
         struct run run;
-        chunk_run(chunk, i, 0, &run); /* it is numbered anew */
+        runs_chunk_run(chunk, i, 0, &run); /* it is numbered anew */
         runs_add(runs, &run);
     }
     return chunk;

@@ -268,7 +268,7 @@ static int on_column(sqlite3_vtab_cursor *base, sqlite3_context *context, int co
     const struct runs_cursor *cursor = (const struct runs_cursor *)base;
     const struct runs_table *table = (const struct runs_table *)base->pVtab;
     struct run run;
-    chunk_run(cursor->chunk, cursor->at, cursor->first + cursor->at, &run);
+    runs_chunk_run(cursor->chunk, cursor->at, cursor->first + cursor->at, &run);
     switch ((enum column)column) {
     case COLUMN_N:
         sqlite3_result_int64(context, (int64_t)run.n);

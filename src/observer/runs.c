@@ -87,17 +87,17 @@ const struct runs_chunk *runs_chunk_of(const struct runs *runs, uint64_t n)
     return runs->chunks.items[n / RUNS_CHUNK - runs->first_chunk];
 }
 
-bool runs_at(const struct runs *runs, uint64_t n, struct run *out_run)
+struct span runs_chunk_key(const struct runs_chunk *chunk, uint32_t i)
 {
-    const struct runs_chunk *chunk = runs_chunk_of(runs, n);
-    if (chunk == NULL) {
-        return false;
-    }
-    uint32_t i = (uint32_t)(n % RUNS_CHUNK);
     uint32_t begin = i == 0 ? 0 : chunk->key_end[i - 1];
+    return span_of(chunk->keys.data + begin, chunk->key_end[i] - begin);
+}
+
+void runs_chunk_run(const struct runs_chunk *chunk, uint32_t i, uint64_t n, struct run *out_run)
+{
     *out_run = (struct run){
         .n = n,
-        .key = span_of(chunk->keys.data + begin, chunk->key_end[i] - begin),
+        .key = runs_chunk_key(chunk, i),
         .start = chunk->start[i],
         .duration = chunk->duration[i],
         .transfer = chunk->transfer[i],
@@ -110,5 +110,13 @@ bool runs_at(const struct runs *runs, uint64_t n, struct run *out_run)
         .is_erred = chunk->is_erred[i],
         .nbytes = chunk->nbytes[i],
     };
-    return true;
+}
+
+bool runs_at(const struct runs *runs, uint64_t n, struct run *out_run)
+{
+    const struct runs_chunk *chunk = runs_chunk_of(runs, n);
+    if (chunk != NULL) {
+        runs_chunk_run(chunk, (uint32_t)(n % RUNS_CHUNK), n, out_run);
+    }
+    return chunk != NULL;
 }

@@ -52,5 +52,8 @@ uint64_t runs_first(const struct runs *runs);
 bool runs_at(const struct runs *runs, uint64_t n, struct run *out_run);
 /* The chunk of run n, for those who look at many; NULL: gone. */
 const struct runs_chunk *runs_chunk_of(const struct runs *runs, uint64_t n);
+/* Row `i` of a chunk, as run number n; its key stays in the chunk. */
+void runs_chunk_run(const struct runs_chunk *chunk, uint32_t i, uint64_t n, struct run *out_run);
+struct span runs_chunk_key(const struct runs_chunk *chunk, uint32_t i);
 
 #endif

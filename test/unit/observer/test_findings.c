@@ -13,6 +13,7 @@
 
 #include "observer/jot.h"
 #include "observer/tables.h"
+#include "unit/observer/make_record.h"
 #include "wire/msgpack.h"
 
 struct story {
@@ -25,16 +26,7 @@ struct story {
 /* A cluster with two workers and a prefix. */
 static void *make(struct story *story, enum record_kind kind, struct span text)
 {
-    uint32_t own = record_struct_slots(kind);
-    memset(&story->record, 0, (size_t)own * RECORD_SLOT_BYTES);
-    story->record.head = (struct record_head){
-        .kind = (uint8_t)kind,
-        .slots = (uint8_t)(own + (text.size + RECORD_SLOT_BYTES - 1) / RECORD_SLOT_BYTES),
-        .text_size = (uint32_t)text.size};
-    if (text.size > 0) {
-        memcpy(story->record.bytes + (size_t)own * RECORD_SLOT_BYTES, text.data, text.size);
-    }
-    return &story->record;
+    return make_record(&story->record, kind, text);
 }
 
 static void apply(struct story *story)

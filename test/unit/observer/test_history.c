@@ -19,6 +19,7 @@
 #include "base/prng.h"
 #include "observer/history_chunk.h"
 #include "observer/history_internal.h"
+#include "unit/observer/make_record.h"
 #include "wire/msgpack.h"
 
 #define STARTED 1795000000.5
@@ -76,14 +77,7 @@ static void end(struct story *story)
 
 static void *make(struct story *story, enum record_kind kind, struct span text)
 {
-    uint32_t own = record_struct_slots(kind);
-    memset(&story->record, 0, (size_t)own * RECORD_SLOT_BYTES);
-    story->record.head = (struct record_head){
-        .kind = (uint8_t)kind,
-        .slots = (uint8_t)(own + (text.size + RECORD_SLOT_BYTES - 1) / RECORD_SLOT_BYTES),
-        .text_size = (uint32_t)text.size};
-    memcpy(story->record.bytes + (size_t)own * RECORD_SLOT_BYTES, text.data, text.size);
-    return &story->record;
+    return make_record(&story->record, kind, text);
 }
 
 static void apply(struct story *story)

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "base/prng.h"
+#include "unit/observer/make_record.h"
 #include "wire/msgpack.h"
 
 struct story {
@@ -35,14 +36,7 @@ static void end(struct story *story)
 /* The story's record, of this kind, zeroed, with a text. */
 static void *make(struct story *story, enum record_kind kind, struct span text)
 {
-    uint32_t own = record_struct_slots(kind);
-    memset(&story->record, 0, (size_t)own * RECORD_SLOT_BYTES);
-    story->record.head = (struct record_head){
-        .kind = (uint8_t)kind,
-        .slots = (uint8_t)(own + (text.size + RECORD_SLOT_BYTES - 1) / RECORD_SLOT_BYTES),
-        .text_size = (uint32_t)text.size};
-    memcpy(story->record.bytes + (size_t)own * RECORD_SLOT_BYTES, text.data, text.size);
-    return &story->record;
+    return make_record(&story->record, kind, text);
 }
 
 static void apply(struct story *story)
