@@ -534,15 +534,16 @@ def write(parts: dict[str, str], output: Path) -> None:
             head, _, body = part.partition("\n")
             bodies[head] = body.strip() + "\n"
     bodies |= {title(name): body for name, body in parts.items()}
+    known = [title(name) for name in SECTIONS]
     text = [
         "# Results\n",
         "`make bench` writes this file; `bench/run.py --only NAME` one section. Ratios are stock / cask, measured "
         "alternately in one run, and are what counts: absolute numbers depend on the machine and on what "
         "else it does.\n",
     ]
-    for name in SECTIONS:
-        if title(name) in bodies:
-            text += [f"## {title(name)}\n", bodies[title(name)]]
+    for head in [*known, *(head for head in bodies if head not in known)]:  # what was renamed was measured all the same
+        if head in bodies:
+            text += [f"## {head}\n", bodies[head]]
     output.write_text("\n".join(text))
     print(f"written: {output}")
 
