@@ -55,7 +55,11 @@ static const char *own_path(void)
 {
     static char path[4096];
     ssize_t size = readlink("/proc/self/exe", path, sizeof path - 1);
-    return size > 0 ? path : NULL;
+    if (size <= 0) {
+        log_warning(LOGGER, "There is no dashboard, as /proc/self/exe cannot be read");
+        return NULL;
+    }
+    return path;
 }
 
 static int serve(const struct options *options, struct config *config, struct text *why)
