@@ -131,7 +131,8 @@ static void drain_due(lws_sorted_usec_list_t *timer)
 
 void observer_wake(struct observer *observer)
 {
-    set_timer(observer, 0.001);
+    /* Of a run that is kept, the process's: it alone has a loop. */
+    set_timer(observer->outer == NULL ? observer : observer->outer, 0.001);
 }
 
 /* ---- the scheduler's end ------------------------------------------------------------------------ */
