@@ -419,6 +419,7 @@ static void put_prefix(const struct prefix_row *row, struct jot *jot)
     jot_put_int(jot, "runs", (int64_t)row->runs);
     jot_put_int(jot, "failures", (int64_t)row->failures);
     put_stats(&row->stats, jot);
+    jot_put_real(jot, "transfer", row->sample.transfer);
     jot_put_int(jot, "nbytes", row->sample.nbytes);
     jot_put_int(jot, "suspicious", (int64_t)row->sample.suspicious);
     jot_close(jot, '}');

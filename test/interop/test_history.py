@@ -5,6 +5,7 @@ One life is lived for all tests of the file: work, failures, a killed observer, 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import json
@@ -22,7 +23,7 @@ from distributed import Client, wait
 from harness import CASK_WORKER, KIND, Cluster, Process, eventually
 from observer_stock import get
 from tasks import inc
-from test_observer import ON, api, base_of, child_of, gone
+from test_observer import ON, api, base_of, child_of, connect, gone, receive
 
 pytestmark = pytest.mark.skipif(KIND != "cask", reason="stock keeps no history")
 
@@ -206,6 +207,33 @@ def test_list_of_runs_and_no_way_out(life):
             assert get(f"{base}/history/{name}/api/cask/v1/summary")[0] in (400, 403, 404), name
         path = urllib.parse.quote(str(life.folder.parent / "other"), safe="")
         assert get(f"{base}/history/{path}/api/cask/v1/summary")[0] == 404
+
+
+def test_the_live_channel_of_a_run(life):
+    """Its pages get over the WebSocket what a living cluster's would: all of it at once, and that it is over"""
+
+    async def listen(base):
+        ws = await connect(base)
+        wanted = ("summary", "workers", "groups", "stream", "failures", "logs")
+        for number, name in enumerate(wanted, 1):
+            await ws.write_message(json.dumps({"sub": name, "id": number, "p": {"keys": True}}))
+        frames = {}
+        while set(frames) < set(wanted):
+            frame = await receive(ws, lambda f: True)
+            frames.setdefault(frame["channel"], frame)
+        ws.close()
+        return frames
+
+    with served(life.folder) as base:
+        (entry,) = api(base, "history")["history"]
+        for root in (base, f"{base}/history/{entry['name']}"):
+            frames = asyncio.run(listen(root))
+            assert list(frames["summary"]["columns"][0]) == [2]  # it died
+            assert list(frames["failures"]["columns"][5]) == [3 * FAILED]
+            names = {row["name"] for row in life.live["groups"]["groups"]}
+            assert set(frames["groups"]["columns"][1]) == names
+            assert frames["stream"]["rows"] == 1000
+            assert [key for key in frames["stream"]["columns"][11]][::-1] == [run["key"] for run in life.live["runs"]["runs"]]
 
 
 def test_trace_of_chrome(life, tmp_path):

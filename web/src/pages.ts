@@ -3,6 +3,7 @@ import type { FunctionComponent } from "preact";
 import { named } from "./base/route";
 import { Failure } from "./pages/failure";
 import { Groups } from "./pages/groups";
+import { History } from "./pages/history";
 import { Logs } from "./pages/logs";
 import { Memory } from "./pages/memory";
 import { Overview } from "./pages/overview";
@@ -29,7 +30,7 @@ export interface Page {
   key?: string; // after g
   also?: readonly string[]; // stock's addresses
   whole?: boolean; // fills the window instead of scrolling
-  asks?: boolean; // the cluster itself, at the moment that it is shown
+  asks?: "scheduler" | "folder"; // what a report has not
 }
 
 export const PAGES: readonly Page[] = [
@@ -39,12 +40,13 @@ export const PAGES: readonly Page[] = [
   { id: "groups", title: "Groups and graph", show: Groups, key: "g", also: ["graph"], whole: true },
   { id: "memory", title: "Memory", show: Memory, key: "m" },
   { id: "workers", title: "Workers", show: Workers, key: "w", also: ["gpu", "hardware", "info", "info/main/workers.html"], whole: true },
-  { id: "profile", title: "Profile", show: Profile, key: "f", also: ["profile-server"], whole: true, asks: true },
+  { id: "profile", title: "Profile", show: Profile, key: "f", also: ["profile-server"], whole: true, asks: "scheduler" },
   { id: "transfers", title: "Transfers", show: Transfers, key: "x", also: ["shuffle"] },
   { id: "scheduler", title: "Scheduler", show: Scheduler, key: "s", also: ["counters", "stealing"] },
   { id: "logs", title: "Logs and events", show: Logs, key: "l", also: ["events", "info/main/logs.html"], whole: true },
-  { id: "stacks", title: "Call stacks", show: Stacks, key: "c", asks: true },
-  { id: "why", title: "Why", show: Why, key: "y", asks: true },
+  { id: "stacks", title: "Call stacks", show: Stacks, key: "c", asks: "scheduler" },
+  { id: "why", title: "Why", show: Why, key: "y", asks: "scheduler" },
+  { id: "history", title: "History", show: History, key: "h", asks: "folder" },
 ];
 
 // Pages about one thing, which no rail lists.

@@ -9,11 +9,12 @@ import { startHistory } from "./data/history";
 import { PAGES, pageAt } from "./pages";
 import { Go } from "./parts/common";
 import { Search } from "./parts/search";
+import { keptName, outer } from "./wire/base";
 import { link } from "./wire/live";
 import { report } from "./wire/offline";
 
-// What only a cluster can answer is no page of a report.
-const shownPages = () => PAGES.filter((page) => report() === undefined || !page.asks);
+// What only a cluster can answer is no page of a report, and none of a run that is kept.
+const shownPages = () => PAGES.filter((page) => page.asks === undefined || (report() === undefined && (page.asks === "folder" || keptName() === undefined)));
 
 function Rail({ current }: { current?: string }) {
   const failed = summary.value?.failures ?? 0;
@@ -42,6 +43,13 @@ function State() {
   const kept = report();
   if (kept !== undefined) {
     return <span class="pill">▤ report of {new Date(kept.made * 1000).toLocaleString()}{row.state === 2 ? ", after the scheduler died" : ""}</span>;
+  }
+  if (keptName() !== undefined) {
+    return (
+      <span class="pill" title={row.reason}>
+        ▤ kept until {new Date(now.value * 1000).toLocaleString()}{row.state === 2 ? ", when the scheduler died" : ""} · <a href={new URL("history", outer()).href}>all runs</a>
+      </span>
+    );
   }
   if (row.state !== 0) {
     return <span class="pill bad" role="status">✕ scheduler {row.state === 1 ? "ended" : "died"}{row.reason ? `: ${row.reason}` : ""}</span>;

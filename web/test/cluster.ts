@@ -251,6 +251,16 @@ export class Cluster {
     };
   }
 
+  // This one, and those of the two days before.
+  private history(): Json[] {
+    const entry = (name: string, days: number, more: Json) => ({
+      name, id: `Scheduler-${name}`, state: "ended", reason: "stopped", started: this.scene.began - days * 86_400, ended: this.end - days * 86_400, time: this.end - days * 86_400,
+      runs: 2500, failures: 0, workers: 4, bytes: 2e6, open: false, this: false, href: `history/${name}/status`, ...more,
+    });
+    const here = { state: "running", reason: "", ended: null, runs: this.runs.length, workers: this.scene.workers, open: true, this: true };
+    return [entry("now", 0, here), entry("yesterday", 1, {}), entry("earlier", 2, { state: "died", reason: "killed by SIGKILL", failures: 3 })];
+  }
+
   private profile(): Json {
     const leaf = (name: string, count: number, children: Json[] = []) => ({
       count, identifier: `${name};f.py;1`, description: { name, filename: "/home/ada/analysis/clean.py", line_number: 12, line: "return x" },
@@ -269,6 +279,8 @@ export class Cluster {
       series: () => this.series(Number(query.get("since")), Number(query.get("step") ?? 1)),
       workers: () => ({ at, next: null, workers: this.workers() }),
       groups: () => ({ at, next: null, groups: this.groups() }),
+      prefixes: () => ({ at, next: null, prefixes: this.groups().map((group) => ({ ...group, name: group.prefix })) }),
+      history: () => ({ at, folder: "/home/ada/.local/state/cask/history", next: null, history: this.history() }),
       runs: () => this.runsOf(query),
       stream: () => this.stream(Number(query.get("since")), Number(query.get("until")), Number(query.get("buckets") ?? 400), query.get("lanes") ?? "thread"),
       findings: () => ({ at, findings: this.findings() }),

@@ -11,8 +11,8 @@ import { PageServer, type Options } from "./server";
 
 const assets = process.env.CASK_PAGES as string;
 const axe = readFileSync(createRequire(join(assets, "x.js")).resolve("axe-core/axe.min.js"), "utf8");
-const ours = ["problems", "status", "tasks", "groups", "memory", "workers", "profile", "transfers", "scheduler", "logs", "stacks", "why"];
-const about = ["failure/1", "info/task/inc-1.html", "info/worker/tcp%3A%2F%2F10.0.0.2%3A40001.html", "why/inc-1", "groups?group=3", "info/call-stacks/tcp%3A%2F%2F10.0.0.2%3A40001.html"];
+const ours = ["problems", "status", "tasks", "groups", "memory", "workers", "profile", "transfers", "scheduler", "logs", "stacks", "why", "history"];
+const about = ["failure/1", "info/task/inc-1.html", "info/worker/tcp%3A%2F%2F10.0.0.2%3A40001.html", "why/inc-1", "groups?group=3", "history?earlier=yesterday", "info/call-stacks/tcp%3A%2F%2F10.0.0.2%3A40001.html"];
 const stock = [
   "", "status", "workers", "tasks", "system", "profile", "profile-server", "graph", "groups", "gpu", "hardware", "shuffle", "stealing", "events", "counters",
   "exceptions", "info/main/workers.html", "info/main/exceptions.html", "info/main/logs.html",
@@ -296,6 +296,30 @@ test("where WebSockets do not get through, pages ask once a second", async () =>
     await page.getByText("live, once a second").waitFor();
     await page.locator(".failure").first().waitFor();
     assert.ok(server.asked.includes("api/cask/v1/summary"));
+  });
+});
+
+test("a run that is kept has all the pages below its own address, and is compared with another", async () => {
+  await visiting(BUSY, {}, async ({ page, server, base, wrong }) => {
+    server.kept.set("yesterday", new Cluster({ ...BUSY, tasks: 1500 }));
+    await page.goto(`${base}history`);
+    await page.locator(".grid tbody tr").nth(2).waitFor();
+    await page.locator(".grid tbody tr", { hasText: "Scheduler-yesterday" }).getByRole("link").click();
+    await page.locator(".pill", { hasText: "kept until" }).waitFor();
+    assert.equal(page.url(), `${base}history/yesterday/status`);
+    await page.locator(".figure", { hasText: "1,500 in all" }).waitFor();
+    assert.equal(await page.locator("nav").getByRole("link", { name: "Call stacks" }).count(), 0);
+    await page.getByRole("link", { name: "Workers", exact: true }).click();
+    await page.locator(".grid tbody tr").first().waitFor();
+    assert.equal(page.url(), `${base}history/yesterday/workers`);
+    await page.getByRole("link", { name: "all runs" }).click();
+    await page.locator(".grid tbody tr", { hasText: "Scheduler-yesterday" }).getByRole("button").click();
+    await page.getByText(/^The later one did \d+.% more, .* of work after .*: .* ran [\d,]+ more tasks \(\+/).waitFor();
+    await page.locator(".grid tbody tr", { hasText: "random_sample" }).getByText("more tasks").waitFor();
+    assert.ok(page.url().endsWith("history?earlier=yesterday"));
+    await page.getByRole("button", { name: "the other way round" }).click();
+    await page.getByText(/^The later one did \d+.% less/).waitFor();
+    assert.deepEqual(wrong, []);
   });
 });
 

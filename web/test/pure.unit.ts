@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ago, bytes, byName, count, duration, percent, rate, shortKey, UNKNOWN } from "../src/base/format";
+import { compare, sentence } from "../src/data/compare";
 import { folds, framesOf } from "../src/data/traceback";
 import { cells, indices } from "../src/draw/chunks";
 import { boxes, subtree, totals, type ProfileTree } from "../src/draw/flame";
@@ -133,4 +134,25 @@ test("a function that calls itself counts once in its total", () => {
   const sums = new Map(totals(PROFILE).map((row) => [row.name, [row.self, row.total]]));
   assert.deepEqual(sums.get("a"), [4, 7]);
   assert.deepEqual(sums.get("b"), [5, 5]);
+});
+
+const kind = (name: string, runs: number, seconds: number, transfer = 0) =>
+  ({ name, runs, failures: 0, transfer, duration: { total: runs * seconds, p50: seconds, p90: seconds, p99: seconds } });
+
+test("why a run was slower is said in a sentence, the largest difference first", () => {
+  const list = compare([kind("load", 100, 0.1), kind("sum", 10, 1), kind("old", 1, 1)], [kind("load", 100, 0.3), kind("sum", 15, 1, 2), kind("new", 1, 2)]);
+  assert.deepEqual(list.map((one) => [one.prefix, Number(one.all.toFixed(6)), one.cause]), [["load", 20, "each takes longer"], ["sum", 7, "more tasks"], ["new", 2, "new"], ["old", -1, "gone"]]);
+  for (const one of list) {
+    const change = one.later.compute + one.later.transfer - one.earlier.compute - one.earlier.transfer;
+    assert.ok(Math.abs(one.byCount + one.bySpeed + one.byTransfer - change) < 1e-9, "the parts add up");
+  }
+  assert.equal(plain(sentence(list)), "The later one did 133 % more, 49.0 s of work after 21.0 s: each load took 3.00 times as long (+20.0 s); sum ran 5 more tasks (+7.00 s).");
+});
+
+test("two runs that took the same time, or did nothing, are not explained", () => {
+  const same = [kind("load", 100, 0.1)];
+  assert.equal(plain(sentence(compare(same, [kind("load", 100, 0.101)]))), "They took the same time, within 5.0 %: 10.1 s of work after 10.0 s.");
+  assert.equal(sentence(compare([], [])), "No task ran in either of them.");
+  assert.equal(sentence(compare([], same)), "In the earlier one no task ran.");
+  assert.equal(plain(sentence(compare(same, [kind("load", 100, 0.05, 1)]))), "The later one did 40 % less, 6.00 s of work after 10.0 s: each load took only 50 % of the time (−4.00 s).");
 });

@@ -51,9 +51,10 @@ export class PageServer {
   readonly server: Server;
   readonly asked: string[] = []; // what came, in order
   readonly said: Record<string, unknown>[] = []; // what came over WebSockets
-  private readonly sockets = new Set<Socket>();
+  private readonly sockets = new Map<Socket, () => Cluster>(); // and what each is told about
   private waiting: (() => void)[] | undefined; // WebSockets that nobody answers, until they are let in
   cluster: Cluster;
+  readonly kept = new Map<string, Cluster>(); // below history/NAME/
 
   constructor(private readonly assets: string, cluster: Cluster, private readonly options: Options = {}) {
     this.cluster = cluster;
@@ -77,7 +78,7 @@ export class PageServer {
   }
 
   cut(): void {
-    this.sockets.forEach((socket) => socket.destroy());
+    this.sockets.forEach((_, socket) => socket.destroy());
     this.sockets.clear();
   }
 
@@ -93,13 +94,21 @@ export class PageServer {
     waiting.forEach((enter) => enter());
   }
 
-  private answer(request: IncomingMessage): { status: number; type: string; body: string | Buffer } {
+  // Whose answer it is, and the path there.
+  private clusterOf(request: IncomingMessage): { cluster: Cluster; path: string; whole: string; url: URL } {
     const url = new URL(request.url ?? "/", "http://localhost");
     const prefix = `${this.options.prefix ?? ""}/`;
-    const path = url.pathname.startsWith(prefix) ? url.pathname.slice(prefix.length) : url.pathname;
-    this.asked.push(path);
+    const whole = url.pathname.startsWith(prefix) ? url.pathname.slice(prefix.length) : url.pathname;
+    const [, name, path] = /^history\/([^/]+)\/(.*)$/.exec(whole) ?? [];
+    const cluster = name === undefined ? undefined : this.kept.get(name);
+    return cluster === undefined ? { cluster: this.cluster, path: whole, whole, url } : { cluster, path, whole, url };
+  }
+
+  private answer(request: IncomingMessage): { status: number; type: string; body: string | Buffer } {
+    const { cluster, path, whole, url } = this.clusterOf(request);
+    this.asked.push(whole);
     if (path.startsWith("api/cask/v1/")) {
-      const { status, body } = this.cluster.answer(path.slice("api/cask/v1/".length), url.searchParams);
+      const { status, body } = cluster.answer(path.slice("api/cask/v1/".length), url.searchParams);
       return { status, type: "application/json", body: JSON.stringify(body) };
     }
     const file = join(this.assets, path);
@@ -122,7 +131,7 @@ export class PageServer {
     const key = request.headers["sec-websocket-key"] as string;
     const accept = createHash("sha1").update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64");
     socket.write(`HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: ${accept}\r\n\r\n`);
-    this.sockets.add(socket);
+    this.sockets.set(socket, () => this.clusterOf(request).cluster);
     socket.on("error", () => socket.destroy());
     socket.on("close", () => this.sockets.delete(socket));
     let held = Buffer.alloc(0);
@@ -162,10 +171,11 @@ export class PageServer {
     }
     const channel = channelNamed(message.sub);
     const url = new URL(CHANNELS[channel].path, "http://localhost/");
-    const { body } = this.cluster.answer(url.pathname.slice(1), url.searchParams);
+    const cluster = this.sockets.get(socket)?.() ?? this.cluster;
+    const { body } = cluster.answer(url.pathname.slice(1), url.searchParams);
     const rows = CHANNELS[channel].rows(body);
     const appends = message.sub === "stream" || message.sub === "logs";
-    const frame = encodeFrame({ channel, id: message.id, mode: appends ? 2 : 0, rows: rows.length, time: this.cluster.end, columns: columnsOf(channel, rows) });
+    const frame = encodeFrame({ channel, id: message.id, mode: appends ? 2 : 0, rows: rows.length, time: cluster.end, columns: columnsOf(channel, rows) });
     socket.write(webSocketFrame(new Uint8Array(frame), 2));
   }
 }

@@ -12,7 +12,8 @@ export class ApiError extends Error {
   }
 }
 
-export async function get(path: string, parameters: Parameters = {}, signal?: AbortSignal): Promise<Json> {
+// `root`: of another run's pages.
+export async function get(path: string, parameters: Parameters = {}, signal?: AbortSignal, root?: URL): Promise<Json> {
   if (report() !== undefined) {
     const kept = answerOf(path, parameters);
     if (kept === undefined) {
@@ -20,7 +21,7 @@ export async function get(path: string, parameters: Parameters = {}, signal?: Ab
     }
     return kept;
   }
-  const url = apiUrl(path);
+  const url = apiUrl(path, root);
   for (const [name, value] of Object.entries(parameters)) {
     if (value !== undefined) {
       url.searchParams.set(name, String(value));

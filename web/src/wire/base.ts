@@ -12,6 +12,12 @@ export function base(): URL {
   return root;
 }
 
-export function apiUrl(path: string): URL {
-  return new URL(`api/cask/v1/${path}`, base());
+// A run that is kept is shown below history/NAME/: its name there, and where the others are.
+const KEPT = /\/history\/([\w-]+)\/$/;
+
+export const keptName = (): string | undefined => KEPT.exec(base().pathname)?.[1];
+export const outer = (): URL => (keptName() === undefined ? base() : new URL("../../", base()));
+
+export function apiUrl(path: string, root = base()): URL {
+  return new URL(`api/cask/v1/${path}`, root);
 }
