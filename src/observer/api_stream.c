@@ -114,21 +114,24 @@ struct stretch {
     uint32_t prefix;
 };
 
+/* Buckets are counted, not found anew by time: near the edge of one, a time of today divided by the width may fall on
+ * either side. */
 static void spread(struct picture *picture, struct lane *lane, struct stretch stretch)
 {
     double start = fmax(stretch.start, picture->since), stop = fmin(stretch.stop, picture->until);
-    while (start < stop) {
-        uint32_t i = (uint32_t)((start - picture->since) / picture->width);
-        if (i >= picture->bucket_count) {
-            return;
-        }
+    if (start >= stop) {
+        return;
+    }
+    uint32_t first = (uint32_t)((start - picture->since) / picture->width);
+    for (uint32_t i = first; i < picture->bucket_count && start < stop; i++) {
         double end = fmin(picture->since + (i + 1) * picture->width, stop);
         struct bucket *bucket = &lane->buckets[i];
-        *part_of(bucket, stretch.part) += end - start;
+        double seconds = fmax(end - start, 0);
+        *part_of(bucket, stretch.part) += seconds;
         if (stretch.part == PART_COMPUTE) {
-            vote(bucket, stretch.prefix, end - start);
+            vote(bucket, stretch.prefix, seconds);
         }
-        start = end > start ? end : stop; /* widths below a double's steps end it */
+        start = fmax(start, end);
     }
 }
 

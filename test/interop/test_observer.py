@@ -218,13 +218,14 @@ def test_stream_series_lists(base, client):
     client.gather(client.map(lambda x: time.sleep(0.05), range(20), key="streamed"))
     stream = api(base, "stream", since=begin, until=time.time(), buckets=10, lanes="thread")
     runs = sum(sum(lane["runs"]) for lane in stream["lanes"])
-    assert runs == 20 and len(stream["lanes"]) == 2
+    assert runs == 20 and 1 <= len(stream["lanes"]) <= 2
     assert all(0 <= share <= 1.01 for lane in stream["lanes"] for share in lane["busy"])
-    assert max(share for lane in stream["lanes"] for share in lane["busy"]) > 0.5
     assert get(base + "/api/cask/v1/stream?since=5&until=4")[0] == 400
-    group = next(g["id"] for g in api(base, "groups")["groups"] if g["name"] == "streamed")
+    group = next(g["id"] for g in api(base, "groups", limit=1000)["groups"] if g["name"] == "streamed")
     chosen = api(base, "runs", group=group, limit=1000)["runs"]
     assert len(chosen) == 20 and {run["group"] for run in chosen} == {group}
+    busy = sum(sum(lane["busy"]) for lane in stream["lanes"]) * (stream["until"] - stream["since"]) / stream["buckets"]
+    assert busy == pytest.approx(sum(run["duration"] for run in chosen), rel=0.05)
     series = api(base, "series", since=begin - 1)
     assert sum(series["runs"]) >= 20 and len(series["time"]) == len(series["workers"])
     client.log_event("observed", {"x": 1})
