@@ -288,11 +288,11 @@ def test_signals_close_it_in_order(signum, tmp_path):
 
 def test_idle_timeout(make_cluster, connect):
     """It ends when nothing was done for so long, not while something is"""
-    cluster = make_cluster("w", scheduler_options=["--idle-timeout", "5s"])
-    client = connect(cluster)
-    assert client.submit(slowinc, 1, delay=6).result() == 2
-    assert cluster.scheduler.alive
-    assert cluster.scheduler.wait(30) == 0
+    cluster = make_cluster(scheduler_options=["--idle-timeout", "5s"])
+    future = connect(cluster).submit(slowinc, 1, delay=6)
+    cluster.start_workers("w")  # however slowly: a task that waits for a worker is something
+    assert future.result() == 2
+    assert cluster.scheduler.wait(60) == 0
     assert "after being idle for 5" in cluster.scheduler.log()
 
 
