@@ -1,6 +1,6 @@
 """Graphs for bench/loadgen, pickled by stock code exactly as its client sends them.
 
-    graphs.py SHAPE TASKS FILE        SHAPE: merge, tree, random, delayed; array, dataframe, bag
+    graphs.py SHAPE TASKS FILE        SHAPE: merge, tree, random, groups, delayed; array, dataframe, bag
 
 TASKS is about how many; of a collection its size makes it so.
 FILE is a run of parts, each an u64 size and its bytes: the number of tasks, the wanted keys (msgpack
@@ -92,6 +92,18 @@ def layered(count: int) -> tuple[dict, list]:
     return graph, ["last-0"]
 
 
+def groups(count: int) -> tuple[dict, list]:
+    """200 groups as collections have them, ("step-7-…", i), in ten chains of 20."""
+    width = count // 200
+    graph: dict = {}
+    for group in range(200):
+        name, before = (f"step-{i // 20}-{i:032x}" for i in (group, group - 1))
+        for i in range(width):
+            graph[name, i] = Task((name, i), operator.neg, TaskRef((before, i)) if group % 20 else i)
+    ends = (f"step-{group // 20}-{group:032x}" for group in range(19, 200, 20))
+    return graph, [(name, i) for name in ends for i in range(width)]
+
+
 def delayed(count: int) -> tuple[HLGExpr, list]:
     """Independent calls of one delayed function and their sum: a graph of many layers."""
     call = dask.delayed(operator.neg, pure=True)
@@ -136,6 +148,7 @@ SHAPES = {
     "merge": merge,
     "tree": tree,
     "random": layered,
+    "groups": groups,
     "delayed": delayed,
     "array": array,
     "dataframe": dataframe,

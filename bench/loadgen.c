@@ -1,6 +1,6 @@
 /* loadgen: what a scheduler costs a task. Simulated workers that finish every task at once, and one client.
  *
- *     loadgen PORT PID GRAPH WORKERS THREADS
+ *     loadgen PORT PID GRAPH WORKERS THREADS [TASKS_A_SECOND]
  *
  * Speaks Dask's protocol over tcp to the scheduler at 127.0.0.1:PORT, stock or cask alike, whose process is
  * PID. GRAPH is a file of bench/graphs.py. Each worker is a connection; it answers all that one turn of the
@@ -10,6 +10,7 @@
  *   intake   the graph is sent; workers keep their answers back
  *   run      the answers are let go, until the client hears of the last wanted key
  *   release  the client lets go, workers confirm what they freed
+ * With TASKS_A_SECOND the answers of the second phase go at that rate (of bursts each PACE_SECONDS).
  * CPU is user and system time of the process and its children, with the clock's own precision.
  * One JSON object is printed. */
 #include <inttypes.h>
@@ -24,6 +25,7 @@
 
 #define QUIET_SECONDS 0.3
 #define TICK_SECONDS 0.05
+#define PACE_SECONDS 0.01
 /* While it is quiet, a scheduler may still use this share of a CPU (heartbeats). */
 #define QUIET_CPU 0.15
 #define PROCESSES_MAX 64u
@@ -48,12 +50,13 @@ struct peer {
     struct frame_reader reader;
     struct outgoing out;
     struct message_decoder decoder;
+    uint32_t answers; /* that wait for their time, of a rate */
     char address[40];
 };
 
 struct load {
     struct io_loop *loop;
-    struct io_timer *tick;
+    struct io_timer *tick, *pace;
     struct io_address scheduler;
     pid_t pid;
     struct span task_count, wanted, metrics, versions, graph; /* parts of the file */
@@ -72,6 +75,10 @@ struct load {
         heartbeat_answered; /* when the last one, and the last answered one, left */
     uint32_t heartbeat_worker;
     bool heartbeat_open;
+    double rate;          /* tasks a second; 0: as fast as they come */
+    double paced_since;   /* monotonic */
+    uint64_t paced;       /* answers sent since then */
+    uint32_t pace_worker; /* whose turn it is */
 };
 
 _Noreturn static void fail(const char *text)
@@ -306,14 +313,37 @@ static void begin_running(struct load *load)
         return; /* the scheduler was only slow to read */
     }
     end_phase(load);
+    if (load->rate > 0) {
+        load->paced_since = io_monotonic();
+        io_timer_start(load->pace, PACE_SECONDS, PACE_SECONDS);
+        return;
+    }
     for (uint32_t i = 0; i < load->worker_count; i++) {
         flush(&load->peers[i]);
+    }
+}
+
+/* As many answers as are due, the workers in turn. */
+static void on_pace(void *user)
+{
+    struct load *load = user;
+    double due = (io_monotonic() - load->paced_since) * load->rate;
+    for (uint32_t i = 0; i < load->worker_count && (double)load->paced < due; i++) {
+        struct peer *peer = &load->peers[load->pace_worker];
+        load->pace_worker = (load->pace_worker + 1) % load->worker_count;
+        load->paced += peer->answers;
+        peer->answers = 0;
+        flush(peer);
     }
 }
 
 static void begin_releasing(struct load *load)
 {
     end_phase(load);
+    io_timer_stop(load->pace);
+    for (uint32_t i = 0; i < load->worker_count; i++) {
+        flush(&load->peers[i]); /* what is no answer may still wait */
+    }
     struct peer *client = &load->peers[load->worker_count];
     struct msgpack_reader reader = msgpack_reader(load->wanted);
     struct msg_client_releases_keys body;
@@ -386,6 +416,7 @@ static void take_worker_message(struct peer *peer, const struct message *message
     switch (message->id) {
     case MESSAGE_COMPUTE_TASK:
         load->computes++;
+        peer->answers++;
         write_finished(peer, message->body.compute_task.key, message->body.compute_task.run_id);
         break;
     case MESSAGE_FREE_KEYS:
@@ -504,7 +535,8 @@ static void on_read(void *user, size_t size)
     if (code < 0) {
         fail("the scheduler sent no frames");
     }
-    if (peer->kind == WORKER && peer->phase == STREAMING && load->phase != INTAKE) {
+    bool is_held = load->phase == INTAKE || (load->phase == RUNNING && load->rate > 0);
+    if (peer->kind == WORKER && peer->phase == STREAMING && !is_held) {
         flush(peer);
     }
 }
@@ -620,6 +652,7 @@ static void close_peers(struct load *load)
         }
     }
     io_timer_destroy(load->tick);
+    io_timer_destroy(load->pace);
     io_loop_destroy(load->loop);
     for (uint32_t i = 0; i < load->worker_count + 2; i++) {
         frame_reader_fini(&load->peers[i].reader);
@@ -630,15 +663,16 @@ static void close_peers(struct load *load)
 
 int main(int argc, char **argv)
 {
-    if (argc != 6) {
-        fail("usage: loadgen PORT PID GRAPH WORKERS THREADS");
+    if (argc != 6 && argc != 7) {
+        fail("usage: loadgen PORT PID GRAPH WORKERS THREADS [TASKS_A_SECOND]");
     }
     struct load load = {.scheduler = {.transport = IO_TCP,
                                       .port = (uint16_t)strtoul(argv[1], NULL, 10),
                                       .host = "127.0.0.1"},
                         .pid = (pid_t)strtol(argv[2], NULL, 10),
                         .worker_count = (uint32_t)strtoul(argv[4], NULL, 10),
-                        .threads = (uint32_t)strtoul(argv[5], NULL, 10)};
+                        .threads = (uint32_t)strtoul(argv[5], NULL, 10),
+                        .rate = argc == 7 ? strtod(argv[6], NULL) : 0};
     if (load.worker_count == 0) {
         fail("at least one worker is needed");
     }
@@ -647,6 +681,7 @@ int main(int argc, char **argv)
     io_open_files_max();
     load.loop = io_loop_create();
     load.tick = io_timer_create(load.loop, on_tick, &load);
+    load.pace = io_timer_create(load.loop, on_pace, &load);
     io_timer_start(load.tick, TICK_SECONDS, TICK_SECONDS);
     load.peers = mem_zalloc((size_t)load.worker_count + 2, sizeof *load.peers);
     for (uint32_t i = 0; i < load.worker_count + 2; i++) {
