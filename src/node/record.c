@@ -342,6 +342,48 @@ void recorder_victim(struct recorder *recorder, worker_id worker, struct span ke
     }
 }
 
+static void activities(struct recorder *recorder, worker_id worker, struct span pairs)
+{
+    struct record_activities *record =
+        pairs.size == 0 ? NULL : ring_reserve(recorder->ring, RECORD_ACTIVITIES, pairs.size);
+    if (record != NULL) {
+        record->worker = worker;
+        record->time = recorder->node->now;
+        ring_put_text(record, pairs);
+        ring_publish(recorder->ring);
+    }
+}
+
+/* Only what has a compound name is of an activity; idle workers measure none of it, and so cost nothing here. As many
+ * records as it takes. */
+void recorder_heartbeat(struct recorder *recorder, worker_id worker, struct span metrics)
+{
+    struct span digests, name, number;
+    uint32_t count;
+    if (msgpack_find(metrics, "digests_total_since_heartbeat", &digests) != OK) {
+        return;
+    }
+    struct msgpack_reader reader = msgpack_reader(digests);
+    struct text pairs = {0};
+    size_t most = record_text_max(RECORD_ACTIVITIES);
+    for (bool goes_on = msgpack_read_map(&reader, &count) == OK; goes_on && count > 0; count--) {
+        bool is_compound = msgpack_peek(&reader) == MSGPACK_ARRAY;
+        goes_on =
+            msgpack_read_value(&reader, &name) == OK && msgpack_read_value(&reader, &number) == OK;
+        if (!goes_on || !is_compound || name.size + number.size > most) {
+            continue;
+        }
+        if (pairs.size + name.size + number.size > most) {
+            activities(recorder, worker, text_span(&pairs));
+            text_clear(&pairs);
+        }
+        msgpack_write_raw(&pairs, name);
+        msgpack_write_raw(&pairs, number);
+    }
+    activities(recorder, worker, text_span(&pairs));
+    text_fini(&pairs);
+}
+
 /* Of a worker that was lost: some of what it ran, which its removal is told after. */
 static void lost_with(struct recorder *recorder, const struct notice *notice)
 {

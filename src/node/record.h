@@ -28,6 +28,8 @@ void recorder_event(struct recorder *recorder, struct span topic, struct span va
 /* The task was running on `worker` when its executor died. */
 void recorder_victim(struct recorder *recorder, worker_id worker, struct span key,
                      struct span certificate);
+/* A worker's heartbeat came, with these metrics (msgpack). */
+void recorder_heartbeat(struct recorder *recorder, worker_id worker, struct span metrics);
 /* A graph of so many bytes came. */
 void recorder_graph_bytes(struct recorder *recorder, client_id client, uint64_t bytes);
 /* Packages of `who` (an address, a client's id) are others than everybody's. */

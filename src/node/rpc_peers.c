@@ -287,6 +287,10 @@ void rpc_heartbeat_worker(struct node *node, struct request *request, const stru
         node_apply(node, &event);
     }
     lifecycle_heartbeat_extensions(node, worker, &request->message, m->extensions.raw);
+    struct recorder *recorder = observer_link_recorder(node->observer);
+    if (recorder != NULL) {
+        recorder_heartbeat(recorder, worker, m->metrics);
+    }
     blob_unref(metrics.raw);
     struct outgoing out;
     outgoing_init(&out);

@@ -1,6 +1,7 @@
-/* api_tables.c: GET api/cask/v1/…: the cluster, workers, groups, prefixes, transfers. See docs/observer.md. */
+/* api_tables.c: GET api/cask/v1/…: the cluster, workers, groups, prefixes, transfers, activities. See docs/observer.md. */
 #include <math.h>
 
+#include "observer/activities.h"
 #include "observer/routes.h"
 
 #define LIMIT_DEFAULT 100.0
@@ -463,6 +464,26 @@ void api_transfers(struct exchange *exchange)
         jot_put_int(&jot, "count", (int64_t)row->count);
         jot_put_real(&jot, "seconds", row->seconds);
         jot_put_real(&jot, "longest", row->longest);
+        jot_close(&jot, '}');
+    }
+    jot_close(&jot, ']');
+    api_end(exchange, &jot);
+}
+
+void api_activities(struct exchange *exchange)
+{
+    const struct tables *tables = exchange->observer->tables;
+    struct jot jot = api_begin(exchange);
+    jot_name(&jot, "activities");
+    jot_open(&jot, '[');
+    for (uint32_t i = 0; i < tables->activities.count; i++) {
+        const struct activity_row *row = tables->activities.items[i];
+        jot_open(&jot, '{');
+        jot_put_text(&jot, "context", &row->context);
+        jot_put_text(&jot, "function", &row->function);
+        jot_put_text(&jot, "activity", &row->activity);
+        jot_put_text(&jot, "unit", &row->unit);
+        jot_put_real(&jot, "total", row->total);
         jot_close(&jot, '}');
     }
     jot_close(&jot, ']');

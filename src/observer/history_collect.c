@@ -4,6 +4,7 @@
  * was written. If the writer is slow, nothing piles up here: what is new stays where it is, in the tables, and only
  * what leaves them before its turn is missed. */
 #include "observer/history_collect.h"
+#include "observer/activities.h"
 
 #include "base/alloc.h"
 #include "observer/jot.h"
@@ -240,6 +241,17 @@ static void collect_transfer(const struct transfer_row *row, struct batch *batch
     batch_end(batch);
 }
 
+static void collect_activity(const struct activity_row *row, struct batch *batch)
+{
+    batch_begin(batch, STATEMENT_ACTIVITY);
+    batch_text(batch, text_span(&row->context));
+    batch_text(batch, text_span(&row->function));
+    batch_text(batch, text_span(&row->activity));
+    batch_text(batch, text_span(&row->unit));
+    batch_real(batch, row->total);
+    batch_end(batch);
+}
+
 static void collect_rows(const struct tables *tables, uint64_t tick, struct batch *batch)
 {
     for (uint32_t i = 0; i < tables->workers.count; i++) {
@@ -267,6 +279,11 @@ static void collect_rows(const struct tables *tables, uint64_t tick, struct batc
     for (uint32_t i = 0; i < tables->transfers.count; i++) {
         if (tables->transfers.items[i].tick > tick) {
             collect_transfer(&tables->transfers.items[i], batch);
+        }
+    }
+    for (uint32_t i = 0; i < tables->activities.count; i++) {
+        if (tables->activities.items[i]->tick > tick) {
+            collect_activity(tables->activities.items[i], batch);
         }
     }
 }

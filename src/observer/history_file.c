@@ -23,6 +23,10 @@ static const char version_1[] =
 #define TABLE(name, columns) "CREATE TABLE " name " (" columns ";\n"
 #include "observer/history_schema.def"
     "PRAGMA user_version = 1;\n";
+static const char version_2[] =
+#define TABLE_2(name, columns) "CREATE TABLE " name " (" columns ";\n"
+#include "observer/history_schema.def"
+    "PRAGMA user_version = 2;\n";
 
 const char *history_sql(enum history_statement statement)
 {
@@ -56,10 +60,15 @@ static int64_t pragma(sqlite3 *file, const char *sql)
     return value;
 }
 
+int64_t history_version(sqlite3 *file)
+{
+    return pragma(file, "PRAGMA user_version");
+}
+
 /* Whether we understand it; `can_be_new`: there may be nothing in it yet. */
 static int check_version(sqlite3 *file, const char *path, bool can_be_new, struct text *why)
 {
-    int64_t version = pragma(file, "PRAGMA user_version");
+    int64_t version = history_version(file);
     if (version < 0) {
         return history_failed(file, path, why);
     }
@@ -80,9 +89,9 @@ static int check_version(sqlite3 *file, const char *path, bool can_be_new, struc
 /* Steps from version to version. */
 static int migrate(sqlite3 *file, struct text *why)
 {
-    static const char *const steps[] = {version_1};
+    static const char *const steps[] = {version_1, version_2};
     static_assert(sizeof steps / sizeof steps[0] == HISTORY_VERSION, "a step for each version");
-    int64_t version = pragma(file, "PRAGMA user_version");
+    int64_t version = history_version(file);
     int code = OK;
     for (; code == OK && version < HISTORY_VERSION; version++) {
         char begin[64];
@@ -156,7 +165,7 @@ static int open_unchanging(const char *path, sqlite3 **out_file, struct text *wh
 int history_file_read(const char *path, sqlite3 **out_file, struct text *why)
 {
     int code = open_file(path, SQLITE_OPEN_READONLY, out_file, why);
-    if (code == OK && pragma(*out_file, "PRAGMA user_version") < 0 &&
+    if (code == OK && history_version(*out_file) < 0 &&
         (sqlite3_errcode(*out_file) & 0xff) == SQLITE_CANTOPEN) {
         sqlite3_close(*out_file);
         code = open_unchanging(path, out_file, why);

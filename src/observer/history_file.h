@@ -7,7 +7,7 @@
 #include "base/assert.h"
 #include "base/text.h"
 
-#define HISTORY_VERSION 1
+#define HISTORY_VERSION 2
 /* In the file's header: "cask". */
 #define HISTORY_APPLICATION_ID 0x6361736b
 #define HISTORY_SUFFIX ".db"
@@ -28,6 +28,7 @@ int history_file_write(const char *path, sqlite3 **out_file, struct text *why) M
 int history_file_read(const char *path, sqlite3 **out_file, struct text *why) MUST_USE;
 /* It is left as one plain file, if nobody else has it open. */
 void history_file_close(sqlite3 *file);
+int64_t history_version(sqlite3 *file);
 /* Run statements without results; ERR_NO_SPACE, ERR_IO, and why. */
 int history_run(sqlite3 *file, const char *sql, struct text *why) MUST_USE;
 /* What SQLite says about its last failure: our code, and why. */

@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "observer/activities.h"
 #include "observer/history.h"
 #include "observer/history_chunk.h"
 #include "observer/history_internal.h"
@@ -230,6 +231,15 @@ static void load_transfer(struct loading *loading, sqlite3_stmt *row)
     }
 }
 
+static void load_activity(struct loading *loading, sqlite3_stmt *row)
+{
+    const struct span name[] = {history_column_span(row, 0), history_column_span(row, 1),
+                                history_column_span(row, 2), history_column_span(row, 3)};
+    struct activity_row *activity = activities_make(loading->tables, name);
+    activity->total = sqlite3_column_double(row, 4);
+    activity->tick = loading->tables->tick;
+}
+
 static void load_second(struct loading *loading, sqlite3_stmt *row)
 {
     struct second_row *second =
@@ -260,23 +270,29 @@ static void load_client(struct loading *loading, sqlite3_stmt *row)
 static const struct source {
     const char *sql;
     load_function *load;
+    int since; /* the version of files that it came with */
 } sources[] = {
-    {"SELECT * FROM workers ORDER BY id", load_worker},
-    {"SELECT * FROM prefixes ORDER BY id", load_prefix},
-    {"SELECT * FROM groups ORDER BY id", load_group},
-    {"SELECT * FROM (SELECT * FROM failures ORDER BY id DESC LIMIT 999) ORDER BY id", load_failure},
-    {"SELECT * FROM texts ORDER BY id", load_text},
-    {"SELECT * FROM (SELECT * FROM graphs ORDER BY n DESC LIMIT 5000) ORDER BY n", load_graph},
-    {"SELECT * FROM (SELECT * FROM logs ORDER BY n DESC LIMIT 5000) ORDER BY n", load_log},
-    {"SELECT * FROM (SELECT * FROM events ORDER BY n DESC LIMIT 5000) ORDER BY n", load_event},
-    {"SELECT * FROM transfers", load_transfer},
+    {"SELECT * FROM workers ORDER BY id", load_worker, 1},
+    {"SELECT * FROM prefixes ORDER BY id", load_prefix, 1},
+    {"SELECT * FROM groups ORDER BY id", load_group, 1},
+    {"SELECT * FROM (SELECT * FROM failures ORDER BY id DESC LIMIT 999) ORDER BY id", load_failure,
+     1},
+    {"SELECT * FROM texts ORDER BY id", load_text, 1},
+    {"SELECT * FROM (SELECT * FROM graphs ORDER BY n DESC LIMIT 5000) ORDER BY n", load_graph, 1},
+    {"SELECT * FROM (SELECT * FROM logs ORDER BY n DESC LIMIT 5000) ORDER BY n", load_log, 1},
+    {"SELECT * FROM (SELECT * FROM events ORDER BY n DESC LIMIT 5000) ORDER BY n", load_event, 1},
+    {"SELECT * FROM transfers", load_transfer, 1},
+    {"SELECT * FROM activities", load_activity, 2},
     {"SELECT * FROM (SELECT * FROM series ORDER BY time DESC LIMIT 3600) ORDER BY time",
-     load_second},
-    {"SELECT * FROM clients", load_client},
+     load_second, 1},
+    {"SELECT * FROM clients", load_client, 1},
 };
 
 static int load_rows(struct loading *loading, const struct source *source, struct text *why)
 {
+    if (source->since > history_version(loading->file)) {
+        return OK;
+    }
     sqlite3_stmt *row = history_select(loading->file, source->sql);
     int got = SQLITE_ERROR;
     while (row != NULL && (got = sqlite3_step(row)) == SQLITE_ROW) {

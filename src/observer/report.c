@@ -72,7 +72,8 @@ static void want_all(struct report *report)
                                         "logs?limit=1000",
                                         "events?limit=100",
                                         "graphs?limit=100",
-                                        "transfers"};
+                                        "transfers",
+                                        "activities"};
     const struct tables *tables = report->exchange->observer->tables;
     for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++) {
         want(report, "%s", plain[i]);

@@ -1,5 +1,6 @@
 /* tables.c: rows: finding, making and forgetting them. Records become rows in tables_apply.c. */
 #include "observer/tables.h"
+#include "observer/activities.h"
 
 #include "base/alloc.h"
 #include "observer/tables_internal.h"
@@ -123,6 +124,7 @@ void tables_clear(struct tables *tables)
     findings_clear(&tables->findings);
     vec_fini(&tables->transfers);
     map_fini(&tables->transfer_places);
+    activities_clear(tables);
     for (uint32_t i = 0; i < tables->semaphores.count; i++) {
         text_fini(&tables->semaphores.items[i].name);
     }

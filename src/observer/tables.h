@@ -117,6 +117,8 @@ struct lines {
     uint64_t next;                    /* number of the next one */
 };
 
+struct activity_row; /* activities.h */
+
 struct transfer_row {
     uint32_t from, to;
     uint64_t tick;
@@ -173,6 +175,8 @@ struct tables {
     struct findings findings;
     struct VEC(struct transfer_row) transfers;
     struct map transfer_places; /* from, to → place */
+    struct VEC(struct activity_row *) activities;
+    struct map activity_places; /* context, function, activity, unit → place */
     struct VEC(struct semaphore_row) semaphores;
     struct record_steal_level steals[STEAL_LEVELS_MAX];
     struct VEC(struct text) clients; /* by number; empty: not here */

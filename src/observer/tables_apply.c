@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "base/alloc.h"
+#include "observer/activities.h"
 #include "observer/failures.h"
 #include "observer/tables_internal.h"
 #include "wire/json.h"
@@ -518,6 +519,9 @@ void tables_apply(struct tables *tables, const union any_record *record)
         break;
     case RECORD_TRANSFER:
         transfer(tables, &record->transfer);
+        break;
+    case RECORD_ACTIVITIES:
+        activities_apply(tables, text);
         break;
     case RECORD_FAILURE:
         failure(tables, &record->failure, text);

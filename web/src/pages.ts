@@ -1,6 +1,7 @@
 // Which address shows which page: our own, and every one of stock's, which shows the page that answers it.
 import type { FunctionComponent } from "preact";
 import { named } from "./base/route";
+import { Activities } from "./pages/activities";
 import { Failure } from "./pages/failure";
 import { Groups } from "./pages/groups";
 import { History } from "./pages/history";
@@ -41,6 +42,7 @@ export const PAGES: readonly Page[] = [
   { id: "memory", title: "Memory", show: Memory, key: "m" },
   { id: "workers", title: "Workers", show: Workers, key: "w", also: ["gpu", "hardware", "info", "info/main/workers.html"], whole: true },
   { id: "profile", title: "Profile", show: Profile, key: "f", also: ["profile-server"], whole: true, asks: "scheduler" },
+  { id: "activities", title: "Time by activity", show: Activities, key: "a" },
   { id: "transfers", title: "Transfers", show: Transfers, key: "x", also: ["shuffle"] },
   { id: "scheduler", title: "Scheduler", show: Scheduler, key: "s", also: ["counters", "stealing"] },
   { id: "logs", title: "Logs and events", show: Logs, key: "l", also: ["events", "info/main/logs.html"], whole: true },

@@ -251,6 +251,13 @@ export class Cluster {
     };
   }
 
+  private activities(): Json[] {
+    const shares = { "thread-cpu": 0.6, "thread-noncpu": 0.2, deserialize: 0.05, "disk-read": 0.1, other: 0.05 };
+    const row = (context: string, name: string, activity: string, unit: string, total: number) => ({ context, function: name, activity, unit, total });
+    const ran = this.groups().flatMap((group) => Object.entries(shares).map(([activity, share]) => row("execute", group.prefix as string, activity, "seconds", share * (group.duration as { total: number }).total)));
+    return ran.length === 0 ? [] : [...ran, row("get-data", "", "serialize", "seconds", 1.5), row("execute", "sum", "memory-read", "bytes", 5e8), row("execute", "sum", "memory-read", "count", 40)];
+  }
+
   // This one, and those of the two days before.
   private history(): Json[] {
     const entry = (name: string, days: number, more: Json) => ({
@@ -290,6 +297,7 @@ export class Cluster {
       events: () => ({ at, next: null, events: [{ n: 1, time: at, topic: "progress", event: { step: 3, of: 12 } }] }),
       graphs: () => ({ at, next: null, graphs: [{ n: 1, time: this.scene.began, client: "Client-5f0c", tasks: this.scene.tasks, new_tasks: this.scene.tasks, collisions: 0, state: "OK", reason: null }] }),
       transfers: () => ({ at, transfers: this.scene.workers < 2 ? [] : [{ from: 1, to: 2, count: 30, seconds: 0.4, longest: 0.1 }, { from: 2, to: 3, count: 310, seconds: 4.4, longest: 1.1 }, { from: 3, to: 1, count: 3, seconds: 0.02, longest: 0.01 }] }),
+      activities: () => ({ at, activities: this.activities() }),
       why: () => this.why(key),
       stacks: () => ({ "tcp://10.0.0.2:40001": { "inc-1": ["  File \"clean.py\", line 12, in inc", "    time.sleep(x)"] } }),
       profile: () => this.profile(),

@@ -11,7 +11,7 @@ import { PageServer, type Options } from "./server";
 
 const assets = process.env.CASK_PAGES as string;
 const axe = readFileSync(createRequire(join(assets, "x.js")).resolve("axe-core/axe.min.js"), "utf8");
-const ours = ["problems", "status", "tasks", "groups", "memory", "workers", "profile", "transfers", "scheduler", "logs", "stacks", "why", "history"];
+const ours = ["problems", "status", "tasks", "groups", "memory", "workers", "profile", "transfers", "scheduler", "logs", "stacks", "why", "history", "activities"];
 const about = ["failure/1", "info/task/inc-1.html", "info/worker/tcp%3A%2F%2F10.0.0.2%3A40001.html", "why/inc-1", "groups?group=3", "history?earlier=yesterday", "info/call-stacks/tcp%3A%2F%2F10.0.0.2%3A40001.html"];
 const stock = [
   "", "status", "workers", "tasks", "system", "profile", "profile-server", "graph", "groups", "gpu", "hardware", "shuffle", "stealing", "events", "counters",
@@ -296,6 +296,24 @@ test("where WebSockets do not get through, pages ask once a second", async () =>
     await page.getByText("live, once a second").waitFor();
     await page.locator(".failure").first().waitFor();
     assert.ok(server.asked.includes("api/cask/v1/summary"));
+  });
+});
+
+test("time by activity: functions as bars, the most first, in each unit", async () => {
+  await visiting(BUSY, {}, async ({ page, base, wrong }) => {
+    for (const path of ["activities", "individual-fine-performance-metrics"]) {
+      await page.goto(base + path);
+      await page.locator(".activities li").nth(6).waitFor();
+      const names = await page.locator(".activities .who").allTextContents();
+      assert.equal(names[0].trim(), "random_sample");
+      assert.equal(names[names.length - 1].trim(), "(sending results)");
+      await page.getByRole("combobox", { name: "function" }).selectOption("sum");
+      await page.waitForFunction(() => document.querySelectorAll(".activities li").length === 1);
+      await page.getByRole("combobox", { name: "unit" }).selectOption("bytes");
+      await page.locator(".legend", { hasText: "477" }).waitFor();
+      assert.ok(page.url().includes("function=sum&unit=bytes"));
+    }
+    assert.deepEqual(wrong, []);
   });
 });
 

@@ -17,6 +17,7 @@
 
 #include "base/error.h"
 #include "base/prng.h"
+#include "observer/activities.h"
 #include "observer/history_chunk.h"
 #include "observer/history_internal.h"
 #include "unit/observer/make_record.h"
@@ -200,6 +201,10 @@ static void tell_others(struct story *story)
     transfer->start = STARTED;
     transfer->stop = STARTED + 0.5;
     apply(story);
+    make(story, RECORD_ACTIVITIES,
+         SPAN("\x94\xa7"
+              "execute\xa3inc\xaathread-cpu\xa7seconds\x02"));
+    apply(story);
     struct record_totals *totals = make(story, RECORD_TOTALS, SPAN(""));
     totals->time = STARTED + 4;
     totals->workers = 2;
@@ -273,6 +278,9 @@ static void assert_same(const struct tables *a, const struct tables *b)
     assert_int_equal(lines_at(&b->graphs, 0)->tasks, 12);
     assert_string_equal(text_cstr(&lines_at(&b->events, 0)->text), "1");
     assert_int_equal(b->transfers.items[0].count, 1);
+    assert_int_equal(b->activities.count, 1);
+    assert_string_equal(text_cstr(&b->activities.items[0]->activity), "thread-cpu");
+    assert_true(b->activities.items[0]->total == 2);
     assert_int_equal(a->totals.tasks[3], b->totals.tasks[3]);
     const struct second_row *second = tables_second(b, (uint64_t)STARTED + 4);
     assert_non_null(second);
@@ -487,6 +495,34 @@ static void test_full_disk(void **state)
     end(story);
 }
 
+/* A file of before there were activities is read as it is, and gets their table when it is written to again. */
+static void test_older_version(void **state)
+{
+    (void)state;
+    struct story *story = begin();
+    struct text path = {0}, why = {0};
+    keep(story, 0);
+    tell_all(story);
+    finish(story);
+    path_of(story, &path);
+    sqlite3 *file;
+    assert_int_equal(history_file_write(text_cstr(&path), &file, &why), OK);
+    assert_int_equal(history_run(file, "DROP TABLE activities; PRAGMA user_version = 1", &why), OK);
+    history_file_close(file);
+    struct tables *again = tables_create(MEMORY);
+    assert_int_equal(history_load(text_cstr(&path), again, &why), OK);
+    assert_int_equal(again->runs.next, story->tables->runs.next);
+    assert_int_equal(again->activities.count, 0);
+    tables_destroy(again);
+    assert_int_equal(history_file_write(text_cstr(&path), &file, &why), OK);
+    assert_int_equal(history_version(file), HISTORY_VERSION);
+    assert_int_equal(history_run(file, "SELECT * FROM activities", &why), OK);
+    history_file_close(file);
+    text_fini(&path);
+    text_fini(&why);
+    end(story);
+}
+
 /* What a newer cask wrote, and what is no history at all, is refused with a reason. */
 static void test_other_files(void **state)
 {
@@ -617,6 +653,7 @@ int main(void)
         cmocka_unit_test(test_pieces),         cmocka_unit_test(test_idle),
         cmocka_unit_test(test_full_disk),      cmocka_unit_test(test_other_files),
         cmocka_unit_test(test_damaged_chunks), cmocka_unit_test(test_tidy),
+        cmocka_unit_test(test_older_version),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

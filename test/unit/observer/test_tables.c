@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "base/prng.h"
+#include "observer/activities.h"
 #include "unit/observer/make_record.h"
 #include "wire/msgpack.h"
 
@@ -212,6 +213,66 @@ static void test_begin_anew(void **state)
     end(story);
 }
 
+/* What heartbeats say of activities adds up by name; names that are none, and what breaks off, do no harm. */
+static void test_activities(void **state)
+{
+    (void)state;
+    struct story *story = begin();
+    const struct tables *tables = story->tables;
+    const struct span cpu = SPAN("\x94\xa7"
+                                 "execute\xa3inc\xaathread-cpu\xa7seconds\x03");
+    for (int i = 0; i < 2; i++) {
+        make(story, RECORD_ACTIVITIES, cpu);
+        apply(story);
+    }
+    make(story, RECORD_ACTIVITIES, /* without a function; one of five parts; one that is cut off */
+         SPAN("\x93\xa8get-data\xa9serialize\xa7seconds\x05\x95\x01\x02\x03\x04\x05\x01\x94\xa1"));
+    apply(story);
+    make(story, RECORD_ACTIVITIES,
+         SPAN("\x94\xa7"
+              "execute\xc0\x91\x01\xa7seconds\x01"));
+    apply(story);
+    assert_int_equal(tables->activities.count, 3);
+    const struct activity_row *row = tables->activities.items[0];
+    assert_string_equal(text_cstr(&row->function), "inc");
+    assert_true(row->total == 6);
+    row = tables->activities.items[1];
+    assert_string_equal(text_cstr(&row->context), "get-data");
+    assert_string_equal(text_cstr(&row->function), "");
+    assert_true(row->total == 5);
+    row = tables->activities.items[2];
+    assert_string_equal(text_cstr(&row->activity), "(1,)");
+    end(story);
+}
+
+/* A hundred thousand names are a few thousand rows, and nothing is lost of the sum. */
+static void test_activities_are_bounded(void **state)
+{
+    (void)state;
+    struct story *story = begin();
+    for (uint32_t i = 0; i < 100000; i++) {
+        struct text text = {0}, name = {0};
+        text_printf(&name, "f%u", i);
+        msgpack_write_array(&text, 4);
+        msgpack_write_cstr(&text, "execute");
+        msgpack_write_cstr(&text, text_cstr(&name));
+        msgpack_write_cstr(&text, "thread-cpu");
+        msgpack_write_cstr(&text, "seconds");
+        msgpack_write_int(&text, 1);
+        make(story, RECORD_ACTIVITIES, text_span(&text));
+        apply(story);
+        text_fini(&text);
+        text_fini(&name);
+    }
+    double sum = 0;
+    assert_in_range(story->tables->activities.count, 1000, 5000);
+    for (uint32_t i = 0; i < story->tables->activities.count; i++) {
+        sum += story->tables->activities.items[i]->total;
+    }
+    assert_true(sum == 100000);
+    end(story);
+}
+
 /* Any bytes that pass record_check(). */
 static void test_garbage(void **state)
 {
@@ -242,6 +303,7 @@ int main(void)
         cmocka_unit_test(test_runs),          cmocka_unit_test(test_failures),
         cmocka_unit_test(test_workers_leave), cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_begin_anew),    cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_activities),    cmocka_unit_test(test_activities_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

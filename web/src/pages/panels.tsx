@@ -7,6 +7,7 @@ import { useGroups, useWorkers, workersHere, type WorkerRow } from "../data/tabl
 import { Chart } from "../parts/chart";
 import { Meter, Swatch, WorkerLink } from "../parts/common";
 import { Grid, type GridColumn } from "../parts/grid";
+import { Activities } from "./activities";
 import { Graph, GroupsGrid } from "./groups";
 import { ClusterMemory, Progress, ThroughputChart } from "./overview";
 import { MemoryByPrefix, MemoryByWorker, MemoryChart } from "./memory";
@@ -96,8 +97,8 @@ export const PANELS: Record<string, Panel | undefined> = {
   "workers-disk-timeseries": { title: "Disk by worker", show: byWorker(disk) },
   "memory-by-key": { title: "Memory by prefix", show: MemoryByPrefix },
   "compute-time-per-key": { title: "Compute time by prefix", show: ComputeTimes },
-  "aggregate-time-per-action": { title: "Compute time by prefix", show: ComputeTimes },
-  "fine-performance-metrics": { title: "Compute time by prefix", show: ComputeTimes },
+  "aggregate-time-per-action": { title: "Time by activity", show: Activities },
+  "fine-performance-metrics": { title: "Time by activity", show: Activities },
   "scheduler-system": { title: "Scheduler", show: () => <LoopChart height={Math.max(120, window.innerHeight - 60)} /> },
   contention: { title: "Longest turn of the loop", show: () => <LoopChart height={Math.max(120, window.innerHeight - 60)} /> },
   profile: { title: "Profile", show: Profile },
