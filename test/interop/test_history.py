@@ -77,13 +77,14 @@ def live_on(cluster, folder):
         work(cluster, 0.01)
         eventually(lambda: child_of(cluster.scheduler.pid) not in (None, first), 30, "another runs")
     last = child_of(cluster.scheduler.pid)
+    eventually(lambda: {"counted", "slowed", "failed"} <= {row["function"] for row in api(base, "activities")["activities"]}, 60, "heartbeats")
     live = {path: api(base, path, limit=1000) for path in PATHS}
     os.kill(cluster.scheduler.pid, signal.SIGKILL)
     eventually(lambda: gone(last), 30, "the observer has written and ended")
     return Life(folder, identity, live)
 
 
-PATHS = ("summary", "workers", "groups", "prefixes", "runs", "failures", "logs", "graphs", "transfers")
+PATHS = ("summary", "workers", "groups", "prefixes", "runs", "failures", "logs", "graphs", "transfers", "activities")
 
 
 WORKER_FIELDS = ("id", "address", "name", "host", "status", "nthreads", "pid", "added", "removed", "runs", "failures", "busy", "nanny", "local_directory")
@@ -121,7 +122,7 @@ def test_files_are_the_users_own(life):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(life.folder.stat().st_mode) == 0o700
     with contextlib.closing(sqlite3.connect(path)) as file:  # by any SQLite, as documented
-        assert file.execute("PRAGMA user_version").fetchone() == (1,)
+        assert file.execute("PRAGMA user_version").fetchone() == (2,)
         assert file.execute("SELECT sum(count) FROM run_chunks").fetchone() == (3 * (RUNS + SLOWED + FAILED),)
         documented = (pathlib.Path(__file__).parents[2] / "docs/history.md").read_text()
         for (table,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'"):
@@ -182,6 +183,11 @@ def test_every_page_as_it_was(life):
                 ]
             elif path == "logs":
                 assert now["logs"][-len(then["logs"]) :] == then["logs"] or now["logs"][: len(then["logs"])] == then["logs"]
+            elif path == "activities":  # a heartbeat may have come after
+                totals = [{(r["context"], r["function"], r["activity"], r["unit"]): r["total"] for r in one[path]} for one in (then, now)]
+                assert all(totals[1][name] >= total for name, total in totals[0].items())
+                seconds = sum(total for (_, function, _, unit), total in totals[1].items() if function == "slowed" and unit == "seconds")
+                assert seconds >= SLOWED * 0.01  # of one of the three times at least
             elif path == "workers":
                 assert [{f: row[f] for f in WORKER_FIELDS} for row in now[path]] == [{f: row[f] for f in WORKER_FIELDS} for row in then[path]]
             else:
