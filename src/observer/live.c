@@ -211,7 +211,8 @@ static void put_worker(struct columns *columns, const struct worker_row *row)
     columns_real(columns, row->removed);
 }
 
-/* The first frame has all that is here; later ones those that changed, also those that left. */
+/* The first frame has all that are known, also those that left: what they did is still shown. Later ones have those that
+ * changed. */
 static bool make_workers(struct making *making)
 {
     static const enum column_type types[] = {T_U32, T_TEXT, T_TEXT, T_TEXT, T_U32, T_F64, T_F64,
@@ -222,9 +223,7 @@ static bool make_workers(struct making *making)
     bool is_first = !making->subscription->has_begun;
     for (uint32_t i = 0; i < making->tables->workers.count; i++) {
         const struct worker_row *row = making->tables->workers.items[i];
-        bool is_wanted =
-            row != NULL && (is_first ? row->removed == 0 : row->tick > making->subscription->seen);
-        if (is_wanted) {
+        if (row != NULL && (is_first || row->tick > making->subscription->seen)) {
             put_worker(&making->columns, row);
         }
     }

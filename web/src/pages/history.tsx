@@ -20,7 +20,7 @@ function End({ row }: { row: Json }) {
   if (row.state === "died") {
     return <b class="bad" title={row.reason}>✕ died</b>;
   }
-  return <span title={row.reason}>{row.open ? "● running" : "○ ended"}</span>;
+  return <span title={row.reason}>{row.state === "running" ? "● running" : "○ ended"}</span>;
 }
 
 const COLUMNS: readonly GridColumn<Json>[] = [
