@@ -56,6 +56,7 @@ struct executor {
     bool is_ready;
     bool is_closing;
     bool has_exited;
+    bool has_forked; /* it was asked to */
     bool is_looking; /* at a crash, on a thread of the pool */
     uint8_t record[sizeof(struct crash_record)];
     size_t record_size;
@@ -82,6 +83,9 @@ static void abandon(struct executor *executor)
     executor->events = NULL;
     io_timer_destroy(executor->timer);
     io_process_destroy(executor->process);
+    if (executor->has_forked) {
+        io_process_end_group(executor->death.pid); /* whom it made and did not tell us of */
+    }
     channel_reader_fini(&executor->reader);
     channel_writer_fini(&executor->writer);
     board_destroy(&executor->board);
@@ -563,6 +567,7 @@ int executor_ask_birth(struct executor *seed, uint64_t number, struct executor_b
         int *theirs = out_birth->ends.theirs;
         const int fds[] = {theirs[STDIN_FILENO], theirs[STDERR_FILENO], theirs[CHANNEL_FD]};
         channel_add_fork(&seed->writer, number, fds);
+        seed->has_forked = true;
         theirs[STDIN_FILENO] = theirs[STDERR_FILENO] = theirs[CHANNEL_FD] = -1;
         executor_flush(seed);
     }

@@ -271,6 +271,9 @@ void io_process_close_ends(int ends[4]);
 MUST_USE int io_process_adopt(struct io_loop *loop, const struct io_process_options *options,
                               struct io_process_ends *ends, int pid,
                               struct io_process **out_process, struct text *why);
+/* The children of ours that are in the process group of `leader`, which has ended, are killed: those that it has made and
+ * nobody has adopted. */
+void io_process_end_group(int leader);
 int io_process_id(const struct io_process *process);
 /* Our end of fd 0, 1, 2 (IO_PIPE) or 3 (channel): take it once, io_stream_start it, close it.
  * Ends that nobody took are closed by io_process_destroy. */

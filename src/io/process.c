@@ -391,10 +391,21 @@ int io_process_adopt(struct io_loop *loop, const struct io_process_options *opti
         return ERR_IO;
     }
     if (options->own_group) {
-        (void)setpgid(pid, pid); /* it does so itself, maybe later; it may have ended */
+        (void)setpgid(pid, pid); /* it may have ended */
     }
     *out_process = watch(loop, options, ends, pid, pidfd);
     return OK;
+}
+
+void io_process_end_group(int leader)
+{
+    siginfo_t state;
+    if (waitid(P_PGID, (id_t)leader, &state, WEXITED | WNOHANG | WNOWAIT) != 0) {
+        return; /* no child of ours is there */
+    }
+    kill(-leader, SIGKILL);
+    while (waitpid(-leader, NULL, 0) > 0 || errno == EINTR) {
+    }
 }
 
 int io_process_id(const struct io_process *process)

@@ -30,6 +30,7 @@ import programs as programs_  # noqa: E402
 from cluster import Cluster, harness  # noqa: E402
 from dask.distributed import Client  # noqa: E402
 
+# As the cluster gets them: see pace.py.
 SECONDS_FOR_PROGRAM = 120
 SECONDS_OF_PEACE = 90
 # Of a graph that the planner was at work on, and of one that needs what the first was to make.
@@ -75,9 +76,9 @@ class Run:
 
     def _attempt(self, program, seed):
         """True: the answer was right; False: it begins again"""
-        begin = time.monotonic()
+        begin = self.cluster.pace.now()
         try:
-            with Client(self.cluster.address, timeout=30, set_as_default=False) as client:
+            with Client(self.cluster.address, timeout=600, set_as_default=False) as client:
                 self._client = client
                 with client.as_current():
                     program(client, random.Random(seed))
@@ -104,12 +105,10 @@ class Run:
         before, begin = len(self.cluster.complaints), time.monotonic()
         thread = threading.Thread(target=self._play, args=(program, seed), daemon=True)
         thread.start()
-        thread.join(SECONDS_FOR_PROGRAM)
-        if thread.is_alive():
+        if not self.cluster.pace.join_thread(thread, SECONDS_FOR_PROGRAM):
             self.tell("    peace")
             self.storm.hold(True)
-            thread.join(SECONDS_OF_PEACE)
-            if thread.is_alive():
+            if not self.cluster.pace.join_thread(thread, SECONDS_OF_PEACE):
                 self.complain(f"{program.__name__} (seed {seed}) hangs; see {self.dump()}")
                 return False
             self.storm.hold(False)
@@ -157,7 +156,8 @@ class Run:
             print(f"COMPLAINT {what}", flush=True)
         counts = ", ".join(f"{number} {name}" for name, number in self.counts.items())
         verdict = f"{len(self.cluster.complaints)} complaints"
-        print(f"chaos: seed {self.seed}: {counts}; {len(self.storm.done)} faults; {verdict}", flush=True)
+        times = f"{time.monotonic() - self.begin:.0f} s, paced {self.cluster.pace.now():.0f}"
+        print(f"chaos: seed {self.seed}: {counts}; {len(self.storm.done)} faults; {times}; {verdict}", flush=True)
         return not self.cluster.complaints
 
     def _weather(self, seconds):

@@ -17,6 +17,7 @@ sys.path.insert(0, str(HERE.parent / "interop"))
 import harness  # noqa: E402
 
 from links import Network  # noqa: E402
+from pace import Pace  # noqa: E402
 
 MARK = "CASK_CHAOS"  # in the environment of every process of a cluster: how to find what is left
 # The ends that a worker chooses itself: asked to, or because it lost its scheduler.
@@ -115,6 +116,7 @@ class Cluster:
         self.places = [
             Place(self, f"{'stock' if n < stock else 'cask'}-{n}", is_stock=n < stock) for n in range(count)
         ]
+        self.pace = Pace(lambda: marked(self.mark))
         self._lock = threading.Lock()  # nobody hurts what is being started
         self._is_over, self._may_go = threading.Event(), threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="keeper")
@@ -153,14 +155,14 @@ class Cluster:
         return [pid for pid in children(self.scheduler.pid) if "cask.planner" in command_of(pid)]
 
     def wait_for_all(self):
-        harness.eventually(self._is_whole, 240, "all workers are there")
+        self.pace.eventually(self._is_whole, 240, "all workers are there")
 
     def _is_whole(self):
         running = harness.ask(self.address, "ncores_running")
         return len(running) == len(self.places)
 
     def no_task_is_left(self):
-        harness.eventually(lambda: harness.ask(self.address, "who_has") == {}, 30, "all tasks are forgotten")
+        self.pace.eventually(lambda: harness.ask(self.address, "who_has") == {}, 30, "all tasks are forgotten")
 
     def logs(self):
         for process in (self.scheduler, *(place.worker for place in self.places)):
@@ -188,7 +190,8 @@ class Cluster:
         self._may_go.set()
         self._keeper.join()
         with contextlib.suppress(TimeoutError):
-            harness.eventually(lambda: not list(marked(self.mark)), 15)
+            self.pace.eventually(lambda: not list(marked(self.mark)), 15, "all processes have ended")
+        self.pace.stop()
         for pid in marked(self.mark):
             self.complain(f"process {pid} is left: {command_of(pid)}")
             os.kill(pid, signal.SIGKILL)
@@ -200,8 +203,8 @@ class Cluster:
     def _wait_for_ends(self, processes):
         for process in processes:
             try:
-                process.wait(30)
-            except harness.subprocess.TimeoutExpired:
+                self.pace.eventually(lambda: not process.alive, 30, "it ends")
+            except TimeoutError:
                 self.complain(f"{process.label} does not end on SIGTERM:\n{harness.clip(process.log())}")
             code = process.popen.returncode
             if code not in GOOD_ENDS:
@@ -217,7 +220,7 @@ class Cluster:
             self.address, "last", "--local-directory", str(self.scratch), env=self.environment,
             command=harness.CASK_WORKER,
         )  # fmt: skip
-        harness.eventually(lambda: "Registered to" in last.log(), 240, "the last worker is there")
+        self.pace.eventually(lambda: "Registered to" in last.log(), 240, "the last worker is there")
         last.popen.send_signal(signal.SIGTERM)
         self._wait_for_ends([last])
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-import time
 
 from cluster import harness, send
 
@@ -148,11 +147,13 @@ class Storm(threading.Thread):
         self.done = []
 
     def run(self):
-        while not self._is_over.wait(self._rng.expovariate(1 / self._mean)):
+        pace = self._cluster.pace
+        while not pace.wait(self._is_over, self._rng.expovariate(1 / self._mean)):
             self._may_blow.wait()
+            if self._is_over.is_set():
+                break
             fault = self._rng.choices(self._kinds, self._weights)[0]
-            begin = time.monotonic()
-            self.done.append((begin, fault))
+            self.done.append((pace.now(), fault))
             try:
                 self._tell(fault(self._cluster, self._rng))
             except Exception as error:
@@ -162,7 +163,7 @@ class Storm(threading.Thread):
         (self._may_blow.clear if is_held else self._may_blow.set)()
 
     def since(self, begin):
-        """The kinds of faults since then"""
+        """The kinds of faults since then, by the cluster's pace"""
         return {fault for when, fault in self.done if when >= begin}
 
     def stop(self):

@@ -14,7 +14,7 @@ CHAOS = harness.ROOT / "test" / "chaos" / "chaos.py"
 
 
 @pytest.mark.skipif(harness.KIND == "stock", reason="it is about cask's workers")
-@pytest.mark.timeout(400)  # a program may have to be waited for
+@pytest.mark.timeout(1800)  # a program may have to be waited for
 @pytest.mark.parametrize(
     "options",
     [("--seed", "101"), ("--seed", "102", "--links"), ("--seed", "103", "--small", "--only", "spilling", "--pause", "10")],

@@ -65,8 +65,8 @@ def _reseed() -> None:
 
 
 def settle(birth: Birth) -> None:
-    """In the new process: take over what is ours alone."""
-    os.setpgid(0, 0)
+    """In the new process: take over what is ours alone. A process group is what the worker gives who it has heard of; who is
+    still in that of the one that forked when that ends is nobody's, and is killed."""
     os.dup2(birth.errors, 2)
     os.close(birth.errors)
     threading.main_thread()._set_native_id()  # Python 3.11 leaves the number of who forked

@@ -693,6 +693,17 @@ static void test_seed_dies(void **state)
     close_all(bench);
 }
 
+/* It dies when it has forked, before it says so: whom it made, a child of ours that nobody knows, is not left. */
+static void test_seed_dies_having_forked(void **state)
+{
+    struct bench *bench = *state;
+    supervise_forking(bench, "FAKE=dies-having-forked", 1);
+    run_until(bench, has_failed_once);
+    assert_int_equal(bench->death.status, 6);
+    assert_int_equal(bench->assigned_count, 0);
+    close_all(bench);
+}
+
 /* It says that it has forked a process that is no child of ours: not believed, not waited for. */
 static void test_seed_lies(void **state)
 {
@@ -728,18 +739,31 @@ static void test_seed_is_barren(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_segfault),       TEST(test_abort),
-        TEST(test_bus_error),      TEST(test_stack_overflow),
-        TEST(test_exit),           TEST(test_killed_from_outside),
-        TEST(test_garbage),        TEST(test_deaf),
-        TEST(test_mute),           TEST(test_killed_by_us),
-        TEST(test_close),          TEST(test_payloads),
-        TEST(test_no_interpreter), TEST(test_supervisor),
-        TEST(test_stillborn),      TEST(test_close_early),
-        TEST(test_taken_first),    TEST(test_another_environment),
-        TEST(test_forked),         TEST(test_forked_environment),
-        TEST(test_unfit),          TEST(test_seed_dies),
-        TEST(test_seed_lies),      TEST(test_seed_is_barren),
+        TEST(test_segfault),
+        TEST(test_abort),
+        TEST(test_bus_error),
+        TEST(test_stack_overflow),
+        TEST(test_exit),
+        TEST(test_killed_from_outside),
+        TEST(test_garbage),
+        TEST(test_deaf),
+        TEST(test_mute),
+        TEST(test_killed_by_us),
+        TEST(test_close),
+        TEST(test_payloads),
+        TEST(test_no_interpreter),
+        TEST(test_supervisor),
+        TEST(test_stillborn),
+        TEST(test_close_early),
+        TEST(test_taken_first),
+        TEST(test_another_environment),
+        TEST(test_forked),
+        TEST(test_forked_environment),
+        TEST(test_unfit),
+        TEST(test_seed_dies),
+        TEST(test_seed_lies),
+        TEST(test_seed_is_barren),
+        TEST(test_seed_dies_having_forked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -79,8 +79,12 @@ def fork(out, handle, fds):
         pid = os.getppid()
     elif not why:
         pid = forking.find()()
-        if pid == 0:
+        if pid == 0 and fake == "dies-having-forked":
+            ignore_all_and_sleep()
+        elif pid == 0:
             return birth
+        elif fake == "dies-having-forked":
+            os._exit(6)
     birth.close()
     out.send(channel.FORKED, handle, [struct.pack("<I", pid), pack_bytes(why.encode())])
     return None
