@@ -14,6 +14,9 @@ struct killed_worker {
     bool has_crashes;     /* some ended with a process of user code only, not with a worker */
 };
 
+/* How its attempts ended, in one line: "4 times the executor was ended by SIGSEGV (Segmentation fault) at address 0x10". */
+void killed_worker_summary(struct span attempts, uint32_t attempt_count, struct text *out);
+
 /* Its pickle, and its text as people are shown it: the class and, of a text, all of it. */
 void killed_worker_write(const struct killed_worker *killed, struct text *pickle,
                          struct text *shown);

@@ -7,8 +7,10 @@
 
 #include "base/alloc.h"
 #include "node/exception.h"
+#include "node/killed_worker.h"
 #include "node/node.h"
 #include "node/record_internal.h"
+#include "wire/key.h"
 
 /* Texts remembered; more go out each time. */
 #define TEXTS_MAX 4096u
@@ -232,6 +234,25 @@ static void run(struct recorder *recorder, const struct notice *notice,
     ring_publish(recorder->ring);
 }
 
+/* The number of its text. What a killed task has to say is long, and goes where others have their tracebacks. */
+static uint32_t exception_number(struct recorder *recorder, const struct task_brief *task,
+                                 const struct failure_view *view)
+{
+    if (view->kind != FAILURE_KILLED_WORKER) {
+        return text_number(recorder,
+                           exception_text(task->failure, &recorder->node->outbound_arena));
+    }
+    struct text said = {0}, shown = {0};
+    killed_worker_summary(view->attempts, view->attempt_count, &said);
+    text_add_cstr(&shown, "KilledWorker(");
+    key_repr_text(&shown, text_span(&said));
+    text_add_char(&shown, ')');
+    uint32_t number = text_number(recorder, text_span(&shown));
+    text_fini(&said);
+    text_fini(&shown);
+    return number;
+}
+
 static void failure(struct recorder *recorder, const struct notice *notice,
                     const struct task_brief *task, struct names names)
 {
@@ -240,10 +261,9 @@ static void failure(struct recorder *recorder, const struct notice *notice,
     if (!span_equal(view.key, task->key)) {
         return; /* an input's, which was told then */
     }
-    struct span exception = exception_text(task->failure, &recorder->node->outbound_arena);
-    uint32_t exception_number = text_number(recorder, exception);
+    uint32_t exception = exception_number(recorder, task, &view);
     struct span place = view.kind == FAILURE_KILLED_WORKER ? view.attempts : view.traceback_text;
-    uint32_t traceback_number = text_number(recorder, place);
+    uint32_t traceback = text_number(recorder, place);
     struct record_failure *record = ring_reserve(recorder->ring, RECORD_FAILURE, task->key.size);
     if (record == NULL) {
         return;
@@ -253,8 +273,8 @@ static void failure(struct recorder *recorder, const struct notice *notice,
     record->prefix = names.prefix;
     record->group = names.group;
     record->cause = (uint32_t)view.kind;
-    record->exception = exception_number;
-    record->traceback = traceback_number;
+    record->exception = exception;
+    record->traceback = traceback;
     record->suspicious = task->suspicious;
     ring_put_text(record, task->key);
     ring_publish(recorder->ring);

@@ -85,6 +85,11 @@ def test_a_task_that_takes_its_process_along(cluster, base, client):
     assert died["memory"]["limit"] == 1 << 30
     given_up = eventually(lambda: find(base, "killed-worker"), 60)
     assert given_up["keys"] == ["crash-1"]
+    ended = "the executor was ended by SIGSEGV (Segmentation fault) at address 0x8"
+    assert ended in given_up["sentence"] and "\\" not in given_up["sentence"]
+    (failure,) = (one for one in api(base, "failures")["failures"] if one["keys"] == ["crash-1"])
+    assert failure["type"] == "KilledWorker" and failure["message"].endswith(ended)
+    assert failure["where"].startswith("test_findings.py:") and failure["where"].endswith(" in crash")
 
 
 def test_tasks_that_nobody_may_run_until_they_are_not_wanted(base, client):

@@ -91,6 +91,8 @@ def test_segfault_fails_its_task(client, mixed):
     error = fails(future, "SIGSEGV", "at address 0x8", repr(future.key), "got the signal", "native frames")
     assert "once, and the process that ran it died (allowed-failures: 0)" in str(error)
     assert attempts(error) == 1 and error.allowed_failures == 0
+    last_line = "In short: the executor was ended by SIGSEGV (Segmentation fault) at address 0x8"
+    assert str(error).splitlines()[-1] == last_line
     assert error.last_worker.address == mixed.addresses()["alice"]
     frames = str(error).partition("Current thread")[2].splitlines()
     assert "string_at" in frames[1] and "in segfault" in frames[2]

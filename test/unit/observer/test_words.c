@@ -139,6 +139,19 @@ static void test_failures(void **state)
     failure_read_exception(SPAN("module.Odd(1, 2)"), &type, &message);
     expect_text(&type, "module.Odd");
     expect_text(&message, "1, 2");
+    failure_read_exception(SPAN("E('a', 'b')"), &type, &message);
+    expect_text(&type, "E");
+    expect_text(&message, "'a', 'b'");
+    failure_read_exception(SPAN("E(\"it's \\'so\\', \\xe9 \\u20ac \\U0001f600\\n\\ttab\")"), &type,
+                           &message);
+    expect_text(&type, "E");
+    expect_text(&message, "it's 'so', \u00e9 \u20ac \U0001f600\n\ttab");
+    failure_read_exception(SPAN("E('\\x1b[2J \\ud800 \\q \\x')"), &type, &message);
+    expect_text(&type, "E");
+    expect_text(&message, "\\x1b[2J \\ud800 \\q \\x");
+    failure_read_exception(SPAN("E('cut o"), &type, &message);
+    expect_text(&type, "E");
+    expect_text(&message, "cut o");
     failure_read_exception(SPAN("<strange>"), &type, &message);
     expect_text(&type, "Exception");
     expect_text(&message, "<strange>");
@@ -152,6 +165,23 @@ static void test_failures(void **state)
              "line 2, in g"),
         &where);
     expect_text(&where, "b.py:2 in g");
+    failure_read_place(
+        SPAN("tcp://h:1 (name: 'w'), 2026-01-01 00:00:00 UTC: the executor (process 1) was ended "
+             "by\n"
+             "    Python frames:\n"
+             "      Current thread 0x1 (most recent call first):\n"
+             "        File \"/usr/lib/python3.11/ctypes/__init__.py\", line 519 in string_at\n"
+             "        File \"/home/me/run.py\", line 8 in inner\n"
+             "        File \"/home/me/run.py\", line 9 in work\n"
+             "      Thread 0x2 (most recent call first):\n"
+             "        File \"/home/me/other.py\", line 1 in f\n"),
+        &where);
+    expect_text(&where, "run.py:8 in inner");
+    failure_read_place(SPAN("Thread 0x1 (most recent call first):\n"
+                            "  File \"<frozen runpy>\", line 1 in g\n  File "
+                            "\"/x/site-packages/a.py\", line 2 in f"),
+                       &where);
+    expect_text(&where, "<frozen runpy>:1 in g");
     failure_read_place(SPAN("File \"no end"), &where);
     expect_text(&where, "");
     text_fini(&type);
