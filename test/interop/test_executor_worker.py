@@ -16,7 +16,10 @@ from dask._task_spec import Task, TaskRef
 from distributed import WorkerPlugin, get_client, get_worker, worker_client
 from distributed.core import clean_exception
 
+import harness
 from executor_peer import HERE, Peer, channel, wait_for_file
+
+CRASH_LIBRARY = str(harness.ROOT / "build/src/exec/libcask-crash.so")
 
 
 @pytest.fixture(scope="module")
@@ -455,12 +458,70 @@ def test_call_stack_and_profile(peer, tmp_path):
     assert list(stacks) == ["sleeper-1"]
     while "wait_inside" not in str(profile := peer.call("profile")):
         assert time.time() < deadline
+        time.sleep(0.1)
     assert profile["count"] > 0
     assert "cask/executor/tasks.py" not in str(profile)
     metadata = peer.call("profile_metadata")
     assert any("sleeper" in keys for _, keys in metadata["keys"])
     (tmp_path / "go").touch()
     peer.wait(channel.DONE, handle=handle)
+
+
+def names_in(profile):
+    """Of a tree's nodes, with what stands above each."""
+    for child in profile["children"].values():
+        name = child["description"]["name"]
+        yield (name,)
+        yield from ((name, *below) for below in names_in(child))
+
+
+def sleep_and_sort(path):
+    import numpy
+
+    numbers = numpy.random.default_rng(1).random(300_000)
+    while not os.path.exists(path):
+        numpy.sort(numbers)
+        time.sleep(0.01)
+
+
+def test_native_frames_in_profiles(scheduler, tmp_path):
+    """Below the Python frames that called them, with the setting that Dask has for it"""
+    environment = {"DASK_DISTRIBUTED__WORKER__PROFILE__LOW_LEVEL": "true", "CASK_CRASH_LIBRARY": CRASH_LIBRARY}
+    peer = Peer(scheduler=scheduler, environment=environment)
+    try:
+        handle = peer.run(Task("native-1", sleep_and_sort, str(tmp_path / "go")))
+        peer.wait_until_running(handle)
+        wanted = {"_multiarray_umath", "libc.so"}
+        deadline = time.time() + 60
+        while wanted:
+            assert time.time() < deadline, f"no {wanted} in {profile}"
+            time.sleep(0.2)
+            profile = peer.call("profile")
+            below = [names[names.index("sleep_and_sort") :] for names in names_in(profile) if "sleep_and_sort" in names]
+            wanted = {library for library in wanted if not any(library in name for names in below for name in names)}
+        root = next(iter(profile["children"].values()))
+        assert root["count"] == profile["count"], "each sample is counted once"
+        assert "pthread_" not in str(profile), "waiting for the profiler is no work"
+        (tmp_path / "go").touch()
+        peer.wait(channel.DONE, handle=handle)
+    finally:
+        peer.close()
+
+
+def test_profiles_without_the_library_have_python_frames(scheduler, tmp_path):
+    environment = {"DASK_DISTRIBUTED__WORKER__PROFILE__LOW_LEVEL": "true", "CASK_CRASH_LIBRARY": str(tmp_path / "none.so")}
+    peer = Peer(scheduler=scheduler, environment=environment)
+    try:
+        handle = peer.run(Task("native-2", wait_inside, str(tmp_path / "go")))
+        deadline = time.time() + 60
+        while "wait_inside" not in str(profile := peer.call("profile")):
+            assert time.time() < deadline
+            time.sleep(0.1)
+        assert "<low-level>" not in str(profile)
+        (tmp_path / "go").touch()
+        peer.wait(channel.DONE, handle=handle)
+    finally:
+        peer.close()
 
 
 def test_profile_keeps_nothing_alive(peer):

@@ -266,8 +266,6 @@ class Runner:
         active_threads = self.worker.active_threads
         ledger = _Ledger(self._meter, time())
         task.slot = self._board.enter(task.handle, ledger.prepared, threading.get_native_id())
-        if not self.woken.is_set():
-            self.woken.set()
         if not self.worked.is_set():
             self.worked.set()
         try:
@@ -295,6 +293,8 @@ class Runner:
             context = copy_context()
             context.run(current_task.set, task)
             active_threads[ident] = task.key
+            if not self.woken.is_set():  # after the line above: the profiler clears it when nobody is active
+                self.woken.set()
             try:
                 if "span" in annotations:
                     with dask.annotate(span=annotations["span"]):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections import deque
 from contextlib import contextmanager
 from inspect import isawaitable
@@ -31,9 +32,11 @@ from tornado.ioloop import IOLoop
 
 from cask.executor import channel, shuffles
 from cask.executor.channel import pack_bytes, pack_payload
+from cask.executor.stack import native_stacks
 
 
 _RUNNER = "cask/executor/tasks.py"  # what stands below the frames of a task
+_HAS_CHILD = True  # profile.process then gives the frame's entry and leaves counting it to the child
 
 
 class _Directory:
@@ -114,6 +117,7 @@ class Worker(distributed.worker.Worker):
         self.ip = get_address_host(settings["address"])
         self.state.address = settings["address"]
         self.thread_id = threading.get_ident()
+        self._stacks = native_stacks() if self.low_level_profiler else None
         own = {
             "heartbeat_parts": self.heartbeat_parts,
             "startup_information": self.get_startup_information,
@@ -259,16 +263,24 @@ class Worker(distributed.worker.Worker):
     # ---- profiles ----
 
     def trigger_profile(self) -> None:
-        """Stock's, for threads whose frames begin in this package."""
+        """Stock's, for threads whose frames begin in this package; with native frames if that is set."""
         with self.active_threads_lock:
             active = dict(self.active_threads)
+        numbers = {thread.ident: thread.native_id for thread in threading.enumerate()} if self._stacks else {}
         # One of all frames is this one: a cycle, which would keep what is in them, results too, until it is collected.
         frames = {ident: frame for ident, frame in sys._current_frames().items() if ident in active}
         for ident, key in active.items():
             frame = frames.get(ident)
             if frame is not None and not frame.f_code.co_filename.endswith(_RUNNER):
-                for state in (self.profile_recent, self.profile_keys[key_split(key)]):
-                    profile.process(frame, None, state, stop=_RUNNER)
+                taken = ident in numbers and self._stacks.capture(numbers[ident])
+                states = (self.profile_recent, self.profile_keys[key_split(key)])
+                leaves = [profile.process(frame, _HAS_CHILD, state, stop=_RUNNER) for state in states]
+                native = self._stacks.frames() if taken else []
+                for leaf in leaves:
+                    if native:
+                        profile.llprocess(list(native), None, leaf)
+                    else:
+                        leaf["count"] += 1
 
     async def teardown(self) -> None:
         """Plugins and preload modules say goodbye, as in stock's close()."""
@@ -295,13 +307,12 @@ class Profiler(threading.Thread):
         self._worker = worker
         self._woken = woken
         setting = "distributed.worker.profile."
-        self._interval = interval = parse_timedelta(dask.config.get(setting + "interval"), "ms")
-        cycle = parse_timedelta(dask.config.get(setting + "cycle"), "ms")
-        self._samples_per_cycle = max(1, round(cycle / interval))
+        self._interval = parse_timedelta(dask.config.get(setting + "interval"), "ms")
+        self._cycle = parse_timedelta(dask.config.get(setting + "cycle"), "ms")
 
     def run(self) -> None:
         pause = threading.Event()
-        taken = 0
+        end = None  # of this cycle, which began with its first sample
         while True:
             self._woken.wait()
             pause.wait(self._interval)
@@ -310,8 +321,9 @@ class Profiler(threading.Thread):
                 if self._worker.active_threads:
                     self._woken.set()
             else:
+                if end is None:
+                    end = time.monotonic() + self._cycle
                 self._worker.trigger_profile()
-                taken += 1
-            if taken >= self._samples_per_cycle or (taken and not self._woken.is_set()):
-                taken = 0
+            if end is not None and (time.monotonic() >= end or not self._woken.is_set()):
+                end = None
                 self._worker.cycle_profile()
