@@ -382,14 +382,24 @@ static bool viewer_kind_of(struct lws *wsi, struct observer *observer,
     return is_live || is_events;
 }
 
+/* RFC 6455, 4.2.1: the library takes other versions for 0. */
+static bool is_version_known(struct lws *wsi)
+{
+    struct text version = {0};
+    bool is_known =
+        header(wsi, WSI_TOKEN_VERSION, &version) && strcmp(text_cstr(&version), "13") == 0;
+    text_fini(&version);
+    return is_known;
+}
+
 static int admit(struct lws *wsi)
 {
     struct observer *observer = observer_of(wsi);
     struct observer *shown;
     enum viewer_kind kind;
     bool by_argument;
-    return viewer_kind_of(wsi, observer, &shown, &kind) && is_origin_allowed(wsi, observer) &&
-                   has_token(wsi, observer, &by_argument)
+    return is_version_known(wsi) && viewer_kind_of(wsi, observer, &shown, &kind) &&
+                   is_origin_allowed(wsi, observer) && has_token(wsi, observer, &by_argument)
                ? 0
                : -1;
 }
@@ -409,7 +419,15 @@ static int open_socket(struct lws *wsi, struct session *session)
 
 static int take_message(struct lws *wsi, struct session *session, struct span part)
 {
-    if (session->viewer == NULL || session->message.size + part.size > MESSAGE_BYTES_MAX) {
+    if (session->viewer == NULL) {
+        return -1;
+    }
+    if (lws_frame_is_binary(wsi)) {
+        lws_close_reason(wsi, LWS_CLOSE_STATUS_UNACCEPTABLE_OPCODE, NULL, 0);
+        return -1;
+    }
+    if (session->message.size + part.size + lws_remaining_packet_payload(wsi) > MESSAGE_BYTES_MAX) {
+        lws_close_reason(wsi, LWS_CLOSE_STATUS_MESSAGE_TOO_LARGE, NULL, 0);
         return -1;
     }
     text_add(&session->message, part);
@@ -555,9 +573,10 @@ int server_create(struct observer *observer, struct text *why)
         .gid = (gid_t)-1,
         .uid = (uid_t)-1,
         .user = observer,
-        .options = LWS_SERVER_OPTION_EXPLICIT_VHOSTS | LWS_SERVER_OPTION_DISABLE_OS_CA_CERTS,
+        .options = LWS_SERVER_OPTION_EXPLICIT_VHOSTS | LWS_SERVER_OPTION_DISABLE_OS_CA_CERTS |
+                   LWS_SERVER_OPTION_VALIDATE_UTF8,
         .max_http_header_data = HEADER_BYTES_MAX,
-        .max_http_header_pool = 256,
+        .max_http_header_pool = CONNECTIONS_MAX, /* made when needed: half a request holds one */
         .timeout_secs = REQUEST_SECONDS,
         .keepalive_timeout = KEEP_SECONDS,
         .fd_limit_per_thread = CONNECTIONS_MAX + 64,
