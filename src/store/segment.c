@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -38,9 +39,9 @@ struct store_segments {
     uint32_t refs;
     struct store_segments_options options;
     uint64_t bytes, idle_bytes;
-    uint32_t writable_count; /* segments with a writer */
-    struct VEC(struct segment *) idle;
-    struct io_timer *timer; /* NULL: closed */
+    uint32_t writable_count;           /* segments with a writer */
+    struct VEC(struct segment *) idle; /* the one that waits longest first */
+    struct io_timer *timer;            /* NULL: closed */
 };
 
 /* ---- memory ---- */
@@ -114,20 +115,28 @@ static void segment_free(struct segment *segment)
     mem_free(segment);
 }
 
-/* Give back those that have waited for so long. */
-static void free_idle(struct store_segments *segments, uint32_t ticks_min)
+static void remove_idle(struct store_segments *segments, uint32_t at, uint32_t count)
 {
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < segments->idle.count; i++) {
-        struct segment *segment = segments->idle.items[i];
-        if (segment->ticks >= ticks_min) {
-            segments->idle_bytes -= segment->mapping.size;
-            segment_free(segment);
-        } else {
-            segments->idle.items[kept++] = segment;
+    struct segment **items = segments->idle.items;
+    segments->idle.count -= count;
+    memmove(items + at, items + at + count, (segments->idle.count - at) * sizeof *items);
+}
+
+/* Give back those that have waited for so long, and the oldest of the others until so many bytes are left. */
+static void free_idle(struct store_segments *segments, uint32_t ticks_min, uint64_t bytes_max)
+{
+    uint32_t count = 0;
+    for (; count < segments->idle.count; count++) {
+        struct segment *segment = segments->idle.items[count];
+        if (segment->ticks < ticks_min && segments->idle_bytes <= bytes_max) {
+            break;
         }
+        segments->idle_bytes -= segment->mapping.size;
+        segment_free(segment);
     }
-    segments->idle.count = kept;
+    if (count > 0) {
+        remove_idle(segments, 0, count);
+    }
 }
 
 static void tick(void *user)
@@ -136,7 +145,7 @@ static void tick(void *user)
     for (uint32_t i = 0; i < segments->idle.count; i++) {
         segments->idle.items[i]->ticks++;
     }
-    free_idle(segments, IDLE_TICKS);
+    free_idle(segments, IDLE_TICKS, UINT64_MAX);
     if (segments->idle.count == 0) {
         io_timer_stop(segments->timer);
     }
@@ -175,12 +184,12 @@ void store_segments_close(struct store_segments *segments)
 {
     io_timer_destroy(segments->timer);
     segments->timer = NULL;
-    free_idle(segments, 0);
+    free_idle(segments, 0, 0);
 }
 
 void store_segments_trim(struct store_segments *segments)
 {
-    free_idle(segments, 0);
+    free_idle(segments, 0, 0);
 }
 
 uint64_t store_segments_bytes(const struct store_segments *segments)
@@ -190,16 +199,18 @@ uint64_t store_segments_bytes(const struct store_segments *segments)
 
 /* ---- segments ---- */
 
-/* The last reference is gone: it is ours again, as soon as others have let go. */
+/* The last reference is gone: it is ours again, as soon as others have let go. Those that wait longer make room for it, as what
+ * is sent now is more like what will be sent next. */
 static void release_segment(void *user)
 {
     struct segment *segment = user;
     struct store_segments *segments = segment->segments;
     bool is_kept = segment->writer >= 0 && segments->timer != NULL &&
-                   segments->idle_bytes + segment->mapping.size <= segments->options.idle_bytes_max;
+                   segment->mapping.size <= segments->options.idle_bytes_max;
     if (!is_kept) {
         segment_free(segment);
     } else {
+        free_idle(segments, UINT32_MAX, segments->options.idle_bytes_max - segment->mapping.size);
         close(segment->reader);
         segment->reader = -1;
         segment->ticks = 0;
@@ -253,7 +264,7 @@ static struct segment *take_idle(struct store_segments *segments, size_t size)
         if (segment->reader < 0) {
             return NULL;
         }
-        vec_swap_remove(&segments->idle, i);
+        remove_idle(segments, i, 1);
         segments->idle_bytes -= capacity;
         return segment;
     }

@@ -164,6 +164,28 @@ static void test_waits_within_bounds(void **state)
     assert_int_equal(store_segments_bytes(bench->segments), 0);
 }
 
+/* Many small values were sent, now it is large ones: those are used again, too. */
+static void test_newest_wait(void **state)
+{
+    struct bench *bench = *state;
+    struct buf *small[3];
+    for (int i = 0; i < 3; i++) {
+        small[i] = take(bench, SIZE);
+    }
+    struct buf *large = take(bench, 2 * SIZE);
+    for (int i = 0; i < 3; i++) {
+        buf_unref(small[i]);
+    }
+    ino_t file = file_of(large);
+    buf_unref(large);
+    assert_int_equal(store_segments_bytes(bench->segments), 4 * SIZE);
+    large = take(bench, 2 * SIZE);
+    assert_int_equal(file_of(large), file);
+    buf_unref(large);
+    buf_unref(take(bench, 5 * SIZE)); /* more than all that may wait: nothing makes room for it */
+    assert_int_equal(store_segments_bytes(bench->segments), 4 * SIZE);
+}
+
 /* A small value does not get the memory of a large one: the rest of its pages would be lost meanwhile. */
 static void test_sizes(void **state)
 {
@@ -235,6 +257,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_not_while_somebody_writes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_others_only_read, setup, teardown),
         cmocka_unit_test_setup_teardown(test_waits_within_bounds, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_newest_wait, setup, teardown),
         cmocka_unit_test_setup_teardown(test_sizes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_outlives_the_store, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lent, setup, teardown),
