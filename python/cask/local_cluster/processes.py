@@ -19,6 +19,7 @@ from dask.utils import parse_timedelta
 from distributed.comm import get_address_host_port
 from distributed.core import Status
 from distributed.deploy.spec import ProcessInterface
+from distributed.versions import get_versions
 
 from cask.local_cluster import arguments, environment
 from cask.local_cluster.inspection import Link, SchedulerState, WorkerData
@@ -195,6 +196,7 @@ class Worker(CaskProcess):
     async def start(self) -> None:
         try:
             child = await self._launch(self._scheduler)
+            get_versions()  # what a client begins with, and is then remembered; now nobody waits for it
             await self._arrival(child)
         except BaseException:
             self.status = Status.failed
