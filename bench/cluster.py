@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -42,6 +44,17 @@ def cpu_seconds(processes: list[psutil.Process]) -> float:
     """User and system time."""
     times = [process.cpu_times() for process in processes]
     return sum(t.user + t.system for t in times)
+
+
+@contextlib.contextmanager
+def on_cores(cores: set[int] | None) -> Iterator[None]:
+    """This thread, and what it starts meanwhile for good, runs on these only. None: where it may anyhow."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores or before)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 class Scheduler:
@@ -106,7 +119,7 @@ class Cluster:
     """A scheduler, `count` workers of one thread, and a client; `with` ends them.
 
     Stock workers have no nanny, unless it is asked for: cask's are worker and nanny in one and keep user code in a process
-    of its own.
+    of its own. `worker_cores`: where the workers' processes run; the others, and the client's threads, where the caller does.
     """
 
     def __init__(
@@ -117,6 +130,7 @@ class Cluster:
         *,
         nanny: bool = False,
         environment: dict[str, str] | None = None,
+        worker_cores: set[int] | None = None,
     ) -> None:
         from distributed import Client
 
@@ -124,17 +138,18 @@ class Cluster:
         self.count = count
         self.scheduler = Scheduler(kind)
         self._folder = tempfile.TemporaryDirectory(prefix="cask-bench-")
-        self._workers = [
-            subprocess.Popen(
-                [*command(workers, "worker"), self.scheduler.address, "--nthreads", "1"]
-                + ["--nanny" if nanny else "--no-nanny", "--no-dashboard", "--memory-limit", "2GB", "--name", f"{kind}-{i}"]
-                + ["--local-directory", self._folder.name],
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env=ENVIRONMENT | (environment or {}),
-            )
-            for i in range(count)
-        ]
+        with on_cores(worker_cores):
+            self._workers = [
+                subprocess.Popen(
+                    [*command(workers, "worker"), self.scheduler.address, "--nthreads", "1"]
+                    + ["--nanny" if nanny else "--no-nanny", "--no-dashboard", "--memory-limit", "2GB", "--name", f"{kind}-{i}"]
+                    + ["--local-directory", self._folder.name],
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    env=ENVIRONMENT | (environment or {}),
+                )
+                for i in range(count)
+            ]
         self.client = Client(self.scheduler.address, set_as_default=False)
         self.client.wait_for_workers(count, timeout=120)
 

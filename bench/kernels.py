@@ -10,3 +10,7 @@ def spin(seconds: float, *_inputs: object) -> None:
     end = time.thread_time() + seconds
     while time.thread_time() < end:
         pass
+
+
+def join(*_results: object) -> None:
+    """Wait for all of them."""
