@@ -458,8 +458,6 @@ bool worker_pass_stream_message(struct worker_node *worker, const struct frames 
 /* As stock's log has it: (key, start, wanted, finish, {}, stimulus, time) of a move, (key, what, state, stimulus,
  * time) of the rest. */
 void worker_write_story(struct text *out, const struct wstory_entry *entry);
-/* The keys of all values that are here, as a list. */
-void worker_write_keys(const struct worker_node *worker, struct text *out);
 
 typedef void worker_rpc_handler(struct worker_node *worker, struct request *request,
                                 const struct message *message);

@@ -2,9 +2,26 @@
 #include "base/log.h"
 #include "node/worker_gauges.h"
 #include "node/worker_internal.h"
+#include "node/worker_transfers.h"
+#include "node/worker_view.h"
 
 #define LOGGER "distributed.worker"
 #define RESOURCES_MAX 1000u /* that user code may make up */
+
+struct span worker_text_at(struct span list, uint32_t index)
+{
+    struct msgpack_reader reader = msgpack_reader(list);
+    struct span text = {0}, skipped;
+    uint32_t count;
+    int code = msgpack_read_array(&reader, &count);
+    for (uint32_t i = 0; code == OK && i < index && i < count; i++) {
+        code = msgpack_read_value(&reader, &skipped);
+    }
+    if (code != OK || index >= count || msgpack_read_str(&reader, &text) != OK) {
+        return (struct span){0};
+    }
+    return text;
+}
 
 /* ---- answers ----------------------------------------------------------------------------------- */
 
@@ -77,14 +94,45 @@ static void data_get(const struct question *question, struct span arguments)
     object_want(worker, object, data_came, mem_copy(question, sizeof *question));
 }
 
-static void data_keys(const struct question *question)
+typedef void view_write(struct worker_node *worker, struct span arguments, struct text *out);
+
+/* [] or ["disk"], ["memory"] */
+static void data_keys(struct worker_node *worker, struct span arguments, struct text *out)
 {
-    struct text keys = {0};
-    worker_write_keys(question->worker, &keys);
-    const struct executor_payload payload = {.value = text_span(&keys), .segment = -1};
-    answer(question, true, &payload);
-    text_fini(&keys);
+    worker_view_keys(worker, worker_text_at(arguments, 0), out);
 }
+
+static void whole(struct worker_node *worker, struct span arguments, struct text *out)
+{
+    (void)arguments;
+    worker_view_whole(worker, out);
+}
+
+static void story(struct worker_node *worker, struct span arguments, struct text *out)
+{
+    (void)arguments;
+    worker_view_log(worker, out);
+}
+
+static void incoming(struct worker_node *worker, struct span arguments, struct text *out)
+{
+    (void)arguments;
+    worker_transfers_write(worker->transfers, TRANSFER_INCOMING, out);
+}
+
+static void outgoing(struct worker_node *worker, struct span arguments, struct text *out)
+{
+    (void)arguments;
+    worker_transfers_write(worker->transfers, TRANSFER_OUTGOING, out);
+}
+
+static const struct view {
+    const char *name;
+    view_write *write;
+} views[] = {
+    {"data_keys", data_keys}, {"tasks", worker_view_tasks}, {"state", whole},
+    {"log", story},           {"incoming_log", incoming},   {"outgoing_log", outgoing},
+};
 
 void worker_asked(struct worker_node *worker, uint32_t seat, struct executor_message *ask)
 {
@@ -92,11 +140,19 @@ void worker_asked(struct worker_node *worker, uint32_t seat, struct executor_mes
                                       worker->seats.items[seat].executor};
     if (span_equal(ask->text, SPAN("data_get"))) {
         data_get(&question, ask->payload.value);
-    } else if (span_equal(ask->text, SPAN("data_keys"))) {
-        data_keys(&question);
-    } else {
-        refuse(&question, "the worker does not answer this question");
+        return;
     }
+    for (size_t i = 0; i < sizeof views / sizeof views[0]; i++) {
+        if (span_equal_text(ask->text, views[i].name)) {
+            struct text told = {0};
+            views[i].write(worker, ask->payload.value, &told);
+            const struct executor_payload payload = {.value = text_span(&told), .segment = -1};
+            answer(&question, true, &payload);
+            text_fini(&told);
+            return;
+        }
+    }
+    refuse(&question, "the worker does not answer this question");
 }
 
 /* ---- what they tell ---------------------------------------------------------------------------- */
@@ -189,21 +245,6 @@ static void take_resources(struct worker_node *worker, struct span told)
         (struct resource_list){worker->resources.items, worker->resources.count};
     worker_apply(worker, &event);
     worker_update_resources(worker);
-}
-
-struct span worker_text_at(struct span list, uint32_t index)
-{
-    struct msgpack_reader reader = msgpack_reader(list);
-    struct span text = {0}, skipped;
-    uint32_t count;
-    int code = msgpack_read_array(&reader, &count);
-    for (uint32_t i = 0; code == OK && i < index && i < count; i++) {
-        code = msgpack_read_value(&reader, &skipped);
-    }
-    if (code != OK || index >= count || msgpack_read_str(&reader, &text) != OK) {
-        return (struct span){0};
-    }
-    return text;
 }
 
 /* User code set worker.status. */

@@ -3,6 +3,7 @@
 #include "node/values.h"
 #include "node/worker_internal.h"
 #include "node/worker_transfers.h"
+#include "node/worker_view.h"
 
 /* ---- get_data ---------------------------------------------------------------------------------- */
 
@@ -250,29 +251,13 @@ void worker_rpc_free_keys(struct worker_node *worker, struct request *request,
     request_reply_nil(request);
 }
 
-void worker_write_keys(const struct worker_node *worker, struct text *out)
-{
-    uint32_t count = 0;
-    struct text keys = {0};
-    for (uint32_t i = 0; i < worker->objects.by_task.count; i++) {
-        const struct object *object = worker->objects.by_task.items[i];
-        if (object != NULL && !object->is_actor) {
-            msgpack_write_raw(&keys, object->key);
-            count++;
-        }
-    }
-    msgpack_write_array(out, count);
-    msgpack_write_raw(out, text_span(&keys));
-    text_fini(&keys);
-}
-
 void worker_rpc_keys(struct worker_node *worker, struct request *request,
                      const struct message *message)
 {
     struct outgoing out;
     (void)message;
     outgoing_init(&out);
-    worker_write_keys(worker, &out.head);
+    worker_view_keys(worker, (struct span){0}, &out.head);
     request_reply(request, &out);
     outgoing_fini(&out);
 }

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "node/worker_internal.h"
 #include "node/worker_transfers.h"
+#include "node/worker_view.h"
 
 /* A map under construction: pairs whose name the caller did not exclude. */
 struct dump {
@@ -125,16 +126,8 @@ static void put_tasks(struct worker_node *worker, struct dump *dump)
 static void put_log(struct worker_node *worker, struct dump *dump)
 {
     struct text *out = field(dump, "log");
-    uint32_t count;
-    if (out == NULL) {
-        return;
-    }
-    const struct span_list all = {0};
-    const struct wstory_entry *entries =
-        worker_story(worker->core, all, all, &worker->scratch, &count);
-    msgpack_write_array(out, count);
-    for (uint32_t i = 0; i < count; i++) {
-        worker_write_story(out, &entries[i]);
+    if (out != NULL) {
+        worker_view_log(worker, out);
     }
 }
 

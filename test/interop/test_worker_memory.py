@@ -85,6 +85,16 @@ def test_scattered_values_go_to_disk(small):
     cluster, client = small
     futures = client.scatter([make(i) for i in range(20)])
     harness.eventually(lambda: spilled(cluster)["memory"] >= 9 * SIZE, 20, "scattered data spills")
+
+    def where(dask_worker):
+        data = dask_worker.data
+        return sorted([*data.disk, *data.memory]), len(data.disk), data.spilled_total.memory
+
+    # Each is a look of its own, while values may still be on their way
+    wanted = sorted(f.key for f in futures)
+    harness.eventually(lambda: [seen[0] for seen in client.run(where).values()] == [wanted], 20, "each value is in one place")
+    ((_, count, size),) = client.run(where).values()
+    assert count >= 9 and size >= 9 * SIZE
     assert client.gather(client.map(total, futures)) == [total(make(i)) for i in range(20)]
 
 

@@ -9,8 +9,10 @@ import sys
 import threading
 import time
 
+import dask
 import pytest
 from distributed import (
+    Event,
     KilledWorker,
     Reschedule,
     WorkerPlugin,
@@ -214,6 +216,97 @@ def test_data_of_the_worker(client, alice):
 
     assert client.submit(look, workers=alice, pure=False).result() == (17, 2, True, False)
     assert client.gather(brought) == {"brought": 17}
+
+
+# ---- the worker's state ----
+
+
+def test_a_task_sees_itself(client, alice):
+    """As code does that looks up its own annotations, or who its inputs are"""
+    source = client.submit(inc, 1, workers=alice, key="source")
+
+    def look(_):
+        worker = get_worker()
+        task = worker.state.tasks[worker.get_current_task()]
+        (one,) = task.dependencies
+        seen = task.state, task.annotations["color"], one.key, one.state, one.nbytes
+        assert task.key in {other.key for other in worker.state.executing}
+        assert repr(task) == "<TaskState 'looker' executing>"
+        return seen, {other.key for other in one.dependents}
+
+    with dask.annotate(color="blue"):
+        looker = client.submit(look, source, workers=alice, key="looker")
+    seen, dependents = looker.result()
+    assert seen == ("executing", "blue", "source", "memory", sys.getsizeof(2))
+    assert dependents == {"looker"}
+
+
+def test_state_of_the_worker(client, alice):
+    """What people look at by client.run when something hangs"""
+    kept = client.submit(inc, 1, workers=alice, key="kept")
+    wait(kept)
+    brought = client.scatter({"brought": b"x" * 1000}, workers=[alice])
+    event = Event("state-of-the-worker")
+    running = client.map(lambda _, event: event.wait(), range(3), event=event, workers=alice, pure=False)
+
+    def look(dask_worker):
+        state = dask_worker.state
+        return {
+            "states": {str(key): task.state for key, task in state.tasks.items()},
+            "counts": state.task_counter.current_count(by_prefix=False),
+            "executing": sorted(task.key for task in state.executing),
+            "ready": [task.key for task in state.ready.sorted()],
+            "executing_count": state.executing_count,
+            "data": (sorted(dask_worker.data.memory), list(dask_worker.data.disk)),
+            "spilled": dask_worker.data.spilled_total,
+            "absent": "nothing" in state.tasks,
+            "told": [entry for entry in state.story("kept") if entry[:3] == ("kept", "executing", "memory")],
+            "type": state.tasks["kept"].type,
+        }
+
+    harness.eventually(lambda: client.run(look, workers=[alice])[alice]["executing_count"] == 2)
+    seen = client.run(look, workers=[alice])[alice]
+    assert seen["states"]["kept"] == seen["states"]["brought"] == "memory"
+    assert sorted(seen["executing"] + seen["ready"]) == sorted(f.key for f in running)
+    assert (len(seen["executing"]), len(seen["ready"])) == (2, 1)
+    assert seen["counts"] == {"memory": 2, "executing": 2, "ready": 1}
+    assert seen["data"] == (["brought", "kept"], [])
+    assert seen["spilled"] == (0, 0) and not seen["absent"]
+    assert len(seen["told"]) == 1 and seen["type"] is int
+    event.set()
+    assert client.gather(running) == [True] * 3 and client.gather(brought)
+
+
+def test_state_is_for_reading(client, alice):
+    def try_to(dask_worker):
+        failed = []
+        for attempt in (
+            lambda: dask_worker.state.tasks.pop("x"),
+            lambda: dask_worker.state.handle_stimulus(),
+            lambda: dask_worker.state.stimulus_log,
+            lambda: dask_worker.state.tasks["absent"],
+        ):
+            try:
+                attempt()
+            except Exception as error:
+                failed.append(type(error))
+        return failed
+
+    assert client.run(try_to, workers=[alice])[alice] == [
+        AttributeError, NotImplementedError, AttributeError, KeyError,
+    ]  # fmt: skip
+
+
+def test_transfers_of_the_worker(client, alice, mixed):
+    """Which values came, and went; as in stock's logs"""
+    made = client.submit(bytes, 50_000, workers=alice, key="sent")
+    assert client.submit(len, made, workers=mixed.addresses()["stan"], pure=False).result() == 50_000
+
+    def sent(dask_worker):
+        assert dask_worker.transfer_outgoing_count_total > 0
+        return [entry["keys"] for entry in dask_worker.transfer_outgoing_log]
+
+    assert any("sent" in keys for keys in client.run(sent, workers=[alice])[alice])
 
 
 # ---- plugins ----

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 
 import msgpack
 from distributed.protocol import loads as loads_message
@@ -16,6 +16,7 @@ from distributed.protocol.core import (
 )
 from distributed.protocol.serialize import Serialize
 from distributed.protocol.utils import msgpack_opts
+from distributed.spill import SpilledSize
 
 from cask.executor.channel import take_payload
 
@@ -124,6 +125,17 @@ class DataView(MutableMapping):
         self._own: dict = {}
         self.ask = None  # function(name, arguments), once the worker answers
 
+    def look(self, name: str, arguments: list):
+        """What the worker answers to a question about itself."""
+        if self.ask is None:
+            raise RuntimeError("the worker does not answer yet")
+        return self.ask(name, arguments)
+
+    def find_live(self, key) -> tuple | None:
+        """(value,), if it is here and open."""
+        entry = self._objects.by_key.get(key)
+        return (entry.get(),) if entry is not None and entry.is_live() else None
+
     def __getitem__(self, key):
         if key in self._own:
             return self._own[key]
@@ -142,25 +154,71 @@ class DataView(MutableMapping):
     def __delitem__(self, key):
         del self._own[key]
 
-    def _keys(self) -> dict:
-        keys = dict.fromkeys(self._own)
-        keys.update(
-            (key, None)
-            for key, entry in list(self._objects.by_key.items())
-            if entry.is_live() and not entry.is_actor
-        )
+    def keys_in(self, *where: str) -> dict:
+        """The keys of "disk", of "memory", or of both."""
+        keys: dict = {}
+        if "disk" not in where:
+            keys.update(dict.fromkeys(self._own))
+        if not where:
+            keys.update(
+                (key, None)
+                for key, entry in list(self._objects.by_key.items())
+                if entry.is_live() and not entry.is_actor
+            )
         if self.ask is not None:
-            keys.update(dict.fromkeys(self.ask("data_keys", []) or ()))
+            keys.update(dict.fromkeys(self.ask("data_keys", list(where))))
         return keys
 
     def __contains__(self, key):
         if key in self._own:
             return True
         entry = self._objects.by_key.get(key)
-        return (entry is not None and entry.is_live()) or key in self._keys()
+        return (entry is not None and entry.is_live()) or key in self.keys_in()
 
     def __iter__(self):
-        return iter(self._keys())
+        return iter(self.keys_in())
 
     def __len__(self):
-        return len(self._keys())
+        return len(self.keys_in())
+
+    # What stock's mapping has that spills (distributed.spill.SpillBuffer). Without spilling all is in memory.
+
+    @property
+    def memory(self) -> Mapping:
+        return DataPart(self, "memory")
+
+    @property
+    def disk(self) -> Mapping:
+        return DataPart(self, "disk")
+
+    fast, slow = memory, disk
+
+    @property
+    def spilled_total(self) -> SpilledSize:
+        """Bytes on disk: as they were in memory, and as they are there."""
+        return SpilledSize(*self.look("state", [])["spilled"])
+
+
+class DataPart(Mapping):
+    """What of ``worker.data`` is in memory, in whichever process of the worker, or on disk."""
+
+    def __init__(self, data: DataView, where: str):
+        self._data = data
+        self._where = where
+
+    def __getitem__(self, key):
+        if key not in self:
+            raise KeyError(key)
+        return self._data[key]
+
+    def __contains__(self, key):
+        return key in self._data.keys_in(self._where)
+
+    def __iter__(self):
+        return iter(self._data.keys_in(self._where))
+
+    def __len__(self):
+        return len(self._data.keys_in(self._where))
+
+    def __repr__(self):
+        return f"<{len(self)} values of a cask worker, in {self._where}>"

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from contextlib import contextmanager
 from inspect import isawaitable
+from operator import itemgetter
 
 import dask
 import distributed.core
@@ -33,6 +34,7 @@ from tornado.ioloop import IOLoop
 from cask.executor import channel, shuffles
 from cask.executor.channel import pack_bytes, pack_payload
 from cask.executor.stack import native_stacks
+from cask.executor.state import State
 
 
 _RUNNER = "cask/executor/tasks.py"  # what stands below the frames of a task
@@ -86,8 +88,32 @@ class Stock(distributed.worker.Worker):
         self._own_stream_handlers = frozenset(self.stream_handlers)
 
 
+class _Told:
+    """An attribute that the real worker answers; what stock's code sets it to means nothing."""
+
+    def __init__(self, question: str, give):
+        self._question = question
+        self._give = give
+
+    def __get__(self, worker, _type=None):
+        return self if worker is None else self._give(worker.data.look(self._question, []))
+
+    def __set__(self, worker, value):
+        pass
+
+
+def _counted(name: str) -> _Told:
+    return _Told("state", itemgetter(name))
+
+
 class Worker(distributed.worker.Worker):
     """See the module. To be mixed with Stock (worker_class.py). Made on the loop's thread."""
+
+    transfer_incoming_log = _Told("incoming_log", deque)
+    transfer_outgoing_log = _Told("outgoing_log", deque)
+    transfer_outgoing_bytes = _counted("transfer_outgoing_bytes")
+    transfer_outgoing_count = _counted("transfer_outgoing_count")
+    transfer_outgoing_count_total = _counted("transfer_outgoing_count_total")
 
     def __init__(self, settings: dict, out: channel.Channel, runner, data):
         loop = IOLoop.current()
@@ -110,6 +136,7 @@ class Worker(distributed.worker.Worker):
                 preload_argv=settings.get("preload_argv") or None,
                 contact_address=settings["address"],
             )
+        self.state = State(self.state)
         self.nanny = settings.get("nanny")
         if self.nanny:
             self._add_nannys_path()
@@ -152,6 +179,11 @@ class Worker(distributed.worker.Worker):
         self._status = Status.lookup[settings.get("status", self._status.name)]
         if self._status == Status.init:
             self._status = Status.running
+
+    def __repr__(self) -> str:
+        """Short, and without a question: it is what errors print."""
+        name = f", name: {self.name}" if self.name != self.address_safe else ""
+        return f"<{type(self).__name__} {self.address_safe!r}{name}, status: {self._status.name}>"
 
     # ---- to the scheduler, and to the worker ----
 
@@ -210,6 +242,9 @@ class Worker(distributed.worker.Worker):
         """What tasks of this worker did since the last time: [(key, start, finish)]."""
         for key, start, finish in moves:
             self.state._notify_plugins("transition", key, start, finish)
+
+    def validate_state(self) -> None:
+        """Nothing to do: the core checks its own state, with `distributed.worker.validate` after each event."""
 
     async def set_resources(self, **resources: float) -> None:
         self.tell("resources", resources)
