@@ -332,16 +332,55 @@ static void write_explain_workers(struct node *node, struct text *head,
     }
 }
 
+#define NEIGHBOURS_MAX 100u
+
+typedef const struct task *neighbour_function(const struct scheduler *s, const struct task *task,
+                                              uint32_t index);
+
+/* [{key, state}] of the first `count`. */
+static void write_neighbours(struct node *node, struct text *head, const struct task *task,
+                             uint32_t count, neighbour_function *neighbour)
+{
+    count = count < NEIGHBOURS_MAX ? count : NEIGHBOURS_MAX;
+    msgpack_write_array(head, count);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct task *other = neighbour(node->core, task, i);
+        msgpack_write_map(head, 2);
+        msgpack_write_cstr(head, "key");
+        msgpack_write_raw(head, view_task_key(other));
+        msgpack_write_cstr(head, "state");
+        msgpack_write_cstr(head, task_state_name(view_task_state(other)));
+    }
+}
+
+static void write_around(struct node *node, struct text *head, struct span key)
+{
+    struct task_view view = {0};
+    const struct task *task = view_task_find(node->core, key);
+    if (task != NULL) {
+        view_task(node->core, task, &view);
+    }
+    msgpack_write_cstr(head, "inputs");
+    write_neighbours(node, head, task, view.dependency_count, view_task_dependency);
+    msgpack_write_cstr(head, "inputs_total");
+    msgpack_write_uint(head, view.dependency_count);
+    msgpack_write_cstr(head, "users");
+    write_neighbours(node, head, task, view.dependent_count, view_task_dependent);
+    msgpack_write_cstr(head, "users_total");
+    msgpack_write_uint(head, view.dependent_count);
+}
+
 /* Cask's own RPC. Answer: {known: bool, summary: str, advice: [str], missing: [key] (at most 1,000),
  * missing_total: int, root_cause: key or nil, queue_place: int (1 is next; 0: not queued),
- * workers: [{address: str, eligible: bool, reason: str}]}. */
+ * workers: [{address: str, eligible: bool, reason: str}], inputs, users: [{key, state: str}] (at most 100 each),
+ * inputs_total, users_total: int}. */
 void rpc_explain(struct node *node, struct request *request, const struct message *message)
 {
     struct explain explain = explain_key(node->core, message->body.explain.key, &node->scratch);
     struct outgoing answer;
     struct text *head = &answer.head;
     outgoing_init(&answer);
-    msgpack_write_map(head, 8);
+    msgpack_write_map(head, 12);
     msgpack_write_cstr(head, "known");
     msgpack_write_bool(head, explain.known);
     msgpack_write_cstr(head, "summary");
@@ -363,6 +402,7 @@ void rpc_explain(struct node *node, struct request *request, const struct messag
     msgpack_write_cstr(head, "queue_place");
     msgpack_write_uint(head, explain.queue_place);
     write_explain_workers(node, head, &explain);
+    write_around(node, head, message->body.explain.key);
     reply(request, &answer);
 }
 

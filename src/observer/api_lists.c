@@ -335,3 +335,15 @@ void api_graphs(struct exchange *exchange)
 {
     answer_lines(exchange, "graphs", &exchange->observer->tables->graphs, put_graph, wants_all);
 }
+
+static void put_worker_status(const struct line_row *row, struct jot *jot)
+{
+    jot_put_int(jot, "worker", row->level);
+    jot_put_text(jot, "status", &row->text);
+}
+
+void api_statuses(struct exchange *exchange)
+{
+    answer_lines(exchange, "statuses", &exchange->observer->tables->statuses, put_worker_status,
+                 wants_all);
+}

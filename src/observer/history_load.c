@@ -204,6 +204,14 @@ static void load_graph(struct loading *loading, sqlite3_stmt *row)
     put_text(&line->text, row, 7);
 }
 
+static void load_status(struct loading *loading, sqlite3_stmt *row)
+{
+    struct line_row *line = table_line_add(&loading->tables->statuses);
+    line->time = sqlite3_column_double(row, 0);
+    line->level = number_of(row, 1);
+    put_text(&line->text, row, 2);
+}
+
 static void load_log(struct loading *loading, sqlite3_stmt *row)
 {
     struct line_row *line = next_line(&loading->tables->logs, row);
@@ -281,6 +289,9 @@ static const struct source {
     {"SELECT * FROM (SELECT * FROM graphs ORDER BY n DESC LIMIT 5000) ORDER BY n", load_graph, 1},
     {"SELECT * FROM (SELECT * FROM logs ORDER BY n DESC LIMIT 5000) ORDER BY n", load_log, 1},
     {"SELECT * FROM (SELECT * FROM events ORDER BY n DESC LIMIT 5000) ORDER BY n", load_event, 1},
+    {"SELECT * FROM (SELECT time, worker, text FROM worker_events WHERE what = 'status' ORDER BY "
+     "time DESC LIMIT 5000) ORDER BY time",
+     load_status, 1},
     {"SELECT * FROM transfers", load_transfer, 1},
     {"SELECT * FROM activities", load_activity, 2},
     {"SELECT * FROM (SELECT * FROM series ORDER BY time DESC LIMIT 3600) ORDER BY time",

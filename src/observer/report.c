@@ -73,7 +73,8 @@ static void want_all(struct report *report)
                                         "events?limit=100",
                                         "graphs?limit=100",
                                         "transfers",
-                                        "activities"};
+                                        "activities",
+                                        "statuses?limit=1000"};
     const struct tables *tables = report->exchange->observer->tables;
     for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++) {
         want(report, "%s", plain[i]);

@@ -115,6 +115,7 @@ void tables_clear(struct tables *tables)
     lines_fini(&tables->logs);
     lines_fini(&tables->events);
     lines_fini(&tables->graphs);
+    lines_fini(&tables->statuses);
     lines_fini(&tables->deaths);
     lines_fini(&tables->large);
     lines_fini(&tables->versions);

@@ -166,6 +166,7 @@ struct tables {
     size_t texts_bytes;
     uint64_t texts_told; /* bytes, of those that are gone, too */
     struct lines logs, events, graphs;
+    struct lines statuses; /* of workers as they changed; level: worker, text: status */
     struct lines deaths; /* of executors; name: the task's key, text: certificate, level: worker */
     struct lines large;  /* graphs; name: client, tasks: bytes */
     struct lines versions; /* name: who, text: comparison */

@@ -328,6 +328,12 @@ static void worker_status(struct tables *tables, const struct record_worker_stat
 {
     struct worker_row *row = tables_worker(tables, record->worker);
     if (row != NULL && row->removed == 0) {
+        if (!span_equal(text, text_span(&row->status))) { /* it may be told again */
+            struct line_row *line = table_line_add(&tables->statuses);
+            line->time = record->time;
+            line->level = record->worker;
+            text_add(&line->text, text);
+        }
         table_set_text(&row->status, text);
         row->tick = tables->tick;
     }

@@ -31,21 +31,22 @@ export interface Page {
   key?: string; // after g
   also?: readonly string[]; // stock's addresses
   whole?: boolean; // fills the window instead of scrolling
+  ranged?: boolean; // keeps to the range of time that was chosen
   asks?: "scheduler" | "folder"; // what a report has not
 }
 
 export const PAGES: readonly Page[] = [
-  { id: "problems", title: "What went wrong", show: Problems, key: "p", also: ["exceptions", "info/main/exceptions.html"] },
+  { id: "problems", title: "What went wrong", show: Problems, key: "p", ranged: true, also: ["exceptions", "info/main/exceptions.html"] },
   { id: "status", title: "Overview", show: Overview, key: "o", also: ["", "system"] },
-  { id: "tasks", title: "Task stream", show: Stream, key: "t", whole: true },
-  { id: "groups", title: "Groups and graph", show: Groups, key: "g", also: ["graph"], whole: true },
+  { id: "tasks", title: "Task stream", show: Stream, key: "t", ranged: true, whole: true },
+  { id: "groups", title: "Groups and graph", show: Groups, key: "g", ranged: true, also: ["graph"], whole: true },
   { id: "memory", title: "Memory", show: Memory, key: "m" },
   { id: "workers", title: "Workers", show: Workers, key: "w", also: ["gpu", "hardware", "info", "info/main/workers.html"], whole: true },
-  { id: "profile", title: "Profile", show: Profile, key: "f", also: ["profile-server"], whole: true, asks: "scheduler" },
+  { id: "profile", title: "Profile", show: Profile, key: "f", ranged: true, also: ["profile-server"], whole: true, asks: "scheduler" },
   { id: "activities", title: "Time by activity", show: Activities, key: "a" },
   { id: "transfers", title: "Transfers", show: Transfers, key: "x", also: ["shuffle"] },
   { id: "scheduler", title: "Scheduler", show: Scheduler, key: "s", also: ["counters", "stealing"] },
-  { id: "logs", title: "Logs and events", show: Logs, key: "l", also: ["events", "info/main/logs.html"], whole: true },
+  { id: "logs", title: "Logs and events", show: Logs, key: "l", ranged: true, also: ["events", "info/main/logs.html"], whole: true },
   { id: "stacks", title: "Call stacks", show: Stacks, key: "c", asks: "scheduler" },
   { id: "why", title: "Why", show: Why, key: "y", asks: "scheduler" },
   { id: "history", title: "History", show: History, key: "h", asks: "folder" },
@@ -69,13 +70,14 @@ export interface Found {
   headed?: boolean; // has a heading of its own
   rail?: string;
   whole?: boolean;
+  ranged?: boolean;
   bare?: boolean; // a panel to embed: nothing around it
 }
 
 export function pageAt(path: string): Found | undefined {
   const page = PAGES.find((one) => one.id === path || one.also?.includes(path));
   if (page !== undefined) {
-    return { title: page.title, show: page.show, rail: page.id, whole: page.whole };
+    return { title: page.title, show: page.show, rail: page.id, whole: page.whole, ranged: page.ranged };
   }
   if (path.startsWith("individual-")) {
     const panel = PANELS[path.slice("individual-".length)];

@@ -1,9 +1,9 @@
 // What is around a page: the rail, the state of the cluster, search, and help.
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { allBindings, begun, useKeys } from "./base/keys";
-import { bytes, clock, count, rate, UNKNOWN } from "./base/format";
+import { bytes, clock, count, duration, rate, UNKNOWN } from "./base/format";
 import { dark, toggleTheme } from "./base/palette";
-import { go, place } from "./base/route";
+import { go, place, range, setRange } from "./base/route";
 import { now, summary, useSummary } from "./data/tables";
 import { startHistory } from "./data/history";
 import { PAGES, pageAt } from "./pages";
@@ -63,11 +63,27 @@ function State() {
   return <span class="pill good">● {link.value === "polling" ? "live, once a second" : "live"}</span>;
 }
 
-function Header({ help }: { help(): void }) {
+// The range that was chosen in the task stream, and whether this page keeps to it.
+function Chosen({ ranged }: { ranged: boolean }) {
+  const one = range.value;
+  if (one === undefined) {
+    return null;
+  }
+  const says = `${clock(one.since)} to ${clock(one.until)} (${duration(one.until - one.since)})`;
+  return (
+    <button type="button" class={ranged ? "range" : "range off"} onClick={() => setRange(undefined)} aria-label={`only ${says}: show all again`}
+      title={ranged ? "this page shows only what was then" : "this page shows all time"}>
+      {ranged ? "only" : "not here:"} {says} ✕
+    </button>
+  );
+}
+
+function Header({ help, ranged }: { help(): void; ranged: boolean }) {
   const row = summary.value;
   return (
     <header class="top">
       <State />
+      <Chosen ranged={ranged} />
       <dl class="facts" aria-label="Cluster">
         <div><dt>workers</dt><dd>{count(row?.workers)}</dd></div>
         <div><dt>threads</dt><dd>{count(row?.threads)}</dd></div>
@@ -148,7 +164,7 @@ export function App() {
     <div class="frame">
       <a class="skip" href="#main" onClick={(event) => { event.preventDefault(); document.getElementById("main")?.focus(); }}>to the page</a>
       <Rail current={found?.rail} />
-      <Header help={() => setHelp(true)} />
+      <Header help={() => setHelp(true)} ranged={found?.ranged ?? false} />
       <main id="main" tabIndex={-1} class={found?.whole ? "whole" : ""}>
         {found !== undefined && !found.headed && <h1>{found.title}</h1>}
         <Show key={place.value.path} name={found?.name} />

@@ -247,7 +247,7 @@ export class Cluster {
   why(key: string): Json {
     return {
       key, known: true, summary: "It waits for 2 of its 3 inputs.", advice: ["Start a worker with the resource GPU."], missing: ["inc-1", "inc-2"], missing_total: 2,
-      root_cause: "inc-1", queue_place: 0, workers: this.workers().map((worker, index) => ({ address: worker.address, eligible: index > 1, reason: index > 1 ? "" : "it lacks the resource GPU" })),
+      root_cause: "inc-1", queue_place: 0, inputs: [{ key: "inc-1", state: "erred" }], inputs_total: 3, users: [{ key: "inc-2", state: "waiting" }], users_total: 1, workers: this.workers().map((worker, index) => ({ address: worker.address, eligible: index > 1, reason: index > 1 ? "" : "it lacks the resource GPU" })),
     };
   }
 
@@ -303,8 +303,10 @@ export class Cluster {
       profile: () => this.profile(),
       task: () => ({
         at, key, group: known ? 1 : null, prefix: known ? "read-parquet" : null, runs: this.runs.filter((run) => run.key === key), failures: key === "inc-1" ? [1] : [],
-        scheduler: known ? this.why(key) : { ...this.why(key), known: false }, story: known ? [[key, "waiting", "processing", { [key]: "processing" }, "update-graph-1", at]] : [],
+        scheduler: known ? this.why(key) : { ...this.why(key), known: false },
       }),
+      story: () => (known ? [[key, "waiting", "processing", { [key]: "processing" }, "update-graph-1", at]] : []) as unknown as Json,
+      statuses: () => ({ at, next: null, statuses: this.scene.workers < 3 ? [] : [{ n: 0, time: this.scene.began, worker: 3, status: "paused" }] }),
     };
     const make = table[path];
     const missing = make === undefined || (path === "failure" && failure === undefined);

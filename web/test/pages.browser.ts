@@ -264,6 +264,70 @@ test("the task stream draws, zooms, holds, and says which run is below the point
   });
 });
 
+test("a range that is dragged over in the task stream goes along to other pages", async () => {
+  await visiting(FAILED, {}, async ({ page, server, base, wrong }) => {
+    const { began } = server.cluster.scene;
+    await page.goto(`${base}tasks?since=${began}&until=${began + 4}`);
+    await page.waitForFunction(() => /[1-9][\d,]* runs/.test(document.querySelector(".stream canvas")?.getAttribute("aria-label") ?? ""));
+    await page.getByRole("button", { name: "choose a range" }).click();
+    const box = (await page.locator(".stream canvas").boundingBox())!;
+    const at = (time: number) => box.x + 118 + (time / 4) * (box.width - 118);
+    await page.mouse.move(at(1), box.y + 100);
+    await page.mouse.down();
+    await page.mouse.move(at(2), box.y + 120);
+    await page.mouse.move(at(2.5), box.y + 120);
+    await page.mouse.up();
+    const chosen = () => ["from", "to"].map((name) => Number(new URL(page.url()).searchParams.get(name)) - began);
+    await page.waitForFunction(() => /from=.*to=/.test(location.search));
+    assert.ok(Math.abs(chosen()[0] - 1) < 0.02 && Math.abs(chosen()[1] - 2.5) < 0.02, chosen().join());
+    assert.equal(Number(new URL(page.url()).searchParams.get("since")), began, "the window stays");
+    await page.getByRole("link", { name: "What went wrong" }).click();
+    await page.locator("button.range", { hasText: "only" }).waitFor();
+    assert.equal(await page.locator(".failure").count(), 0, "all of them were later");
+    await page.locator("button.range").click();
+    await page.locator(".failure").first().waitFor();
+    assert.ok(!page.url().includes("from="));
+    await page.keyboard.press("g");
+    await page.keyboard.press("w");
+    await page.locator("main h1", { hasText: "Workers" }).waitFor();
+    assert.equal(await page.locator("button.range").count(), 0);
+    assert.deepEqual(wrong, []);
+  });
+});
+
+test("in the task stream a key is found, its neighbours are a key away, idle times say why, colours change", async () => {
+  await visiting(BUSY, {}, async ({ page, server, base, wrong }) => {
+    const lane = server.cluster.runs.filter((run) => run.worker === 3 && run.lane === 1).sort((one, other) => one.start - other.start);
+    const pause = (index: number) => lane[index + 1].start - lane[index + 1].transfer - lane[index].start - lane[index].duration;
+    const places = lane.map((_, index) => index).slice(3, -3);
+    const close = places.find((index) => pause(index) < 0.01)!;
+    const run = lane[close];
+    const before = lane[places.find((index) => pause(index) > 0.2)!];
+    await page.goto(`${base}tasks`);
+    await live(page);
+    await page.getByLabel("find key").fill(run.key);
+    await page.keyboard.press("Enter");
+    await page.locator(".selected-run code", { hasText: run.key }).waitFor();
+    await page.locator(".selected-run .keys-of", { hasText: "inc-1" }).waitFor();
+    await page.locator(".stream canvas").focus();
+    await page.keyboard.press("]");
+    await page.locator(".selected-run code", { hasText: lane[close + 1].key }).waitFor();
+    await page.keyboard.press("[");
+    await page.locator(".selected-run code", { hasText: run.key }).waitFor();
+    const since = before.start + before.duration - 1;
+    await page.goto(`${base}tasks?since=${since}&until=${since + 2}&worker=3`);
+    await page.waitForFunction(() => /[1-9][\d,]* runs/.test(document.querySelector(".stream canvas")?.getAttribute("aria-label") ?? ""));
+    const box = (await page.locator(".stream canvas").boundingBox())!;
+    await page.mouse.move(box.x + 118 + (1.1 / 2) * (box.width - 118), box.y + 22 + 34 + 15);
+    await page.locator(".tip", { hasText: "nothing ran" }).getByText("paused").waitFor();
+    const colors = await inked(page);
+    await page.keyboard.press("c");
+    await page.waitForFunction(() => location.search.includes("colour=action"));
+    await until(page, "one colour for all that computes", async () => (await inked(page)) < colors);
+    assert.deepEqual(wrong, []);
+  });
+});
+
 test("a hundred thousand runs are strips, until one looks close enough", async () => {
   await visiting(LARGE, {}, async ({ page, server, base, wrong }) => {
     const { began } = server.cluster.scene;

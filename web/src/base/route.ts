@@ -35,7 +35,28 @@ export function startRouting(): void {
   document.addEventListener("click", follow);
 }
 
-export const hrefOf = (href: string): string => (report() === undefined ? href : `#${href}`);
+// A range of time that was chosen goes along from page to page.
+export interface Range {
+  since: number;
+  until: number;
+}
+
+export const range = computed<Range | undefined>(() => {
+  const since = Number(current.value.query.get("from"));
+  const until = Number(current.value.query.get("to"));
+  return since > 0 && until > since ? { since, until } : undefined;
+});
+
+export function setRange(one: Range | undefined): void {
+  setQuery({ from: one?.since.toFixed(6), to: one?.until.toFixed(6) });
+}
+
+function withRange(href: string): string {
+  const chosen = range.value;
+  return chosen === undefined ? href : `${href}${href.includes("?") ? "&" : "?"}from=${chosen.since.toFixed(6)}&to=${chosen.until.toFixed(6)}`;
+}
+
+export const hrefOf = (href: string): string => (report() === undefined ? withRange(href) : `#${withRange(href)}`);
 
 // Links to our own pages do not load a page anew.
 function follow(event: MouseEvent): void {
@@ -51,12 +72,16 @@ function follow(event: MouseEvent): void {
   const ours = url.origin === base().origin && url.pathname.startsWith(base().pathname);
   if (ours && anchor.dataset.page !== undefined) {
     event.preventDefault();
-    go(anchor.getAttribute("href") ?? "");
+    show(anchor.getAttribute("href") ?? "");
   }
 }
 
 // `href` is relative to the base, as all are in these pages.
 export function go(href: string): void {
+  show(withRange(href));
+}
+
+function show(href: string): void {
   window.history.pushState(null, "", report() === undefined ? new URL(href, base()) : `#${href}`);
   current.value = here();
   window.scrollTo(0, 0);

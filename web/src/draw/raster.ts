@@ -57,6 +57,18 @@ export class Raster {
     }
   }
 
+  // Dots, for what is neither computing nor waiting for others.
+  dots(x0: number, y0: number, x1: number, y1: number, color: number): void {
+    const step = Math.max(3, Math.round(3 * this.ratio));
+    for (let y = Math.max(0, y0); y < Math.min(this.height, y1); y++) {
+      for (let x = Math.max(0, x0); x < Math.min(this.width, x1); x++) {
+        if (x % step < step / 2 && y % step < step / 2) {
+          this.pixels[y * this.width + x] = color;
+        }
+      }
+    }
+  }
+
   frame(x0: number, y0: number, x1: number, y1: number, thick: number, color: number): void {
     this.fill(x0, y0, x1, y0 + thick, color);
     this.fill(x0, y1 - thick, x1, y1, color);

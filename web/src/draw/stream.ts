@@ -3,6 +3,7 @@
 // transfers hatched. "The main colour of each pixel" of a mix of tasks would be confetti.
 import { GREY, pixel, textOn, css, type Rgb } from "../base/palette";
 import { clock, duration } from "../base/format";
+import { beginOf, gapsOf, reasonOf, says, type Facts, type Gap } from "./gaps";
 import { Raster } from "./raster";
 import { laneIndex, ticks, type Lane, type Runs, type Span, type Strips } from "./timeline";
 
@@ -12,6 +13,8 @@ const LANE_MOST = 34;
 const TEXT_LEAST = 36; // a rectangle narrower than this has no name in it
 const ALARM: Rgb = [213, 94, 0];
 const TRANSFER: Rgb = [120, 60, 30];
+const OTHER: Rgb = [86, 93, 99];
+const GAP_LEAST = 96; // CSS pixels of an idle time that is told about
 
 export interface Look {
   span: Span;
@@ -19,10 +22,12 @@ export interface Look {
   runs?: Runs;
   strips?: Strips;
   selected: number; // a run's number, -1: none
-  color(group: number): Rgb;
+  color(group: number, failed: boolean): Rgb;
   name(group: number): string;
   shown(worker: number, group: number): boolean;
   dark: boolean;
+  facts?: Facts; // that say why lanes are idle
+  marked?: Span; // the range that other pages keep to
 }
 
 export interface Target {
@@ -72,8 +77,10 @@ export class StreamPainter {
     }
     this.raster.show();
     if (look.runs !== undefined) {
+      this.nameGaps(look, look.runs, at);
       this.nameRuns(look, look.runs, at);
     }
+    this.drawMarked(look, at);
     this.drawEdges(look, at);
   }
 
@@ -85,10 +92,11 @@ export class StreamPainter {
     const place = laneIndex(look.lanes);
     const alarm = pixel(ALARM);
     const transfer = pixel(TRANSFER);
+    const other = pixel(OTHER);
     const edge = look.dark ? 0xffffffff : 0xff000000;
     const thick = Math.max(1, Math.round(1.5 * this.raster.ratio));
     for (let index = 0; index < runs.size; index++) {
-      const begin = runs.start[index] - runs.transfer[index];
+      const begin = beginOf(runs, index);
       const end = runs.start[index] + runs.duration[index];
       if (end < look.span.since || begin > look.span.until || !look.shown(runs.worker[index], runs.group[index])) {
         continue;
@@ -101,12 +109,16 @@ export class StreamPainter {
       const x1 = Math.max(x0 + 1, Math.floor(at.left + (end - look.span.since) * at.perSecond));
       const y0 = this.laneTop(at, lane);
       const y1 = y0 + at.lane - at.gap;
+      const xo = Math.floor(at.left + (runs.start[index] - runs.other[index] - look.span.since) * at.perSecond);
       if (runs.transfer[index] > 0) {
         const xt = Math.floor(at.left + (begin - look.span.since) * at.perSecond);
-        this.raster.hatch(Math.max(xt, at.left), y0, Math.max(x0, xt + 1), y1, transfer);
+        this.raster.hatch(Math.max(xt, at.left), y0, Math.max(xo, xt + 1), y1, transfer);
+      }
+      if (xo < x0) {
+        this.raster.dots(Math.max(xo, at.left), y0, x0, y1, other);
       }
       const from = Math.max(x0, at.left);
-      this.raster.fill(from, y0, x1, y1, pixel(look.color(runs.group[index])));
+      this.raster.fill(from, y0, x1, y1, pixel(look.color(runs.group[index], runs.failed[index] !== 0)));
       // A hairline of background between neighbours, where there is room for it.
       if (x1 - x0 > 4) {
         this.raster.fill(x1 - 1, y0, x1, y1, look.dark ? 0xff201d1a : 0xffffffff);
@@ -139,12 +151,49 @@ export class StreamPainter {
         context.beginPath();
         context.rect(x0, y0, x1 - x0 - 3 * ratio, at.lane);
         context.clip();
-        context.fillStyle = textOn(look.color(runs.group[index]));
+        context.fillStyle = textOn(look.color(runs.group[index], runs.failed[index] !== 0));
         const sign = runs.failed[index] !== 0 ? "✕ " : "";
         context.fillText(sign + look.name(runs.group[index]), x0 + 4 * ratio, y0 + at.lane / 2);
         context.restore();
       }
     }
+  }
+
+  // Why nothing ran, where there is room to say it.
+  private nameGaps(look: Look, runs: Runs, at: Geometry): void {
+    const { context, ratio } = this.raster;
+    if (at.lane < 12 * ratio || look.facts === undefined) {
+      return;
+    }
+    context.font = `${Math.min(11, at.lane / ratio - 3) * ratio}px system-ui, sans-serif`;
+    context.textBaseline = "middle";
+    context.fillStyle = look.dark ? "#9aa3ab" : "#565d63";
+    look.lanes.forEach((lane, place) => {
+      for (const gap of gapsOf(runs, lane.worker, lane.thread, look.span, (GAP_LEAST * ratio) / at.perSecond)) {
+        const x0 = Math.max(at.left, at.left + (gap.since - look.span.since) * at.perSecond);
+        const room = at.left + (gap.until - look.span.since) * at.perSecond - x0 - 8 * ratio;
+        const long = says(gap, look.facts);
+        const text = context.measureText(long).width <= room ? long : reasonOf(gap, look.facts);
+        if (context.measureText(text).width <= room) {
+          context.fillText(text, x0 + 4 * ratio, this.laneTop(at, place) + at.lane / 2);
+        }
+      }
+    });
+  }
+
+  private drawMarked(look: Look, at: Geometry): void {
+    const { context, width, height } = this.raster;
+    if (look.marked === undefined) {
+      return;
+    }
+    const x0 = at.left + (look.marked.since - look.span.since) * at.perSecond;
+    const x1 = at.left + (look.marked.until - look.span.since) * at.perSecond;
+    context.fillStyle = look.dark ? "#ffffff1c" : "#0000001a";
+    context.fillRect(at.left, at.top, Math.max(0, x0 - at.left), height);
+    context.fillRect(Math.max(x1, at.left), at.top, width, height);
+    context.fillStyle = look.dark ? "#9cc9f5" : "#0b5cad";
+    context.fillRect(x0, at.top, Math.max(1, this.raster.ratio), height);
+    context.fillRect(x1, at.top, Math.max(1, this.raster.ratio), height);
   }
 
   private drawStrips(look: Look, strips: Strips, at: Geometry): void {
@@ -175,7 +224,7 @@ export class StreamPainter {
       const busy = Math.max(1, Math.min(room, Math.round(strip.busy[bucket] * room)));
       const main = look.shown(strip.worker, strip.top[bucket]) ? Math.round(strip.top_share[bucket] * busy) : 0;
       this.raster.fill(left, floor - busy, x1, floor, grey);
-      this.raster.fill(left, floor - main, x1, floor, pixel(look.color(strip.top[bucket])));
+      this.raster.fill(left, floor - main, x1, floor, pixel(look.color(strip.top[bucket], false)));
       const moving = Math.round((strip.transfer[bucket] + strip.disk[bucket] + strip.deserialize[bucket]) * room);
       this.raster.hatch(left, Math.max(y0, floor - busy - moving), x1, floor - busy, transfer);
       if (strip.failed[bucket] > 0) {
@@ -234,6 +283,17 @@ export class StreamPainter {
       }
     }
     return undefined;
+  }
+
+  // The idle time below a point.
+  gapAt(look: Look, x: number, y: number): Gap | undefined {
+    const at = this.geometry(look);
+    const lane = look.lanes[Math.floor((y * this.raster.ratio - at.top) / at.lane)];
+    if (look.runs === undefined || lane === undefined || x * this.raster.ratio < at.left) {
+      return undefined;
+    }
+    const time = this.timeAt(look, x);
+    return gapsOf(look.runs, lane.worker, lane.thread, look.span, 0).find((gap) => gap.since <= time && time < gap.until);
   }
 
   timeAt(look: Look, x: number): number {

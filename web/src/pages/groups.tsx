@@ -3,7 +3,7 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { bytes, count, duration } from "../base/format";
 import { css, dark, nthColor, pixel, prefixColor, sequential, STATES, type Rgb } from "../base/palette";
-import { place, setQuery } from "../base/route";
+import { place, range, setQuery, type Range } from "../base/route";
 import { cells, indices, type Cell } from "../draw/chunks";
 import { layout, type Layout } from "../draw/layers";
 import { Raster } from "../draw/raster";
@@ -84,7 +84,7 @@ function NodeBox({ node, x, y }: { node: Node; x: number; y: number }) {
   const href = node.rows.length === 1 ? `groups?group=${node.id}` : `groups?prefix=${encodeURIComponent(node.prefix)}`;
   const says = `${parts.map((part) => `${count(part.share * size)} ${part.state.name}`).join(", ")}`;
   return (
-    <a data-page="" href={href} class="node">
+    <Go href={href} class="node">
       <title>{`${node.rows[0].name}: ${says}`}</title>
       <rect x={x} y={y} width={WIDTH} height={HEIGHT} />
       <rect x={x} y={y} width={4} height={HEIGHT} class="edge" style={{ fill: css(prefixColor(node.prefix)) }} />
@@ -95,7 +95,7 @@ function NodeBox({ node, x, y }: { node: Node; x: number; y: number }) {
         left += share * (WIDTH - 4);
         return <rect key={state.id} class={`f-${state.id}`} x={x + 4 + at} y={y + HEIGHT - 6} width={share * (WIDTH - 4)} height={6} />;
       })}
-    </a>
+    </Go>
   );
 }
 
@@ -137,11 +137,11 @@ export function Graph() {
 
 const CHUNKS_MOST = 10_000;
 
-async function allRuns(group: number, stop: AbortSignal): Promise<Json[]> {
+async function allRuns(group: number, within: Range | undefined, stop: AbortSignal): Promise<Json[]> {
   const runs: Json[] = [];
   let after: string | undefined;
   do {
-    const page = await get("runs", { group, limit: 1000, after }, stop);
+    const page = await get("runs", { group, since: within?.since, until: within?.until, limit: 1000, after }, stop);
     runs.push(...page.runs);
     after = page.next ?? undefined;
   } while (after !== undefined && runs.length < CHUNKS_MOST);
@@ -214,9 +214,9 @@ function One({ row }: { row: GroupRow }) {
   const detail = data?.groups.find((group: Json) => group.id === row.id);
   useEffect(() => {
     const stop = new AbortController();
-    allRuns(row.id, stop.signal).then(setRuns, (wrong: Error) => !stop.signal.aborted && setError(wrong));
+    allRuns(row.id, range.value, stop.signal).then(setRuns, (wrong: Error) => !stop.signal.aborted && setError(wrong));
     return () => stop.abort();
-  }, [row.id, row.runs === row.size]);
+  }, [row.id, row.runs === row.size, range.value]);
   return (
     <div class="flow">
       <h1 class="name key"><Swatch prefix={row.prefix} /> {row.name} <Go class="dim" href="groups">all groups</Go></h1>

@@ -1,7 +1,7 @@
 // The scheduler's log, as it is written, and what was logged under topics.
 import { useState } from "preact/hooks";
 import { clock, count } from "../base/format";
-import { place, setQuery } from "../base/route";
+import { place, range, setQuery } from "../base/route";
 import { logs, useLogs } from "../data/tables";
 import type { PageProps } from "../pages";
 import { Choice, Empty, Panel, Problem } from "../parts/common";
@@ -16,7 +16,7 @@ const SHOWN = 500;
 const PRINTED = /^\d{4}-\d\d-\d\d [\d:,.]+ - \S+ - [A-Z]+ - /;
 
 function Log({ text, level }: { text: string; level: number }) {
-  const rows = useLogs().list().filter((row) => row.level >= level && (text === "" || row.text.includes(text) || row.logger.includes(text)));
+  const rows = useLogs().list().filter((row) => inRange(row.time) && row.level >= level && (text === "" || row.text.includes(text) || row.logger.includes(text)));
   const last = rows.slice(-SHOWN).reverse();
   if (logs.loaded && last.length === 0) {
     return <Empty>No such lines.</Empty>;
@@ -36,6 +36,8 @@ function Log({ text, level }: { text: string; level: number }) {
     </div>
   );
 }
+
+const inRange = (time: number): boolean => range.value === undefined || (time >= range.value.since && time <= range.value.until);
 
 const EVENTS: readonly GridColumn<Json>[] = [
   { id: "time", title: "when", text: true, value: (row) => row.time, cell: (row) => clock(row.time, true) },
@@ -57,7 +59,7 @@ export function Events() {
   return (
     <>
       <Problem error={events.error} />
-      {events.data && <Grid tall label="Events" rows={events.data.events} columns={EVENTS} id={(row) => row.n} sort="-time" empty="Nothing was logged with Client.log_event." />}
+      {events.data && <Grid tall label="Events" rows={events.data.events.filter((row: Json) => inRange(row.time))} columns={EVENTS} id={(row) => row.n} sort="-time" empty="Nothing was logged with Client.log_event." />}
     </>
   );
 }

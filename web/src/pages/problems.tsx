@@ -1,5 +1,6 @@
 // What went wrong: what rules found; failures in groups, so that ten thousand equal ones are a line; workers that were lost.
 import { ago, clock, count, plural } from "../base/format";
+import { range } from "../base/route";
 import { failures, findings, now, summary, useFailures, useFindings, useWorkers, workers, type FailureRow, type WorkerRow } from "../data/tables";
 import { Go, Panel, Stat, Swatch, WorkerLink } from "../parts/common";
 import { Findings } from "../parts/findings";
@@ -39,12 +40,15 @@ const LOST: readonly GridColumn<WorkerRow>[] = [
   { id: "runs", title: "runs", value: (row) => row.runs, cell: (row) => count(row.runs) },
 ];
 
+// Of the range that was chosen, if there is one.
+const within = ({ first, last }: { first: number; last: number }): boolean => range.value === undefined || (last >= range.value.since && first <= range.value.until);
+
 export function Problems() {
   useFailures();
   useFindings();
   useWorkers();
-  const groups = failures.list().sort((one, other) => other.last - one.last);
-  const gone = workers.list().filter((worker) => worker.removed > 0);
+  const groups = failures.list().filter(within).sort((one, other) => other.last - one.last);
+  const gone = workers.list().filter((worker) => worker.removed > 0 && within({ first: worker.removed, last: worker.removed }));
   const paused = workers.list().filter((worker) => worker.removed === 0 && worker.status === "paused");
   const row = summary.value;
   const stuck = row?.noWorker ?? 0;

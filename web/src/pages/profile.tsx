@@ -2,7 +2,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { count, percent } from "../base/format";
 import { css, dark, textOn, type Rgb } from "../base/palette";
-import { place, setQuery } from "../base/route";
+import { place, range, setQuery } from "../base/route";
 import { prefixes } from "../data/prefixes";
 import { useGroups, useWorkers, workersHere } from "../data/tables";
 import { boxes, subtree, totals, type Box, type ProfileTree, type Total } from "../draw/flame";
@@ -99,7 +99,7 @@ export function Profile() {
   const server = query.get("server") === "1" || place.value.path.endsWith("profile-server");
   const prefix = query.get("prefix") ?? undefined;
   const worker = query.get("worker") ?? undefined;
-  const { data, error, ask } = useAnswer("profile", { prefix, worker, server: server ? 1 : undefined });
+  const { data, error, ask } = useAnswer("profile", { prefix, worker, server: server ? 1 : undefined, since: range.value?.since, until: range.value?.until });
   const [path, setPath] = useState("");
   const [wanted, setWanted] = useState("");
   const root = data && subtree(data as ProfileTree, path);

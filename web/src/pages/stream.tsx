@@ -1,27 +1,44 @@
 // The task stream: who ran what when, at any zoom. Live, the window ends now and moves; a touch of zoom or pan holds it.
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { count, duration } from "../base/format";
+import { count, duration, shortKey } from "../base/format";
 import { useKeys } from "../base/keys";
-import { dark, prefixColor, GREY, type Rgb } from "../base/palette";
-import { place as here, setQuery } from "../base/route";
+import { css, dark, prefixColor, GREY, type Rgb } from "../base/palette";
+import { place as here, range, setQuery, setRange } from "../base/route";
+import { history } from "../data/history";
 import { prefixes } from "../data/prefixes";
 import { groups, now, summary, useGroups, useWorkers, workers } from "../data/tables";
+import { neighbour, says, type Facts, type Gap } from "../draw/gaps";
 import { AXIS, GUTTER, StreamPainter, type Look, type Target } from "../draw/stream";
 import { lanesOf, pan, Runs, zoom, type Span } from "../draw/timeline";
-import { Choice, Copy, Empty, Problem, Swatch, TaskLink, WorkerLink, useSize } from "../parts/common";
+import { Choice, Copy, Empty, Go, Problem, Swatch, TaskLink, WorkerLink, useSize } from "../parts/common";
 import { get, useAnswer } from "../wire/api";
+import { keptName } from "../wire/base";
 import { report } from "../wire/offline";
 import { useFollowed, useWindow } from "../data/stream";
 import { RunsGrid } from "./task";
 
+type By = "prefix" | "action" | "state";
+const BYS: readonly (readonly [By, string])[] = [["prefix", "by prefix"], ["action", "by action"], ["state", "by state"]];
+
 interface Filter {
   prefix?: string;
   worker?: number;
+  by: By;
 }
 
-function colorOf(group: number): Rgb {
-  const row = groups.rows.get(group);
-  return row === undefined ? GREY : prefixColor(row.prefix);
+const COMPUTING: Rgb = [0, 114, 178];
+const GOOD: Rgb = [0, 158, 115];
+const FAILED: Rgb = [213, 94, 0];
+
+// Of actions and states the others have patterns and outlines: what computes, or is fine, needs one colour.
+function colorsBy(by: By): (group: number, failed: boolean) => Rgb {
+  if (by !== "prefix") {
+    return (_, failed) => (by === "action" ? COMPUTING : failed ? FAILED : GOOD);
+  }
+  return (group) => {
+    const row = groups.rows.get(group);
+    return row === undefined ? GREY : prefixColor(row.prefix);
+  };
 }
 
 function lookAt(span: Span, height: number, filter: Filter): Omit<Look, "runs" | "strips" | "selected"> {
@@ -29,7 +46,8 @@ function lookAt(span: Span, height: number, filter: Filter): Omit<Look, "runs" |
   return {
     span,
     lanes: lanesOf(shown, height - AXIS),
-    color: colorOf,
+    color: colorsBy(filter.by),
+    marked: range.value,
     name: (group) => groups.rows.get(group)?.prefix ?? "",
     shown: (_worker, group) => filter.prefix === undefined || groups.rows.get(group)?.prefix === filter.prefix,
     dark: dark.value,
@@ -64,6 +82,27 @@ function Tip({ runs, target, width }: { runs: Runs; target: Target; width: numbe
   );
 }
 
+function GapTip({ gap, facts, left, top }: { gap: Gap; facts?: Facts; left: number; top: number }) {
+  return <div class="tip" style={{ left: `${left}px`, top: `${top}px` }}><b>nothing ran</b><br />{says(gap, facts)}</div>;
+}
+
+const INPUTS_SHOWN = 8;
+
+// What it was made of, as long as the scheduler knows; a link shows when that ran.
+function Inputs({ name }: { name: string }) {
+  const { data } = useAnswer("why", { key: name });
+  const inputs: { key: string }[] = data?.inputs ?? [];
+  if (inputs.length === 0) {
+    return null;
+  }
+  return (
+    <p class="keys-of">
+      made of {inputs.slice(0, INPUTS_SHOWN).map(({ key }) => <Go key={key} class="key" href={`tasks?key=${encodeURIComponent(key)}`} title={key}>{shortKey(key)}</Go>)}
+      {data.inputs_total > INPUTS_SHOWN && <span class="dim">and {count(data.inputs_total - INPUTS_SHOWN)} more</span>}
+    </p>
+  );
+}
+
 // Of a run that was clicked: its key and all else, which the picture does not carry.
 function Selected({ runs, index }: { runs: Runs; index: number }) {
   const start = runs.start[index];
@@ -78,6 +117,7 @@ function Selected({ runs, index }: { runs: Runs; index: number }) {
     <div class="selected-run" role="status">
       <TaskLink name={found.key} /> on {worker && <WorkerLink address={worker.address} name={worker.name} />}, took <b>{duration(found.duration)}</b>,
       transfer {duration(found.transfer)}, disk {duration(found.disk)}, deserialize {duration(found.deserialize)}{found.status !== "ok" && <b class="bad"> ✕ failed</b>}
+      {report() === undefined && keptName() === undefined && <Inputs name={found.key} />}
       <Copy text={found.key} />
     </div>
   );
@@ -89,6 +129,10 @@ interface CanvasProps {
   filter: Filter;
   hold(span: Span | undefined): void;
   selectable: boolean;
+  marking?: boolean; // what is dragged over becomes the range
+  marked?(): void;
+  facts?: Facts;
+  find?: string; // a key: its last run is chosen
 }
 
 // Zooming, panning, choosing: the same for mouse and keyboard.
@@ -96,8 +140,9 @@ function useGestures(props: CanvasProps, height: number) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const painter = useRef<StreamPainter | undefined>(undefined);
   const [tip, setTip] = useState<Target | undefined>(undefined);
-  const drag = useRef<{ x: number; span: Span; moved: boolean } | undefined>(undefined);
-  const look = lookAt(props.span, height, props.filter);
+  const [gap, setGap] = useState<{ gap: Gap; left: number; top: number } | undefined>(undefined);
+  const drag = useRef<{ x: number; span: Span; moved: boolean; marks: boolean } | undefined>(undefined);
+  const look = { ...lookAt(props.span, height, props.filter), facts: props.facts };
   const latest = useRef({ look: look as Look, props });
   latest.current.props = props;
   useEffect(() => {
@@ -120,7 +165,7 @@ function useGestures(props: CanvasProps, height: number) {
   }, [props.selectable]);
   const handlers = {
     onPointerDown: (event: PointerEvent) => {
-      drag.current = { x: event.clientX, span: props.span, moved: false };
+      drag.current = { x: event.clientX, span: props.span, moved: false, marks: props.marking === true || event.shiftKey };
       (event.currentTarget as Element).setPointerCapture(event.pointerId);
     },
     onPointerMove: (event: PointerEvent) => {
@@ -128,20 +173,75 @@ function useGestures(props: CanvasProps, height: number) {
       const room = (canvas.current?.clientWidth ?? 0) - GUTTER;
       if (from !== undefined && (from.moved || Math.abs(event.clientX - from.x) > 3)) {
         from.moved = true;
+        if (from.marks) {
+          const left = event.currentTarget instanceof Element ? event.currentTarget.getBoundingClientRect().left : 0;
+          const times = [from.x, event.clientX].map((x) => painter.current?.timeAt(latest.current.look, Math.max(x - left, GUTTER)) ?? 0);
+          setRange({ since: Math.min(...times), until: Math.max(...times) });
+          return;
+        }
         props.hold(pan(from.span, ((from.x - event.clientX) / room) * (from.span.until - from.span.since)));
       } else {
-        setTip(painter.current?.find(latest.current.look, event.offsetX, event.offsetY));
+        const run = painter.current?.find(latest.current.look, event.offsetX, event.offsetY);
+        const idle = run === undefined ? painter.current?.gapAt(latest.current.look, event.offsetX, event.offsetY) : undefined;
+        setTip(run);
+        setGap(idle && { gap: idle, left: Math.min(event.offsetX + 10, (canvas.current?.clientWidth ?? 0) - 230), top: event.offsetY + 14 });
       }
     },
-    onPointerLeave: () => setTip(undefined),
+    onPointerLeave: () => {
+      setTip(undefined);
+      setGap(undefined);
+    },
   };
-  return { canvas, painter, tip, drag, look, latest, handlers };
+  return { canvas, painter, tip, gap, drag, look, latest, handlers };
+}
+
+// The last run of a key, in the middle of a window that shows what was around it.
+function useFound(key: string | undefined, hold: CanvasProps["hold"], choose: (n: number) => void): void {
+  useEffect(() => {
+    const stop = new AbortController();
+    if (key !== undefined) {
+      get("task", { key }, stop.signal).then(
+        ({ runs: [run] }) => {
+          if (run !== undefined) {
+            const around = Math.max(4 * (run.duration + run.transfer), 0.001);
+            hold({ since: run.start - around, until: run.start + run.duration + around });
+            choose(run.n);
+          }
+        },
+        () => undefined, // whoever asked sees that nothing was found
+      );
+    }
+    return () => stop.abort();
+  }, [key]);
+}
+
+// From the chosen run to the one before and after it in its lane.
+function useSteps(on: boolean, runs: Runs | undefined, chosen: number | undefined, span: Span, choose: (n: number) => void, hold: CanvasProps["hold"]): void {
+  const step = (by: number) => {
+    const from = runs === undefined || chosen === undefined ? -1 : runs.n.indexOf(chosen);
+    if (runs === undefined || from < 0 || from >= runs.size) {
+      return;
+    }
+    const next = neighbour(runs, from, by);
+    if (next === undefined) {
+      hold(pan(span, (by * (span.until - span.since)) / 2)); // it may be beyond what is seen
+    } else {
+      choose(runs.n[next]);
+      const middle = runs.start[next] + runs.duration[next] / 2;
+      hold(middle < span.since || middle > span.until ? pan(span, middle - (span.since + span.until) / 2) : span);
+    }
+  };
+  useKeys(on ? [
+    { keys: "]", says: "next run in the lane", run: () => step(1) },
+    { keys: "[", says: "run before in the lane", run: () => step(-1) },
+  ] : []);
 }
 
 function Canvas(props: CanvasProps) {
   const { element, width, height } = useSize<HTMLDivElement>();
-  const { canvas, painter, tip, drag, look, latest, handlers } = useGestures(props, height);
+  const { canvas, painter, tip, gap, drag, look, latest, handlers } = useGestures(props, height);
   const [chosen, setChosen] = useState<number | undefined>(undefined);
+  useFound(props.find, props.hold, setChosen);
   const lanes = look.lanes.some((lane) => lane.thread >= 0) ? "thread" : "worker";
   const { runs, strips, error } = useWindow(props.span, props.live, lanes, Math.max(100, Math.floor((width - GUTTER) / 3)));
   const full: Look = { ...look, runs, strips, selected: chosen ?? -1 };
@@ -160,9 +260,14 @@ function Canvas(props: CanvasProps) {
     });
     return () => cancelAnimationFrame(frame);
   });
+  useSteps(props.selectable, runs, chosen, props.span, setChosen, props.hold);
   const click = (event: PointerEvent) => {
-    const moved = drag.current?.moved;
+    const { moved, marks } = drag.current ?? {};
     drag.current = undefined;
+    if (moved && marks) {
+      props.hold(props.span);
+      props.marked?.();
+    }
     const target = moved ? undefined : painter.current?.find(full, event.offsetX, event.offsetY);
     if (!moved && props.selectable) {
       setChosen(target && runs && runs.n[target.index]);
@@ -179,6 +284,7 @@ function Canvas(props: CanvasProps) {
           aria-label={`Task stream of ${look.lanes.length} lanes over ${duration(props.span.until - props.span.since)}, ${shown}`}
           onPointerUp={click} {...(props.selectable ? handlers : {})} />
         {tip !== undefined && runs !== undefined && tip.index < runs.size && <Tip runs={runs} target={tip} width={width} />}
+        {gap !== undefined && tip === undefined && <GapTip gap={gap.gap} facts={props.facts} left={gap.left} top={gap.top} />}
         {look.lanes.length === 0 && <Empty>No worker was here then.</Empty>}
       </div>
       <Problem error={error} />
@@ -188,6 +294,7 @@ function Canvas(props: CanvasProps) {
 }
 
 const MINI_SECONDS = 60;
+const PLAIN: Filter = { by: "prefix" };
 
 export function MiniStream() {
   useGroups();
@@ -195,13 +302,14 @@ export function MiniStream() {
   const [span] = useSpan(MINI_SECONDS);
   const live = report() === undefined;
   const follow = useFollowed(span, live);
-  return <div class="mini"><Canvas span={follow} live={live} filter={{}} hold={() => undefined} selectable={false} /></div>;
+  return <div class="mini"><Canvas span={follow} live={live} filter={PLAIN} hold={() => undefined} selectable={false} /></div>;
 }
 
 function Legend({ filter }: { filter: Filter }) {
   return (
     <ul class="legend prefixes" aria-label="Prefixes">
-      {prefixes().filter((row) => row.runs > 0).slice(0, 12).map((row) => (
+      {filter.by !== "prefix" && <li><span class="box" style={{ background: css(filter.by === "action" ? COMPUTING : GOOD) }} aria-hidden="true" /> {filter.by === "action" ? "computing" : "done"}</li>}
+      {filter.by === "prefix" && prefixes().filter((row) => row.runs > 0).slice(0, 12).map((row) => (
         <li key={row.prefix}>
           <button type="button" class="plain" aria-pressed={filter.prefix === row.prefix}
             onClick={() => setQuery({ prefix: filter.prefix === row.prefix ? undefined : row.prefix })}>
@@ -210,6 +318,7 @@ function Legend({ filter }: { filter: Filter }) {
         </li>
       ))}
       <li><span class="box m-transfer" aria-hidden="true" /> transfer</li>
+      <li><span class="box m-other" aria-hidden="true" /> unpickling, disk</li>
       <li><span class="box m-failed" aria-hidden="true">✕</span> failed</li>
     </ul>
   );
@@ -229,6 +338,18 @@ async function fit(): Promise<Span | undefined> {
   return { since: since - margin, until: until + margin };
 }
 
+// What the lanes' idle times are explained by: live from what is here anyway, else asked for once a window.
+function useFacts(span: Span, live: boolean): Facts {
+  const end = now.value;
+  const step = Math.min(600, Math.max(1, Math.ceil((end - span.since) / 600)));
+  const { data } = useAnswer(live ? undefined : "series", { since: Math.floor(span.since) - step, step });
+  const statuses = useAnswer("statuses", { limit: 1000 }, 5).data?.statuses ?? [];
+  const { time, values } = history.value;
+  const threads = summary.value?.threads ?? 0;
+  return live ? { time, processing: values.processing, queued: values.queued, threads, statuses }
+    : { time: data?.time ?? [], processing: data?.processing ?? [], queued: data?.queued ?? [], threads, statuses };
+}
+
 const LENGTHS = [["10", "10 s"], ["60", "1 min"], ["300", "5 min"], ["1800", "30 min"], ["10800", "3 h"]] as const;
 
 export function Stream() {
@@ -240,9 +361,17 @@ export function Stream() {
   const span = useFollowed(asked, live);
   const [table, setTable] = useState(false);
   const filter = useMemo<Filter>(
-    () => ({ prefix: query.get("prefix") ?? undefined, worker: query.has("worker") ? Number(query.get("worker")) : undefined }),
+    () => ({
+      prefix: query.get("prefix") ?? undefined,
+      worker: query.has("worker") ? Number(query.get("worker")) : undefined,
+      by: BYS.find(([by]) => by === query.get("colour"))?.[0] ?? "prefix",
+    }),
     [query],
   );
+  const [marking, setMarking] = useState(false);
+  const [wanted, setWanted] = useState("");
+  const facts = useFacts(asked, live);
+  const paintBy = (by: By) => setQuery({ colour: by === "prefix" ? undefined : by });
   const width = span.until - span.since;
   const middle = (span.since + span.until) / 2;
   useKeys([
@@ -251,6 +380,8 @@ export function Stream() {
     { keys: "a", says: "earlier", run: () => hold(pan(span, -width / 5)) },
     { keys: "d", says: "later", run: () => hold(pan(span, width / 5)) },
     { keys: "f", says: "all of it", run: () => void fit().then(hold) },
+    { keys: "m", says: "what is seen is the range of all pages, or no longer", run: () => setRange(range.value === undefined ? span : undefined) },
+    { keys: "c", says: "colour by prefix, action, state", run: () => paintBy(BYS[(BYS.findIndex(([by]) => by === filter.by) + 1) % BYS.length][0]) },
     { keys: "space", says: "hold, or live again", run: () => hold(live ? span : undefined) },
   ]);
   const worker = filter.worker === undefined ? undefined : workers.rows.get(filter.worker);
@@ -260,13 +391,18 @@ export function Stream() {
         <button type="button" aria-pressed={live} onClick={() => hold(live ? span : undefined)}>{live ? "● live" : "‖ held"}</button>
         <Choice label="last" value={String(seconds)} options={LENGTHS} onChange={(value) => setQuery({ last: value, since: undefined, until: undefined })} />
         <button type="button" onClick={() => void fit().then(hold)}>all of it</button>
+        <Choice label="colour" value={filter.by} options={BYS} onChange={paintBy} />
+        <button type="button" aria-pressed={marking} onClick={() => setMarking(!marking)} title="drag over a range: all pages keep to it (also: Shift and drag, or m)">choose a range</button>
+        <form onSubmit={(event) => { event.preventDefault(); setQuery({ key: wanted.trim() || undefined }); }}>
+          <label>find key <input value={wanted} onInput={(event) => setWanted(event.currentTarget.value)} spellcheck={false} autoComplete="off" /></label>
+        </form>
         <span class="dim">{duration(width)}, {count(summary.value?.runs)} runs in all</span>
         {filter.prefix !== undefined && <button type="button" onClick={() => setQuery({ prefix: undefined })}>only {filter.prefix} ✕</button>}
         {worker !== undefined && <button type="button" onClick={() => setQuery({ worker: undefined })}>only {worker.name} ✕</button>}
         <button type="button" aria-pressed={table} onClick={() => setTable(!table)}>as a table</button>
       </div>
       <Legend filter={filter} />
-      {table ? <RunsTable span={span} filter={filter} /> : <Canvas span={span} live={live} filter={filter} hold={hold} selectable />}
+      {table ? <RunsTable span={span} filter={filter} /> : <Canvas span={span} live={live} filter={filter} hold={hold} selectable marking={marking} marked={() => setMarking(false)} facts={facts} find={query.get("key") ?? undefined} />}
     </>
   );
 }

@@ -55,6 +55,7 @@ function FailureOf({ id }: { id: number }) {
 
 export function Task({ name }: PageProps) {
   const { data, error } = useAnswer("task", { key: name }, 3);
+  const story = useAnswer("story", { key: name }, 3).data;
   const unknown = data && data.runs.length === 0 && data.failures.length === 0 && !data.scheduler?.known;
   const last = data?.runs[0];
   return (
@@ -66,7 +67,7 @@ export function Task({ name }: PageProps) {
         <>
           <dl class="stats">
             <Stat name="prefix" value={data.prefix ?? "–"} />
-            <Stat name="runs" value={data.runs.length} note={last && `last ${clock(last.start, true)}`} />
+            <Stat name="runs" value={data.runs.length} note={last && <Go href={`tasks?key=${encodeURIComponent(name ?? "")}`}>last {clock(last.start, true)}</Go>} />
             <Stat name="took" value={duration(last?.duration)} />
             <Stat name="result" value={bytes(last?.nbytes)} note={last?.type ?? undefined} />
             <Stat name="failures" value={data.failures.length} alarm={data.failures.length > 0} />
@@ -74,7 +75,7 @@ export function Task({ name }: PageProps) {
           {data.failures.map((id: number) => <FailureOf key={id} id={id} />)}
           {data.scheduler && <Panel title={<Go href={whyHref(name ?? "")}>Where it is</Go>}><WhyBody why={data.scheduler} /></Panel>}
           <Panel title="Runs"><RunsGrid runs={data.runs} /></Panel>
-          {data.story?.length > 0 && <Panel title="Story" side="the scheduler's moves, oldest first"><Story story={data.story} /></Panel>}
+          {story?.length > 0 && <Panel title="Story" side="the scheduler's moves, oldest first"><Story story={story} /></Panel>}
           {data.failures.length === 0 && <Panel title="Look closer"><LookCloser name={name ?? ""} /></Panel>}
         </>
       )}

@@ -14,6 +14,24 @@ const WORKERS: readonly GridColumn<Json>[] = [
   { id: "reason", title: "because", text: true, grow: true, value: (row) => row.reason ?? "" },
 ];
 
+interface Neighbour {
+  key: string;
+  state: string;
+}
+
+// What it needs, or who needs it.
+function Neighbours({ title, list, total }: { title: string; list: readonly Neighbour[]; total: number }) {
+  if (total === 0) {
+    return null;
+  }
+  return (
+    <details open={list.length <= 10}>
+      <summary>{plural(total, title)}{total > list.length ? `, the first ${count(list.length)}` : ""}</summary>
+      <ul class="list">{list.map(({ key, state }) => <li key={key}><TaskLink name={key} /> <span class="dim">{state}</span></li>)}</ul>
+    </details>
+  );
+}
+
 export function WhyBody({ why }: { why: Json }) {
   const may = why.workers.filter((worker: Json) => worker.eligible).length;
   return (
@@ -28,6 +46,8 @@ export function WhyBody({ why }: { why: Json }) {
           <ul class="list">{why.missing.slice(0, 200).map((key: string) => <li key={key}><TaskLink name={key} /></li>)}</ul>
         </details>
       )}
+      <Neighbours title="input" list={why.inputs ?? []} total={why.inputs_total ?? 0} />
+      <Neighbours title="user" list={why.users ?? []} total={why.users_total ?? 0} />
       {why.workers.length > 0 && (
         <details open={may < why.workers.length}>
           <summary>{count(may)} of {plural(why.workers.length, "worker")} may run it</summary>

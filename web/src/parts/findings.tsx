@@ -1,5 +1,6 @@
 // Findings: what the observer's rules say went wrong, the worst first, each with what it was seen by and what to do.
 import { ago, clock, count, plural } from "../base/format";
+import { range } from "../base/route";
 import { findings, now, type FindingRow } from "../data/tables";
 import { Go, Panel, Spark, TaskLink } from "./common";
 
@@ -56,7 +57,8 @@ function Finding({ row }: { row: FindingRow }) {
 }
 
 export function Findings() {
-  const rows = findings.list().sort(byWeight);
+  const chosen = range.value;
+  const rows = findings.list().filter((row) => chosen === undefined || (row.last >= chosen.since && row.first <= chosen.until)).sort(byWeight);
   if (rows.length === 0) {
     return null;
   }
