@@ -24,6 +24,7 @@
 #define PORT_DEFAULT 8787
 #define CHANNEL_FD 3
 #define QUERIES_MAX 32u
+#define ADDRESSES_MAX 8u
 #define MESSAGE_BYTES_MAX (1u << 20)
 /* Tasks looked at for one `count-waiting`. */
 #define PLACES_A_CALL 20000u
@@ -51,8 +52,9 @@ struct observer_link {
     const char *program;
     struct ring_writer ring;
     struct recorder *recorder;
-    struct io_address address;
-    int listener;
+    struct io_address addresses[ADDRESSES_MAX]; /* the first is the one that is told */
+    int listeners[ADDRESSES_MAX];
+    uint32_t address_count;
     struct text settings; /* msgpack map */
     struct io_process *process;
     struct io_stream *channel; /* NULL: closed */
@@ -336,7 +338,7 @@ static void on_exited(void *user, int status, int signal_number)
     io_timer_start(link->timer, link->pause, 0);
 }
 
-/* Settings, ring and socket. */
+/* Settings, ring and sockets. */
 static void send_settings(struct observer_link *link)
 {
     struct outgoing out;
@@ -345,13 +347,24 @@ static void send_settings(struct observer_link *link)
     msgpack_write_raw(&out.head, text_span(&link->settings));
     outgoing_flush(&out, &chunks);
     ASSERT(chunks.count == 1); /* settings are small */
-    int descriptors[] = {fcntl(link->ring.fd, F_DUPFD_CLOEXEC, 0),
-                         fcntl(link->listener, F_DUPFD_CLOEXEC, 0)};
-    if (descriptors[0] < 0 || descriptors[1] < 0) {
-        log_error(LOGGER, "The dashboard cannot be told its socket: %s", strerror(errno));
+    int descriptors[1 + ADDRESSES_MAX];
+    bool is_fine = true;
+    for (uint32_t i = 0; i <= link->address_count; i++) {
+        int fd = i == 0 ? link->ring.fd : link->listeners[i - 1];
+        descriptors[i] = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+        is_fine = is_fine && descriptors[i] >= 0;
+    }
+    if (!is_fine) {
+        log_error(LOGGER, "The dashboard cannot be told its sockets: %s", strerror(errno));
+        for (uint32_t i = 0; i <= link->address_count; i++) {
+            if (descriptors[i] >= 0) {
+                close(descriptors[i]);
+            }
+        }
         io_stream_abort(link->channel);
     } else {
-        io_stream_write_descriptors(link->channel, slice_span(chunks.items[0]), descriptors, 2);
+        io_stream_write_descriptors(link->channel, slice_span(chunks.items[0]), descriptors,
+                                    link->address_count + 1);
     }
     frames_fini(&chunks);
     outgoing_fini(&out);
@@ -420,23 +433,55 @@ int observer_parse_address(const char *text, struct io_address *out, struct text
 }
 
 /* As stock: if the port is taken, any other will do. */
-static int bind_socket(struct observer_link *link, struct text *why)
+static int bind_socket(struct io_address *address, int *out_listener, struct text *why)
 {
-    uint16_t wanted = link->address.port;
-    int code = io_listen_socket(&link->address, &link->listener, why);
+    uint16_t wanted = address->port;
+    int code = io_listen_socket(address, out_listener, why);
     if (code != ERR_BUSY || wanted == 0) {
         return code;
     }
     text_clear(why);
-    link->address.port = 0;
-    code = io_listen_socket(&link->address, &link->listener, why);
+    address->port = 0;
+    code = io_listen_socket(address, out_listener, why);
     if (code == OK) {
         log_warning(LOGGER,
                     "Port %u is already in use.\nPerhaps you already have a cluster running?\n"
                     "Hosting the HTTP server on port %u instead",
-                    wanted, link->address.port);
+                    wanted, address->port);
     }
     return code;
+}
+
+/* Of "ADDRESS,ADDRESS": all of them. Source: distributed node.py start_http_server. */
+static int bind_all(struct observer_link *link, const char *text, struct text *why)
+{
+    const char *left = text == NULL ? "" : text;
+    int code = OK;
+    while (code == OK && left != NULL) {
+        const char *comma = strchr(left, ',');
+        struct text one = {0};
+        text_add(&one, span_of(left, comma == NULL ? strlen(left) : (size_t)(comma - left)));
+        if (link->address_count == ADDRESSES_MAX) {
+            text_printf(why, "the dashboard has at most %u addresses", ADDRESSES_MAX);
+            code = ERR_ADDRESS;
+        } else {
+            struct io_address *address = &link->addresses[link->address_count];
+            code = observer_parse_address(text_cstr(&one), address, why);
+            code = code == OK ? bind_socket(address, &link->listeners[link->address_count], why)
+                              : code;
+            link->address_count += code == OK;
+        }
+        text_fini(&one);
+        left = comma == NULL ? NULL : comma + 1;
+    }
+    return code;
+}
+
+static void close_all(struct observer_link *link)
+{
+    while (link->address_count > 0) {
+        close(link->listeners[--link->address_count]);
+    }
 }
 
 static void put_setting(struct text *out, const char *name, const char *value)
@@ -520,20 +565,19 @@ static void write_settings(struct observer_link *link, const struct observer_opt
     msgpack_write_cstr(out, "memory");
     msgpack_write_float(out, config_bytes(config, "cask.dashboard.memory", 96.0 * (1 << 20)));
     msgpack_write_cstr(out, "port");
-    msgpack_write_uint(out, link->address.port);
+    msgpack_write_uint(out, link->addresses[0].port);
     msgpack_write_cstr(out, "findings");
     config_write(config, "cask.findings", out);
     write_origins(config, out);
 }
 
-static void log_address(const struct observer_link *link)
+static void log_address(const struct observer_link *link, const struct io_address *address)
 {
-    bool is_local = strcmp(link->address.host, "127.0.0.1") == 0 ||
-                    strcmp(link->address.host, "::1") == 0 ||
-                    strcmp(link->address.host, "localhost") == 0;
+    bool is_local = strcmp(address->host, "127.0.0.1") == 0 || strcmp(address->host, "::1") == 0 ||
+                    strcmp(address->host, "localhost") == 0;
     const char *cert =
         config_text(link->node->config, "distributed.scheduler.dashboard.tls.cert", NULL);
-    struct io_address shown = link->address;
+    struct io_address shown = *address;
     if (shown.host[0] == '\0' || strcmp(shown.host, "0.0.0.0") == 0) {
         io_outward_address(NULL, shown.host);
     }
@@ -562,15 +606,11 @@ int observer_link_create(struct node *node, const struct observer_options *optio
     struct observer_link *link = mem_zalloc(1, sizeof *link);
     link->node = node;
     link->program = options->program;
-    link->listener = -1;
     link->ring.fd = -1;
-    int code = observer_parse_address(options->address, &link->address, why);
-    code = code == OK ? bind_socket(link, why) : code;
+    int code = bind_all(link, options->address, why);
     code = code == OK ? ring_create(RING_SLOTS_DEFAULT, &link->ring, why) : code;
     if (code != OK) {
-        if (link->listener >= 0) {
-            close(link->listener);
-        }
+        close_all(link);
         mem_free(link);
         return code;
     }
@@ -580,7 +620,9 @@ int observer_link_create(struct node *node, const struct observer_options *optio
     link->timer = io_timer_create(node->loop, start, link);
     frame_reader_init(&link->reader);
     last_words_set(link->ring.shared);
-    log_address(link);
+    for (uint32_t i = 0; i < link->address_count; i++) {
+        log_address(link, &link->addresses[i]);
+    }
     start(link);
     *out_link = link;
     return OK;
@@ -626,7 +668,7 @@ void observer_link_destroy(struct observer_link *link)
     frame_reader_fini(&link->reader);
     recorder_destroy(link->recorder);
     ring_destroy(&link->ring);
-    close(link->listener);
+    close_all(link);
     text_fini(&link->settings);
     link->is_destroyed = true;
     if (link->channel == NULL) { /* else with its last callback */
@@ -636,7 +678,7 @@ void observer_link_destroy(struct observer_link *link)
 
 uint16_t observer_link_port(const struct observer_link *link)
 {
-    return link->address.port;
+    return link->addresses[0].port;
 }
 
 void observer_link_notice(struct observer_link *link, const struct notice *notice)

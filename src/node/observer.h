@@ -13,7 +13,7 @@ struct recorder;
 struct observer_options {
     const char *
         program; /* cask, to be started as `PROGRAM observer`; NULL: no dashboard. To outlive the link */
-    const char *address; /* [HOST]:PORT, HOST or PORT; NULL: 8787 */
+    const char *address; /* [HOST]:PORT, HOST or PORT, or several with commas; NULL: 8787 */
     const char *prefix;  /* of all paths; NULL or "": none */
     bool
         pages; /* --dashboard; without, only what programs read, as stock's scheduler without bokeh */

@@ -17,7 +17,8 @@
 #define SETTINGS_BYTES_MAX (1u << 20)
 #define QUESTIONS_MAX 32u
 #define ANSWER_SECONDS 30.0
-#define DESCRIPTORS_WANTED 2
+/* The ring, then the listening sockets. */
+#define DESCRIPTORS_MAX (1 + OBSERVER_LISTENERS_MAX)
 
 /* ---- settings ----------------------------------------------------------------------------------- */
 
@@ -118,12 +119,17 @@ static void read_settings(struct span map, struct settings *out)
     }
 }
 
+struct descriptors {
+    int items[DESCRIPTORS_MAX];
+    uint32_t count;
+};
+
 /* One recvmsg; descriptors that come along are stored. The bytes, 0 at the end, −1. */
-static ssize_t receive(uint8_t *space, size_t size, int descriptors[DESCRIPTORS_WANTED])
+static ssize_t receive(uint8_t *space, size_t size, struct descriptors *descriptors)
 {
     union {
         struct cmsghdr head;
-        char space[CMSG_SPACE(DESCRIPTORS_WANTED * sizeof(int))];
+        char space[CMSG_SPACE(DESCRIPTORS_MAX * sizeof(int))];
     } control;
     struct iovec part = {.iov_base = space, .iov_len = size};
     struct msghdr message = {.msg_iov = &part,
@@ -135,16 +141,17 @@ static ssize_t receive(uint8_t *space, size_t size, int descriptors[DESCRIPTORS_
         got = recvmsg(CHANNEL_FD, &message, MSG_CMSG_CLOEXEC);
     } while (got < 0 && errno == EINTR);
     struct cmsghdr *head = got > 0 ? CMSG_FIRSTHDR(&message) : NULL;
-    if (head != NULL && head->cmsg_type == SCM_RIGHTS &&
-        head->cmsg_len == CMSG_LEN(DESCRIPTORS_WANTED * sizeof(int))) {
-        memcpy(descriptors, CMSG_DATA(head), DESCRIPTORS_WANTED * sizeof(int));
+    if (head != NULL && head->cmsg_type == SCM_RIGHTS && descriptors->count == 0) {
+        size_t bytes = head->cmsg_len - CMSG_LEN(0);
+        memcpy(descriptors->items, CMSG_DATA(head), bytes);
+        descriptors->count = (uint32_t)(bytes / sizeof(int));
     }
     return got;
 }
 
 int channel_receive_settings(struct observer *observer, struct text *why)
 {
-    int descriptors[DESCRIPTORS_WANTED] = {-1, -1};
+    struct descriptors descriptors = {0};
     struct frames message = {0};
     int got = 0;
     frame_reader_init(&observer->reader);
@@ -153,7 +160,7 @@ int channel_receive_settings(struct observer *observer, struct text *why)
         uint8_t *space;
         size_t size;
         frame_reader_space(&observer->reader, &space, &size);
-        ssize_t count = receive(space, size, descriptors);
+        ssize_t count = receive(space, size, &descriptors);
         if (count <= 0) {
             text_printf(why, "descriptor 3 is no channel to a scheduler: %s",
                         count < 0 ? strerror(errno) : "it is closed");
@@ -162,7 +169,7 @@ int channel_receive_settings(struct observer *observer, struct text *why)
         frame_reader_advance(&observer->reader, (size_t)count);
         got = frame_reader_next(&observer->reader, &message);
     }
-    if (got < 0 || descriptors[0] < 0) {
+    if (got < 0 || descriptors.count < 2) {
         text_add_cstr(why, "the scheduler's first message is malformed");
         frames_fini(&message);
         return ERR_MALFORMED;
@@ -170,8 +177,9 @@ int channel_receive_settings(struct observer *observer, struct text *why)
     read_settings(frames_head(&message), &observer->settings);
     frames_fini(&message);
     observer->channel = CHANNEL_FD;
-    observer->listener = descriptors[1];
-    return ring_open(descriptors[0], &observer->ring, why);
+    observer->listener_count = descriptors.count - 1;
+    memcpy(observer->listeners, descriptors.items + 1, observer->listener_count * sizeof(int));
+    return ring_open(descriptors.items[0], &observer->ring, why);
 }
 
 /* ---- questions ---------------------------------------------------------------------------------- */

@@ -275,7 +275,6 @@ int observer_run(void)
     struct observer *observer = mem_zalloc(1, sizeof *observer);
     struct text why = {0};
     observer->channel = -1;
-    observer->listener = -1;
     set_limits();
     int code = channel_receive_settings(observer, &why);
     code = code == OK ? serve(observer, &why) : code;
@@ -295,7 +294,6 @@ struct observer *observer_create_file(const char *path, size_t memory, struct te
 {
     struct observer *observer = mem_zalloc(1, sizeof *observer);
     observer->channel = -1;
-    observer->listener = -1;
     observer->settings.pages = true;
     text_add_cstr(&observer->settings.name_space, "dask");
     observer->tables = tables_create(memory);
@@ -322,7 +320,7 @@ int observer_show(const char *path, int listener, const char *prefix, struct tex
         close(listener);
         return ERR_IO;
     }
-    observer->listener = listener;
+    observer->listeners[observer->listener_count++] = listener;
     if (prefix != NULL) {
         text_add_cstr(&observer->settings.prefix, prefix);
     }

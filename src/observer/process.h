@@ -10,6 +10,9 @@
 #include "record/ring.h"
 #include "wire/frame.h"
 
+/* A scheduler's dashboard may have several addresses. */
+#define OBSERVER_LISTENERS_MAX 8
+
 struct history;
 struct viewer;
 
@@ -40,7 +43,9 @@ struct observer {
     struct ring_reader ring; /* closed: of a file */
     struct lws_context *context;
     struct lws_vhost *vhost;
-    int channel, listener; /* −1: closed */
+    int channel; /* −1: closed */
+    int listeners[OBSERVER_LISTENERS_MAX];
+    uint32_t listener_count;
     struct lws *channel_wsi;
     struct frame_reader reader;
     struct VEC(struct question) questions;

@@ -496,10 +496,10 @@ static int on_http(struct lws *wsi, enum lws_callback_reasons reason, void *user
     }
 }
 
-static void accept_some(struct observer *observer)
+static void accept_some(struct observer *observer, int listener)
 {
     for (int i = 0; i < ACCEPTS_MAX; i++) {
-        int fd = accept4(observer->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
             return; /* the next connection calls again; out of descriptors, so does this one */
         }
@@ -518,7 +518,7 @@ static int on_listener(struct lws *wsi, enum lws_callback_reasons reason, void *
     (void)in;
     (void)size;
     if (reason == LWS_CALLBACK_RAW_RX_FILE) {
-        accept_some(observer_of(wsi));
+        accept_some(observer_of(wsi), (int)lws_get_socket_fd(wsi));
     }
     return 0;
 }
@@ -602,8 +602,12 @@ int server_create(struct observer *observer, struct text *why)
         info.options |= LWS_SERVER_OPTION_CREATE_VHOST_SSL_CTX;
     }
     observer->vhost = lws_create_vhost(observer->context, &info);
-    if (observer->vhost == NULL || !adopt(observer, observer->listener, "listener") ||
-        (observer->channel >= 0 && !adopt(observer, observer->channel, "channel"))) {
+    bool is_fine = observer->vhost != NULL &&
+                   (observer->channel < 0 || adopt(observer, observer->channel, "channel"));
+    for (uint32_t i = 0; i < observer->listener_count && is_fine; i++) {
+        is_fine = adopt(observer, observer->listeners[i], "listener");
+    }
+    if (!is_fine) {
         lws_context_destroy(observer->context);
         text_add_cstr(why, "the dashboard cannot be served: see the certificate and key");
         return ERR_TLS;

@@ -17,7 +17,7 @@ import urllib.parse
 import dask
 import pytest
 from distributed import Client
-from harness import KIND, eventually
+from harness import KIND, eventually, free_port
 from observer_stock import GOLDEN, answers_of, families, get, play
 from tasks import inc
 from tornado.httpclient import HTTPRequest
@@ -399,6 +399,23 @@ def test_a_port_that_is_taken(make_cluster):
         assert not base.endswith(f":{port}")
         assert f"Port {port} is already in use" in cluster.scheduler.log()
         assert get(base + "/health")[0] == 200
+
+
+def test_several_addresses(make_cluster):
+    """As stock: it is reached at all of them; the first is told; one that is taken is replaced by any"""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken, free = other.getsockname()[1], free_port()
+        options = ["--dashboard-address", f"127.0.0.1:0,127.0.0.1:{taken},127.0.0.1:{free}"]
+        cluster = make_cluster(scheduler_options=options, env=ON)
+    assert f"Port {taken} is already in use" in cluster.scheduler.log()
+    bases = [line.split()[-1].removesuffix("/status") for line in cluster.scheduler.log().splitlines() if "dashboard at" in line]
+    assert len(set(bases)) == 3 and bases[0] == base_of(cluster) and bases[2].endswith(f":{free}")
+    assert [get(base + "/health")[2] for base in bases] == [b"ok"] * 3
+    observer = child_of(cluster.scheduler.pid)
+    os.kill(observer, signal.SIGKILL)
+    assert [get(base + "/health", timeout=60)[2] for base in bases] == [b"ok"] * 3
 
 
 def test_no_process_no_service(make_cluster):
