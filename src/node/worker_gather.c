@@ -203,6 +203,7 @@ void worker_gather(struct worker_node *worker, const struct worker_action_gather
         keys[i] = value->key;
         map_put(&gather->sizes, value->key, NULL)->value.number = (uint64_t)value->nbytes;
     }
+    log_debug(LOGGER, "Request %u keys from %s", action->wanted.count, text_cstr(&gather->peer));
     worker_write_get_data(worker, (struct span_list){keys, action->wanted.count}, &out);
     const struct rpc_options options = {
         .shares = true, .acknowledge = true, .done = answered, .user = gather};

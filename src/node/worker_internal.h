@@ -223,6 +223,9 @@ void worker_pressure_destroy(struct worker_node *worker);
 uint64_t worker_memory(struct worker_node *worker);
 /* distributed.worker.memory.…, of our limit. */
 struct policy_settings worker_memory_settings(const struct worker_node *worker);
+/* {target, spill, pause: fraction or false}, what user code changed. As with stock, values put beyond the first `target`
+ * still spill. */
+void worker_pressure_told(struct worker_node *worker, struct span told);
 
 /* ---- worker_link.c ---- */
 

@@ -338,6 +338,7 @@ static void send_beat(struct worker_node *worker, struct span parts)
     worker_gauges_write(worker, more, &metrics);
     write_executing(worker, &executing);
     write_extensions(worker, theirs, &extensions);
+    log_debug(LOGGER, "Heartbeat: %s", text_cstr(&worker->server.address));
     worker->link.asked = io_now();
     struct msg_heartbeat_worker message = {
         .address = text_span(&worker->server.address),

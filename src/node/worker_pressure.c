@@ -224,6 +224,29 @@ struct policy_settings worker_memory_settings(const struct worker_node *worker)
     };
 }
 
+static void take_threshold(struct span told, const char *name, double *threshold)
+{
+    struct span value;
+    double fraction;
+    if (msgpack_find(told, name, &value) != OK) {
+        return;
+    }
+    struct msgpack_reader reader = msgpack_reader(value);
+    if (span_equal(value, SPAN("\xc2"))) {
+        *threshold = POLICY_OFF;
+    } else if (msgpack_read_float(&reader, &fraction) == OK && fraction > 0) {
+        *threshold = fraction;
+    }
+}
+
+void worker_pressure_told(struct worker_node *worker, struct span told)
+{
+    struct policy_settings *settings = &worker->pressure->settings;
+    take_threshold(told, "target", &settings->target);
+    take_threshold(told, "spill", &settings->spill);
+    take_threshold(told, "pause", &settings->pause);
+}
+
 void worker_pressure_create(struct worker_node *worker)
 {
     struct worker_pressure *pressure = mem_zalloc(1, sizeof *pressure);

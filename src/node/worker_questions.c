@@ -319,6 +319,8 @@ void worker_told(struct worker_node *worker, uint32_t seat, struct executor_mess
         take_status(worker, told);
     } else if (span_equal(tell->text, SPAN("resources"))) {
         take_resources(worker, told);
+    } else if (span_equal(tell->text, SPAN("memory"))) {
+        worker_pressure_told(worker, told);
     } else if (span_equal(tell->text, SPAN("digest"))) {
         worker_gauges_digest(worker, told);
     } else {

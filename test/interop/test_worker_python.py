@@ -297,6 +297,21 @@ def test_state_is_for_reading(client, alice):
     ]  # fmt: skip
 
 
+def test_thresholds_set_by_user_code(client, alice):
+    """memory_manager's are the worker's: one that any memory is over pauses it"""
+
+    def pause_at(fraction, dask_worker):
+        dask_worker.memory_manager.memory_pause_fraction = fraction
+
+    def status():
+        return client.scheduler_info()["workers"][alice]["status"]
+
+    client.run(pause_at, 1e-9, workers=[alice])
+    harness.eventually(lambda: status() == "paused")
+    client.run(pause_at, 0.95, workers=[alice])
+    harness.eventually(lambda: status() == "running")
+
+
 def test_transfers_of_the_worker(client, alice, mixed):
     """Which values came, and went; as in stock's logs"""
     made = client.submit(bytes, 50_000, workers=alice, key="sent")

@@ -5,7 +5,7 @@ import signal
 
 import dask.array as da
 import pytest
-from distributed import Client, KilledWorker, wait
+from distributed import Client, Event, KilledWorker, wait
 from distributed.client import FutureCancelledError
 from harness import eventually
 from tasks import add, die, inc, my_name, slowinc
@@ -23,9 +23,12 @@ def test_tasks_wait_for_the_first_worker(make_cluster, connect):
 def test_work_spreads_to_a_worker_that_comes_later(make_cluster, connect):
     cluster = make_cluster("a")
     client = connect(cluster)
+    started = Event("b-started", client=client)
+    first = client.submit(lambda event: event.wait(), started)  # or all could be over before b is there
     futures = client.map(slowinc, range(100), delay=0.05)
     cluster.start_workers("b")
-    wait(futures)
+    started.set()
+    wait([first, *futures])
     assert all(len(keys) >= 10 for keys in client.has_what().values())
 
 

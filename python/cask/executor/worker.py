@@ -28,6 +28,7 @@ from distributed.protocol import dumps
 from distributed.proctitle import setproctitle
 from distributed.security import Security
 from distributed.utils import key_split
+from distributed.worker_memory import WorkerMemoryManager
 from distributed.worker_state_machine import PauseEvent, SecedeEvent, UnpauseEvent
 from tornado.ioloop import IOLoop
 
@@ -102,6 +103,21 @@ class _Told:
         pass
 
 
+class _MemoryManager(WorkerMemoryManager):
+    """Stock's, whose thresholds are the real worker's."""
+
+    _THRESHOLDS = {f"memory_{name}_fraction": name for name in ("target", "spill", "pause")}
+
+    def __init__(self, stock: WorkerMemoryManager, tell):
+        vars(self).update(vars(stock))
+        self._tell = tell
+
+    def __setattr__(self, name, value):
+        super().__setattr__(name, value)
+        if name in self._THRESHOLDS:
+            self._tell("memory", {self._THRESHOLDS[name]: value or False})
+
+
 def _counted(name: str) -> _Told:
     return _Told("state", itemgetter(name))
 
@@ -137,6 +153,7 @@ class Worker(distributed.worker.Worker):
                 contact_address=settings["address"],
             )
         self.state = State(self.state)
+        self.memory_manager = _MemoryManager(self.memory_manager, self.tell)
         self.nanny = settings.get("nanny")
         if self.nanny:
             self._add_nannys_path()
