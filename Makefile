@@ -13,7 +13,7 @@ SEEDS ?= 1
 MINUTES ?= 5
 SECONDS_EACH ?= 60
 
-.PHONY: build setup demo test check sim chaos fuzz bench lint format coverage asan tsan wheel clean help
+.PHONY: build setup demo test check sim chaos fuzz bench lint format coverage asan tsan labextension wheel clean help
 
 build: $(BUILD)/build.ninja ## build/cask and all that is tested
 	ninja -C $(BUILD)
@@ -63,6 +63,9 @@ asan: build-asan/build.ninja ## unit tests under AddressSanitizer and UBSan
 tsan: build-tsan/build.ninja ## unit tests under ThreadSanitizer
 	ninja -C build-tsan
 	meson test -C build-tsan --no-rebuild --suite unit
+
+labextension: setup build ## the dashboard in a real JupyterLab (installed from PyPI into ~/.cache)
+	.venv/bin/python test/labextension/check.py
 
 wheel: setup ## a wheel in dist/
 	.venv/bin/python -m pip wheel --no-deps -w dist .
