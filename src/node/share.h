@@ -15,7 +15,7 @@ struct server;
 struct share;
 
 enum {
-    SHARE_DESCRIPTORS_MAX = 64, /* in one message; what is beyond is sent byte by byte */
+    SHARE_DESCRIPTORS_MAX = 128, /* in one message; what is beyond is sent byte by byte */
     SHARE_FRAME_MIN = 16 * 1024,
 };
 

@@ -186,6 +186,36 @@ static void test_newest_wait(void **state)
     assert_int_equal(store_segments_bytes(bench->segments), 4 * SIZE);
 }
 
+/* Of many values the last to be let go here are those that others still have: older ones are used meanwhile. */
+static void test_older_are_free(void **state)
+{
+    struct store_segments *segments = store_segments_create(
+        &(struct store_segments_options){.loop = ((struct bench *)*state)->loop,
+                                         .idle_bytes_max = 64 * SIZE,
+                                         .idle_seconds = 0.01,
+                                         .count_max = 64});
+    struct bench bench = {.segments = segments};
+    struct buf *taken[40];
+    int held[39];
+    for (int i = 0; i < 40; i++) {
+        taken[i] = take(&bench, SIZE);
+    }
+    ino_t oldest = file_of(taken[0]);
+    buf_unref(taken[0]);
+    for (int i = 0; i < 39; i++) {
+        held[i] = reader_of(taken[i + 1]);
+        buf_unref(taken[i + 1]);
+    }
+    struct buf *segment = take(&bench, SIZE);
+    assert_int_equal(file_of(segment), oldest);
+    buf_unref(segment);
+    for (int i = 0; i < 39; i++) {
+        close(held[i]);
+    }
+    store_segments_close(segments);
+    store_segments_unref(segments);
+}
+
 /* A small value does not get the memory of a large one: the rest of its pages would be lost meanwhile. */
 static void test_sizes(void **state)
 {
@@ -258,6 +288,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_others_only_read, setup, teardown),
         cmocka_unit_test_setup_teardown(test_waits_within_bounds, setup, teardown),
         cmocka_unit_test_setup_teardown(test_newest_wait, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_older_are_free, setup, teardown),
         cmocka_unit_test_setup_teardown(test_sizes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_outlives_the_store, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lent, setup, teardown),
