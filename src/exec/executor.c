@@ -30,6 +30,8 @@ enum {
     CRASH_LOG_MAX = 256 * 1024, /* bytes of Python frames read */
 };
 
+/* Bytes to be sent that are not worth a copy. */
+#define GIVEN_MIN (64u * 1024)
 /* After the exit, for the rest of standard error. */
 #define LINGER_SECONDS 0.3
 /* From the end of the channel to the exit. */
@@ -629,6 +631,11 @@ struct channel_writer *executor_out(struct executor *executor)
     return &executor->writer;
 }
 
+static void free_bytes(void *owner)
+{
+    mem_free(owner);
+}
+
 /* Bytes and descriptors, message by message where a message has descriptors. */
 static void send_all(struct executor *executor)
 {
@@ -649,7 +656,13 @@ static void send_all(struct executor *executor)
         sent = at + 1;
     }
     struct span after = span_of(rest.data + sent, rest.size - sent);
-    io_stream_write(executor->channel, &after, 1, NULL, NULL);
+    if (after.size < GIVEN_MIN) {
+        io_stream_write(executor->channel, &after, 1, NULL, NULL);
+        text_clear(&writer->bytes);
+    } else { /* most of it waits for the executor to read: the stream gets the bytes themselves */
+        io_stream_write(executor->channel, &after, 1, writer->bytes.data, free_bytes);
+        writer->bytes = (struct text){0};
+    }
     writer->attached.count = 0; /* the stream has the descriptors */
 }
 
@@ -660,7 +673,6 @@ void executor_flush(struct executor *executor)
     }
     if (executor->channel != NULL) {
         send_all(executor);
-        text_clear(&executor->writer.bytes);
     } else {
         channel_writer_fini(&executor->writer); /* `died` is on its way */
     }

@@ -10,6 +10,8 @@
 #include "wire/pickle_make.h"
 
 #define LOGGER "distributed.worker"
+/* Of inputs for an executor, before the end of the turn. */
+#define FLUSH_BYTES (256u * 1024)
 
 void worker_run_free(struct worker_run *run)
 {
@@ -302,6 +304,9 @@ static bool put(struct worker_node *worker, uint32_t seat, struct object *input,
     input->known |= (uint64_t)1 << seat;
     if (input->home == SEAT_NONE) {
         input->home = seat;
+    }
+    if (executor_out(executor)->bytes.size > FLUSH_BYTES) {
+        executor_flush(executor); /* it reads the first inputs while we find the others */
     }
     return true;
 }
