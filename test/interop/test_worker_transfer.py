@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 
 import numpy
@@ -11,7 +12,8 @@ import pytest
 from distributed import Client, wait
 
 import harness
-from worker_clusters import client, make_cluster, mixed  # noqa: F401  (fixtures)
+import namespace
+from worker_clusters import SCHEDULERS, client, make_cluster, mixed, start_cask  # noqa: F401  (fixtures)
 
 COUNT = 1_000_000  # float64: 8 MB
 
@@ -196,13 +198,43 @@ Comm.handshake_info = handshake_info
 """
 
 
+@contextlib.contextmanager
+def apart(tmp_path):
+    """Workers `alice` and `far`, which is in a network namespace of its own"""
+    port_of_alice, port_of_far = harness.free_port(), harness.free_port()
+    cluster = harness.Cluster(command=SCHEDULERS["cask"])
+    try:
+        start_cask(cluster, "alice", options=["--worker-port", str(port_of_alice)])
+        ports_out = (cluster.scheduler.port, port_of_alice)
+        with namespace.passage(tmp_path, ports_out, port_of_far) as prefix:
+            options = ["--worker-port", str(port_of_far)]
+            cluster.start_workers("far", command=f"{prefix} {harness.CASK_WORKER}", options=options)
+            with Client(cluster.address, timeout=20) as client:
+                yield cluster, client
+    finally:
+        cluster.close()
+
+
+@pytest.mark.skipif(namespace.why_not() != "", reason=f"no network namespace here: {namespace.why_not()}")
+def test_another_network_namespace(tmp_path):
+    """Workers that share a host, but not its network namespace, send each other bytes"""
+    with apart(tmp_path) as (cluster, client):
+        inside = os.readlink(f"/proc/{cluster.workers['far'].pid}/ns/net")
+        assert inside != os.readlink("/proc/self/ns/net")
+        for giver, taker in ("far", "alice"), ("alice", "far"):
+            for name in ("array", "frame", "small"):
+                value = client.submit(make, name, workers=giver, pure=False)
+                assert client.submit(is_same, name, value, workers=taker, pure=False).result()
+            assert transfers(client, taker)["incoming_shared_bytes_total"] == 0
+
+
 def test_a_giver_of_another_namespace(make_cluster, tmp_path):
     """The name that it offers leads nowhere here: it is asked by TCP, and is so the next time"""
     (tmp_path / "elsewhere.py").write_text(ELSEWHERE)
     cluster = make_cluster("alice")
     cluster.start_workers("far", options=["--preload", str(tmp_path / "elsewhere.py")])
     with Client(cluster.address, timeout=20) as client:
-        for name in VALUES:
+        for name in ("array", "small"):
             value = client.submit(make, name, workers="far", pure=False)
             assert client.submit(is_same, name, value, workers="alice", pure=False).result()
         assert transfers(client, "alice")["incoming_shared_bytes_total"] == 0
