@@ -3,7 +3,9 @@ nothing is left behind. What the store does on each error is in test/unit/store/
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pathlib
 import shutil
 import subprocess
 import time
@@ -251,14 +253,43 @@ def test_paused_while_memory_is_high(make_cluster):  # noqa: F811
         assert held_back.result(timeout=20) == 3
 
 
+def processes(parent=None):
+    """All, or this one and its children"""
+    pids = (folder.name for folder in pathlib.Path("/proc").glob("[0-9]*"))
+    if parent is not None:
+        pids = [str(parent), *pathlib.Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+    return [pathlib.Path("/proc", pid) for pid in pids]
+
+
+def segments(folders):
+    """Memory without a name that they hold: numbers of its files"""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            for link in (folder / "fd").iterdir():
+                with contextlib.suppress(OSError):
+                    if os.readlink(link).startswith("/memfd:cask"):
+                        yield os.stat(link).st_ino
+
+
 def test_kill_leaves_nothing_for_long(make_cluster, tmp_path):  # noqa: F811
+    """The kernel ends all its processes, the one that forks executors too, and so no memory is left; the next worker on the
+    host removes what is on disk"""
     options = {"memory": "400MB", "env": settings(target=0.1)}
+    in_shared_memory = set(os.listdir("/dev/shm"))
     options["options"] = ("--local-directory", str(tmp_path))
     cluster = make_cluster("alice", **options)
     with Client(cluster.address, timeout=20) as client:
         futures = client.map(make, range(20), pure=False)
         harness.eventually(lambda: len(spill_files(tmp_path)) > 0, 20, "values spill")
+        alice = cluster.workers["alice"].pid
+        harness.eventually(lambda: len(processes(alice)) == 3, 60, "worker, executor, and who forks them")
+        family = processes(alice)
+        held = set(segments(family))
+        assert held
         cluster.kill_worker("alice")
+        harness.eventually(lambda: not any(one.exists() for one in family), 60, "all its processes have ended")
+        assert not held & set(segments(processes()))
+        assert not [name for name in set(os.listdir("/dev/shm")) - in_shared_memory if "cask" in name]
         assert len(spill_files(tmp_path)) > 0
         del futures
     cluster.start_workers("bob", command=harness.CASK_WORKER, **options)
