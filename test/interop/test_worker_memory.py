@@ -149,7 +149,7 @@ def test_three_times_the_memory(make_cluster, tmp_path):  # noqa: F811
 
 
 def test_no_thread_keeps_a_value(make_cluster, tmp_path):  # noqa: F811
-    """of a task that was read while another ran"""
+    """of a task that was read while another ran, or that could not be serialised"""
 
     def make_seen(path):
         """A value that tells whether it lives; it is there once there is a file"""
@@ -157,7 +157,8 @@ def test_no_thread_keeps_a_value(make_cluster, tmp_path):  # noqa: F811
         import weakref
 
         class Value:
-            pass
+            def __reduce__(self):
+                raise TypeError("it stays here")
 
         value = Value()
         vars(builtins).setdefault("cask_test_seen", []).append(weakref.ref(value))
@@ -181,7 +182,10 @@ def test_no_thread_keeps_a_value(make_cluster, tmp_path):  # noqa: F811
         gate.touch()
         wait([first, second], timeout=20)
         assert client.run(count_seen)[alice] == [True, True]
-        del first, second
+        with pytest.raises(TypeError, match="it stays here"):
+            first.result(timeout=20)
+        first.release()
+        second.release()
         harness.eventually(lambda: client.run(count_seen)[alice] == [False, False], 20, "both are gone")
 
 

@@ -142,30 +142,34 @@ class Executor:
     # ---- the exporting thread ----
 
     def export(self) -> None:
-        """Serialise what is asked for, in order."""
+        """Serialise what is asked for, in order. Nothing of the last one is kept while the next is waited for."""
         self._crash_thread()
         thread = threading.get_native_id()
-        while True:
-            handle, entry, fds = self._exports.get()
-            slot = self._board.enter(handle, time(), thread, EXPORTING)
-            try:
-                if entry is None:
-                    raise KeyError("the object is not here")
-                value = entry.get()
-                if entry.is_actor:
-                    value = Actor(type(value), self._worker.address, entry.key, self._worker)
-                payload, segment = pack_payload(*serialise(value), *fds)
-                del value
-                self._out.send(channel.EXPORTED, handle, payload, segment)
-            except channel.ChannelClosed:
-                return
-            except BaseException as error:
-                self._out.send(channel.EXPORT_FAILED, handle, [pack_error(error)])
-            finally:
-                self._board.leave(slot)
-                for fd in fds:
-                    os.close(fd)
-            del entry
+        while (has_failed := self._export(thread, *self._exports.get())) is not None:
+            if has_failed:  # an error and its frames, which have the value, refer to one another
+                self._runner.worked.set()
+
+    def _export(self, thread: int, handle: int, entry: Entry | None, fds: list[int]) -> bool | None:
+        """Whether that failed; None: the worker has gone"""
+        slot = self._board.enter(handle, time(), thread, EXPORTING)
+        try:
+            if entry is None:
+                raise KeyError("the object is not here")
+            value = entry.get()
+            if entry.is_actor:
+                value = Actor(type(value), self._worker.address, entry.key, self._worker)
+            payload, segment = pack_payload(*serialise(value), *fds)
+            self._out.send(channel.EXPORTED, handle, payload, segment)
+            return False
+        except channel.ChannelClosed:
+            return None
+        except BaseException as error:
+            self._out.send(channel.EXPORT_FAILED, handle, [pack_error(error)])
+            return True
+        finally:
+            self._board.leave(slot)
+            for fd in fds:
+                os.close(fd)
 
     # ---- the thread that reads ----
 

@@ -1,4 +1,4 @@
-"""Cycles of objects are collected when tasks have paused.
+"""Cycles of objects are collected when tasks have paused, or a value could not be serialised.
 
 Python collects as it allocates, and an executor without tasks does not: futures that a task left in a cycle would
 keep their keys alive for as long as it is idle. A stock worker's loop allocates all the time.
@@ -13,7 +13,7 @@ _PAUSE = 0.2  # seconds without a task
 
 
 class Sweeper(threading.Thread):
-    """Sleeps until a task runs, collects once none does any more."""
+    """Sleeps until it is told (runner.worked), as by each task that runs; collects once none does any more."""
 
     def __init__(self, runner):
         super().__init__(name="sweeper", daemon=True)
