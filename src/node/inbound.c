@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "node/coordination.h"
+#include "node/failed_inputs.h"
 #include "node/node.h"
 #include "node/observer.h"
 #include "node/planner.h"
@@ -163,7 +164,9 @@ static bool task_erred(struct node *node, struct stream *stream, const struct fr
         is_fine = payload_take(frames, m->traceback.raw, &of->traceback) == OK;
     }
     if (is_fine) {
+        failed_inputs_hold(node->failed_inputs, m->key, m->traceback_text);
         node_apply(node, &event);
+        failed_inputs_take(node->failed_inputs);
     }
     blob_unref(of->exception);
     blob_unref(of->traceback);
@@ -231,7 +234,9 @@ static void task_died(struct node *node, struct stream *stream, const struct msg
         recorder_victim(recorder, stream->worker, m->key, m->certificate);
     }
     event.stimulus = m->stimulus_id;
+    failed_inputs_hold(node->failed_inputs, m->key, SPAN(""));
     node_apply(node, &event);
+    failed_inputs_take(node->failed_inputs);
 }
 
 static void steal_answered(struct node *node, struct stream *stream,

@@ -21,6 +21,7 @@
 #include "wire/pickle_trust.h"
 
 struct decoded;
+struct failed_inputs;
 struct feed;
 struct graph_queue;
 struct lifecycle;
@@ -88,7 +89,8 @@ struct node {
     struct turn *turn;
     struct graph_queue *graph_queue;
     struct planner *planner;
-    struct observer_link *observer; /* NULL: no dashboard */
+    struct observer_link *observer;      /* NULL: no dashboard */
+    struct failed_inputs *failed_inputs; /* NULL: nobody keeps them */
     struct lifecycle *lifecycle;
     uint32_t nannies_starting; /* open register_nanny connections */
     uint32_t graphs_under_way; /* blocks idle detection */

@@ -706,3 +706,14 @@ void observer_link_event(struct observer_link *link, struct span topic, const st
         recorder_event(link->recorder, topic, slice_span(value->value));
     }
 }
+
+void observer_link_failed(struct observer_link *link, struct span told)
+{
+    struct outgoing out;
+    outgoing_init(&out);
+    msgpack_write_map(&out.head, 1);
+    msgpack_write_cstr(&out.head, "failed");
+    msgpack_write_raw(&out.head, told);
+    send_message(link, &out);
+    outgoing_fini(&out);
+}

@@ -35,6 +35,8 @@ uint16_t observer_link_port(const struct observer_link *link);
 void observer_link_notice(struct observer_link *link, const struct notice *notice);
 void observer_link_restart(struct observer_link *link);
 void observer_link_event(struct observer_link *link, struct span topic, const struct blob *value);
+/* What a task that failed was given: see failed_inputs.c. */
+void observer_link_failed(struct observer_link *link, struct span told);
 /* Where records of what happens go now, for what is no notice of the core's; NULL: nobody looks. */
 struct recorder *observer_link_recorder(struct observer_link *link);
 

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "node/coordination.h"
 #include "node/exception.h"
+#include "node/failed_inputs.h"
 #include "node/feed.h"
 #include "node/hooks.h"
 #include "node/lifecycle.h"
@@ -307,6 +308,7 @@ static void notice(struct node *node, const struct notice *notice)
     observer_link_notice(node->observer, notice);
     if (notice->kind == NOTICE_TASK_DONE) {
         task_stream_add(node->task_stream, notice);
+        failed_inputs_notice(node->failed_inputs, notice);
         feeds_task_done(node, notice);
     } else {
         lifecycle_notice(node, notice);

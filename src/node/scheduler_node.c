@@ -12,6 +12,7 @@
 #include "node/connection.h"
 #include "node/coordination.h"
 #include "node/core_config.h"
+#include "node/failed_inputs.h"
 #include "node/feed.h"
 #include "node/graph_queue.h"
 #include "node/identity.h"
@@ -263,6 +264,7 @@ int node_create(const struct config *config, const struct node_options *options,
         config_bool(config, "cask.dashboard.process", true)) {
         code = observer_link_create(node, &options->observer, &node->observer, why);
     }
+    node->failed_inputs = failed_inputs_create(node);
     if (code == OK) {
         code = write_scheduler_file(node, options->scheduler_file, why);
     }
@@ -344,6 +346,8 @@ void node_destroy(struct node *node)
     remove_scheduler_file(node);
     rpc_pool_destroy(node->rpc);
     lifecycle_destroy(node->lifecycle);
+    failed_inputs_destroy(node->failed_inputs);
+    node->failed_inputs = NULL;
     observer_link_destroy(node->observer);
     node->observer = NULL;
     planner_destroy(node->planner);

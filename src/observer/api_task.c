@@ -161,6 +161,13 @@ static void task_explained(struct exchange *exchange, struct span answer)
     jot_open(&jot, '[');
     put_failures(tables, key, &jot);
     jot_close(&jot, ']');
+    jot_name(&jot, "inputs");
+    const struct failed_row *failed = failed_rows_find(&tables->failed, key);
+    if (failed != NULL) {
+        jot_raw(&jot, text_span(&failed->description));
+    } else {
+        jot_null(&jot);
+    }
     jot_name(&jot, "scheduler");
     if (answer.data != NULL && is_explained(answer)) {
         put_answer(&jot, answer);

@@ -15,6 +15,7 @@
 
 #define CHANNEL_FD 3
 #define SETTINGS_BYTES_MAX (1u << 20)
+#define MESSAGE_BYTES_MAX (32u << 20)
 #define QUESTIONS_MAX 32u
 #define ANSWER_SECONDS 30.0
 /* The ring, then the listening sockets. */
@@ -176,6 +177,7 @@ int channel_receive_settings(struct observer *observer, struct text *why)
     }
     read_settings(frames_head(&message), &observer->settings);
     frames_fini(&message);
+    observer->reader.message_bytes_max = MESSAGE_BYTES_MAX;
     observer->channel = CHANNEL_FD;
     observer->listener_count = descriptors.count - 1;
     memcpy(observer->listeners, descriptors.items + 1, observer->listener_count * sizeof(int));
@@ -232,6 +234,19 @@ static void finish(struct observer *observer, uint32_t index, struct span answer
     question.answered(question.user, answer);
 }
 
+/* What a failed task was given. */
+static void take_failed(struct observer *observer, struct span told)
+{
+    struct failed_told failed;
+    if (failed_read(told, &failed) == OK) {
+        if (observer->history != NULL) {
+            history_take_failed(observer->history, &failed);
+        }
+        failed_rows_put(&observer->tables->failed, failed.key, failed.time, &failed.description);
+    }
+    text_fini(&failed.description);
+}
+
 static void take_message(struct observer *observer, struct span head)
 {
     struct msgpack_reader reader;
@@ -241,6 +256,10 @@ static void take_message(struct observer *observer, struct span head)
     if (find(head, "close", &reader) && msgpack_read_bool(&reader, &ends) == OK) {
         observer_drain(observer);
         observer->is_ended = ends;
+        return;
+    }
+    if (msgpack_find(head, "failed", &answer) == OK) {
+        take_failed(observer, answer);
         return;
     }
     if (!find(head, "id", &reader) || msgpack_read_uint(&reader, &id) != OK ||

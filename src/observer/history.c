@@ -285,6 +285,15 @@ void history_take(struct history *history, const struct tables *tables,
     }
 }
 
+void history_take_failed(struct history *history, const struct failed_told *failed)
+{
+    if (history->pending.rows.size < PENDING_BYTES_MAX) {
+        history_collect_failed(failed, &history->pending);
+    } else {
+        history->missed_rows++;
+    }
+}
+
 uint64_t history_beat(struct history *history, struct tables *tables, uint64_t tail, double now)
 {
     bool is_new = history->pending.rows.size > 0 || history->has_more ||

@@ -23,6 +23,8 @@ int history_create(const struct history_options *options, struct tables *tables,
 /* The tables took a record. */
 void history_take(struct history *history, const struct tables *tables,
                   const union any_record *record);
+/* What a failed task was given. */
+void history_take_failed(struct history *history, const struct failed_told *failed);
 /* Hand over what is new, if it is time and the writer is free; `tail`: how far the ring was read. Gives up to where of
  * the ring nothing is needed any more. */
 uint64_t history_beat(struct history *history, struct tables *tables, uint64_t tail, double now);

@@ -62,6 +62,28 @@ static void collect_failure(const struct tables *tables, const struct record_fai
     text_fini(&name);
 }
 
+void history_collect_failed(const struct failed_told *failed, struct batch *batch)
+{
+    batch_begin(batch, STATEMENT_FAILED_VALUES_FORGET);
+    batch_text(batch, failed->key);
+    batch_end(batch);
+    batch_begin(batch, STATEMENT_FAILED_INPUTS);
+    batch_text(batch, failed->key);
+    batch_real(batch, failed->time);
+    batch_text(batch, text_span(&failed->description));
+    if (failed->spec.data != NULL) {
+        batch_blob(batch, failed->spec);
+    }
+    batch_end(batch);
+    for (uint32_t i = 0; i < failed->value_count; i++) {
+        batch_begin(batch, STATEMENT_FAILED_VALUE);
+        batch_text(batch, failed->key);
+        batch_int(batch, failed->values[i].place);
+        batch_blob(batch, failed->values[i].data);
+        batch_end(batch);
+    }
+}
+
 static void worker_event(struct batch *batch, double time, uint32_t worker, const char *what,
                          struct span text)
 {

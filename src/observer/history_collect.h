@@ -19,6 +19,8 @@ bool history_is_new(const struct tables *tables, const struct history_mark *mark
 /* Rows of what a record says that the tables do not keep, after the tables took it. */
 void history_collect_record(const struct tables *tables, const union any_record *record,
                             struct batch *batch);
+/* Rows of what a failed task was given. */
+void history_collect_failed(const struct failed_told *failed, struct batch *batch);
 /* Everything newer than the mark, which moves; at most so many chunks of runs. True: that was all. */
 bool history_collect(struct tables *tables, struct history_mark *mark, struct batch *batch);
 

@@ -27,6 +27,10 @@ static const char version_2[] =
 #define TABLE_2(name, columns) "CREATE TABLE " name " (" columns ";\n"
 #include "observer/history_schema.def"
     "PRAGMA user_version = 2;\n";
+static const char version_3[] =
+#define TABLE_3(name, columns) "CREATE TABLE " name " (" columns ";\n"
+#include "observer/history_schema.def"
+    "PRAGMA user_version = 3;\n";
 
 const char *history_sql(enum history_statement statement)
 {
@@ -89,7 +93,7 @@ static int check_version(sqlite3 *file, const char *path, bool can_be_new, struc
 /* Steps from version to version. */
 static int migrate(sqlite3 *file, struct text *why)
 {
-    static const char *const steps[] = {version_1, version_2};
+    static const char *const steps[] = {version_1, version_2, version_3};
     static_assert(sizeof steps / sizeof steps[0] == HISTORY_VERSION, "a step for each version");
     int64_t version = history_version(file);
     int code = OK;

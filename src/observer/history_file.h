@@ -7,7 +7,7 @@
 #include "base/assert.h"
 #include "base/text.h"
 
-#define HISTORY_VERSION 2
+#define HISTORY_VERSION 3
 /* In the file's header: "cask". */
 #define HISTORY_APPLICATION_ID 0x6361736b
 #define HISTORY_SUFFIX ".db"

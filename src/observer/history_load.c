@@ -177,6 +177,19 @@ static void load_failure(struct loading *loading, sqlite3_stmt *row)
     table_failure_put(loading->tables, failure);
 }
 
+static void load_failed(struct loading *loading, sqlite3_stmt *row)
+{
+    struct text description = {0};
+    put_text(&description, row, 2);
+    json_t *value = json_loadb(text_cstr(&description), description.size, 0, NULL);
+    if (json_is_object(value)) {
+        failed_rows_put(&loading->tables->failed, history_column_span(row, 0),
+                        sqlite3_column_double(row, 1), &description);
+    }
+    json_decref(value);
+    text_fini(&description);
+}
+
 static void load_text(struct loading *loading, sqlite3_stmt *row)
 {
     table_text_put(loading->tables, number_of(row, 0), history_column_span(row, 1));
@@ -297,6 +310,8 @@ static const struct source {
     {"SELECT * FROM (SELECT * FROM series ORDER BY time DESC LIMIT 3600) ORDER BY time",
      load_second, 1},
     {"SELECT * FROM clients", load_client, 1},
+    {"SELECT * FROM (SELECT * FROM failed_inputs ORDER BY time DESC LIMIT 1000) ORDER BY time",
+     load_failed, 3},
 };
 
 static int load_rows(struct loading *loading, const struct source *source, struct text *why)

@@ -112,6 +112,7 @@ void tables_clear(struct tables *tables)
     }
     vec_fini(&tables->failures);
     map_fini(&tables->failure_places);
+    failed_rows_fini(&tables->failed);
     lines_fini(&tables->logs);
     lines_fini(&tables->events);
     lines_fini(&tables->graphs);

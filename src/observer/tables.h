@@ -9,6 +9,7 @@
 #include "base/map.h"
 #include "base/text.h"
 #include "base/vec.h"
+#include "observer/failed.h"
 #include "observer/findings.h"
 #include "observer/runs.h"
 #include "observer/stats.h"
@@ -161,6 +162,7 @@ struct tables {
     struct map failure_places;                 /* prefix, type, where → place */
     uint64_t failures_total, failures_seen;    /* rows ever made; failures ever told */
     uint32_t failure_last;                     /* the row of the newest failure */
+    struct failed_rows failed;                 /* what failed tasks were given */
     struct VEC(struct text) texts;             /* by number − 1 − texts_gone */
     uint32_t texts_gone;
     size_t texts_bytes;

@@ -122,7 +122,7 @@ def test_files_are_the_users_own(life):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(life.folder.stat().st_mode) == 0o700
     with contextlib.closing(sqlite3.connect(path)) as file:  # by any SQLite, as documented
-        assert file.execute("PRAGMA user_version").fetchone() == (2,)
+        assert file.execute("PRAGMA user_version").fetchone() == (3,)
         assert file.execute("SELECT sum(count) FROM run_chunks").fetchone() == (3 * (RUNS + SLOWED + FAILED),)
         documented = (pathlib.Path(__file__).parents[2] / "docs/history.md").read_text()
         for (table,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'"):

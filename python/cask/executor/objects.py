@@ -148,6 +148,12 @@ class DataView(MutableMapping):
                 return found[0]
         raise KeyError(key)
 
+    @property
+    def memory(self) -> dict:
+        """What is live in this executor, as ``memory`` of stock's spill buffer: to be looked at for nothing"""
+        live = {entry.key: entry.get() for entry in list(self._objects.by_key.values()) if entry.is_live() and not entry.is_actor}
+        return {**live, **self._own}
+
     def __setitem__(self, key, value):
         self._own[key] = value
 

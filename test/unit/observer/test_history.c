@@ -507,7 +507,11 @@ static void test_older_version(void **state)
     path_of(story, &path);
     sqlite3 *file;
     assert_int_equal(history_file_write(text_cstr(&path), &file, &why), OK);
-    assert_int_equal(history_run(file, "DROP TABLE activities; PRAGMA user_version = 1", &why), OK);
+    assert_int_equal(history_run(file,
+                                 "DROP TABLE activities; DROP TABLE failed_inputs; DROP TABLE "
+                                 "failed_values; PRAGMA user_version = 1",
+                                 &why),
+                     OK);
     history_file_close(file);
     struct tables *again = tables_create(MEMORY);
     assert_int_equal(history_load(text_cstr(&path), again, &why), OK);
