@@ -214,6 +214,21 @@ void api_findings(struct exchange *exchange)
     api_end(exchange, &jot);
 }
 
+/* What the first of its sample keys of which it is known was given. */
+static void put_inputs(const struct tables *tables, const struct failure_row *row, struct jot *jot)
+{
+    const struct failed_row *failed = NULL;
+    for (uint32_t i = 0; i < row->key_count && failed == NULL; i++) {
+        failed = failed_rows_find(&tables->failed, text_span(&row->keys[i]));
+    }
+    jot_name(jot, "inputs");
+    if (failed != NULL) {
+        jot_raw(jot, text_span(&failed->description));
+    } else {
+        jot_null(jot);
+    }
+}
+
 void api_failure(struct exchange *exchange)
 {
     const struct tables *tables = exchange->observer->tables;
@@ -225,6 +240,7 @@ void api_failure(struct exchange *exchange)
             put_failure_body(tables, row, &jot);
             jot_put_text(&jot, "exception", &row->exception);
             jot_put_text(&jot, "traceback", &row->traceback);
+            put_inputs(tables, row, &jot);
             api_end(exchange, &jot);
             return;
         }

@@ -250,6 +250,7 @@ int failed_read(struct span told, struct failed_told *out)
             look = (struct look){0};
         }
     }
+    json_object_set_new(all, "key", json_of(out->key));
     json_object_set_new(all, "time", json_real(out->time));
     json_object_set_new(all, "worker", text_of(told, "worker"));
     json_object_set_new(all, "task", task_of(&look, out->spec.data != NULL));

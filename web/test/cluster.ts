@@ -268,6 +268,15 @@ export class Cluster {
     return [entry("now", 0, here), entry("yesterday", 1, {}), entry("earlier", 2, { state: "died", reason: "killed by SIGKILL", failures: 3 })];
   }
 
+  private given(key: string): Json {
+    const input = (one: Json) => ({ nbytes: 28, type: "int", shape: null, dtype: null, repr: "0", kept: true, why: null, ...one });
+    return {
+      key, time: this.end, worker: "tcp://10.0.0.2:40001", why: null, task: { function: "inc", args: ["<input x>", "'</pre><script>window.hacked=1</script>'"], kwargs: { by: "<img src=x onerror=window.hacked=1>" }, kept: true, why: null },
+      inputs: [input({ key: "x" }), input({ key: "('table', 3)", type: "pandas.DataFrame", nbytes: 3 << 20, shape: "(1000, 3)", dtype: "<img src=x onerror=window.hacked=1>", repr: null, kept: false, why: "larger than 1 MiB" })],
+      total: 130, python: "3.11.2", packages: { numpy: "2.4.6" }, log: [["ERROR", "Compute Failed <script>window.hacked=1</script>"]],
+    };
+  }
+
   private profile(): Json {
     const leaf = (name: string, count: number, children: Json[] = []) => ({
       count, identifier: `${name};f.py;1`, description: { name, filename: "/home/ada/analysis/clean.py", line_number: 12, line: "return x" },
@@ -292,7 +301,7 @@ export class Cluster {
       stream: () => this.stream(Number(query.get("since")), Number(query.get("until")), Number(query.get("buckets") ?? 400), query.get("lanes") ?? "thread"),
       findings: () => ({ at, findings: this.findings() }),
       failures: () => ({ at, next: null, total: 1, failures: this.failures() }),
-      failure: () => ({ ...failure, exception: `${failure?.type as string}('${failure?.message as string}')`, traceback: TRACEBACK }),
+      failure: () => ({ ...failure, inputs: failure === undefined ? null : this.given((failure.keys as string[])[0]), exception: `${failure?.type as string}('${failure?.message as string}')`, traceback: TRACEBACK }),
       logs: () => ({ at, next: null, logs: this.logs().reverse() }),
       events: () => ({ at, next: null, events: [{ n: 1, time: at, topic: "progress", event: { step: 3, of: 12 } }] }),
       graphs: () => ({ at, next: null, graphs: [{ n: 1, time: this.scene.began, client: "Client-5f0c", tasks: this.scene.tasks, new_tasks: this.scene.tasks, collisions: 0, state: "OK", reason: null }] }),
@@ -302,7 +311,7 @@ export class Cluster {
       stacks: () => ({ "tcp://10.0.0.2:40001": { "inc-1": ["  File \"clean.py\", line 12, in inc", "    time.sleep(x)"] } }),
       profile: () => this.profile(),
       task: () => ({
-        at, key, group: known ? 1 : null, prefix: known ? "read-parquet" : null, runs: this.runs.filter((run) => run.key === key), failures: key === "inc-1" ? [1] : [],
+        at, key, group: known ? 1 : null, prefix: known ? "read-parquet" : null, runs: this.runs.filter((run) => run.key === key), failures: key === "inc-1" ? [1] : [], inputs: key === "inc-1" ? this.given(key) : null,
         scheduler: known ? this.why(key) : { ...this.why(key), known: false },
       }),
       story: () => (known ? [[key, "waiting", "processing", { [key]: "processing" }, "update-graph-1", at]] : []) as unknown as Json,

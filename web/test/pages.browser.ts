@@ -148,6 +148,26 @@ test("ten thousand equal failures are one line, a click away from their tracebac
   });
 });
 
+test("a failure says what the task was given, and how to run it again", async () => {
+  await visiting(FAILED, {}, async ({ page, base, wrong }) => {
+    for (const path of ["failure/1", "info/task/inc-1.html"]) {
+      await page.goto(base + path);
+      await page.getByText("inc(<input x>, '</pre><script>window.hacked=1</script>', by=<img src=x onerror=window.hacked=1>)").waitFor();
+      const rows = page.locator("table.inputs tbody tr");
+      const cells = await rows.nth(0).locator("td").allTextContents();
+      assert.deepEqual(cells.map((text) => text.replace(/\s/g, " ")), ["x", "int", "28 B", "–", "–", "0", "● kept"]);
+      assert.match((await rows.nth(1).textContent()) ?? "", /pandas\.DataFrame.*3.*MiB.*\(1000, 3\).*larger than 1 MiB/);
+      await page.getByText("and 128 more.").waitFor();
+      await page.getByText("of that worker's log").click();
+      assert.equal(await page.getByText("Compute Failed <script>").isVisible(), true);
+      assert.equal(await page.getByText("cask replay 'inc-1'").isVisible(), true);
+    }
+    assert.equal(await page.evaluate("window.hacked"), undefined);
+    assert.equal(await page.locator("main script, main img").count(), 0);
+    assert.deepEqual(wrong, []);
+  });
+});
+
 test("findings stand above failures, the worst first, with what to do", async () => {
   await visiting(FAILED, {}, async ({ page, base, wrong }) => {
     await page.goto(`${base}problems`);

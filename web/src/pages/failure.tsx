@@ -7,6 +7,7 @@ import { Copy, Panel, Problem, Stat, Swatch, TaskLink, WorkerLink, Go } from "..
 import { useAnswer } from "../wire/api";
 import type { Json } from "../wire/channels";
 import { whyHref } from "../base/route";
+import { Inputs } from "./inputs";
 import { CAUSE_WORDS } from "./problems";
 
 function Frame({ frame }: { frame: TraceFrame }) {
@@ -43,26 +44,30 @@ export function pythonKey(key: string): string {
   return /^\(.*\)$/.test(key) ? key : JSON.stringify(key);
 }
 
-// For a POSIX shell.
+// For a POSIX shell; what begins with a dash is no option.
 function shellWord(text: string): string {
-  return `'${text.replace(/'/g, "'\\''")}'`;
+  return `${text.startsWith("-") ? "-- " : ""}'${text.replace(/'/g, "'\\''")}'`;
 }
 
 export function LookCloser({ name }: { name: string }) {
   return (
     <>
-      <p class="hint">Run it again here, under a debugger, with the inputs it had:</p>
+      <p class="hint">Run it again on your machine, under a debugger, with the inputs it had; the second way goes after the cluster's end, too, with <code>--history last</code>. Both execute its code:</p>
       <Copy text={`client.recreate_error_locally(${pythonKey(name)})`} />
+      <Copy text={`cask replay ${shellWord(name)}`} />
       <p class="hint">Let the cluster try again:</p>
       <Copy text={`client.retry([Future(${pythonKey(name)}, client)])`} />
       <p class="hint">In a shell: why it is where it is, and how it came there:</p>
       <Copy text={`cask explain ${shellWord(name)}`} />
       <Copy text={`cask story ${shellWord(name)}`} />
+      <p class="hint">What it printed and what it cost, if a worker of cask's ran it:</p>
+      <Copy text={`cask logs ${shellWord(name)}`} />
     </>
   );
 }
 
-export function FailureBody({ failure }: { failure: Json }) {
+// `name`: of the task that is looked at; else the first of its kind is.
+export function FailureBody({ failure, name = failure.keys[0] }: { failure: Json; name?: string }) {
   useWorkers();
   return (
     <>
@@ -76,6 +81,7 @@ export function FailureBody({ failure }: { failure: Json }) {
       <Panel title="Traceback" side={failure.where}>
         <Traceback text={failure.traceback ?? ""} exception={`${failure.type}: ${failure.message}`} />
       </Panel>
+      {failure.inputs && <Inputs given={failure.inputs} />}
       <div class="columns">
         <Panel title="Tasks" side={failure.count > failure.keys.length ? `${failure.keys.length} of ${count(failure.count)}` : undefined}>
           <ul class="list">
@@ -91,7 +97,7 @@ export function FailureBody({ failure }: { failure: Json }) {
           </ul>
         </Panel>
       </div>
-      {failure.keys.length > 0 && <Panel title="Look closer"><LookCloser name={failure.keys[0]} /></Panel>}
+      {name !== undefined && <Panel title="Look closer"><LookCloser name={name} /></Panel>}
     </>
   );
 }

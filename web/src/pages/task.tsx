@@ -48,9 +48,10 @@ function Story({ story }: { story: Json[] }) {
   );
 }
 
-function FailureOf({ id }: { id: number }) {
+// With the inputs of this task, not of the kind's first.
+function FailureOf({ id, name, inputs }: { id: number; name: string; inputs: Json | null }) {
   const { data, error } = useAnswer("failure", { id });
-  return <>{<Problem error={error} />}{data && <FailureBody failure={data} />}</>;
+  return <>{<Problem error={error} />}{data && <FailureBody failure={{ ...data, inputs }} name={name} />}</>;
 }
 
 export function Task({ name }: PageProps) {
@@ -72,7 +73,7 @@ export function Task({ name }: PageProps) {
             <Stat name="result" value={bytes(last?.nbytes)} note={last?.type ?? undefined} />
             <Stat name="failures" value={data.failures.length} alarm={data.failures.length > 0} />
           </dl>
-          {data.failures.map((id: number) => <FailureOf key={id} id={id} />)}
+          {data.failures.map((id: number) => <FailureOf key={id} id={id} name={name ?? ""} inputs={data.inputs ?? null} />)}
           {data.scheduler && <Panel title={<Go href={whyHref(name ?? "")}>Where it is</Go>}><WhyBody why={data.scheduler} /></Panel>}
           <Panel title="Runs"><RunsGrid runs={data.runs} /></Panel>
           {story?.length > 0 && <Panel title="Story" side="the scheduler's moves, oldest first"><Story story={story} /></Panel>}

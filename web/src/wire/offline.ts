@@ -157,7 +157,8 @@ function taskOf(query: Query): Json {
     }
   }
   const failures = (answered("failures")?.failures ?? []).filter((row: Json) => row.keys.includes(query.key)).map((row: Json) => row.id);
-  return { at: (opened as Report).until, key: query.key, runs: found, prefix: found[0]?.prefix ?? null, failures, scheduler: null };
+  const inputs = failures.map((id: number) => (opened as Report).answers[`failure?id=${id}`]?.inputs).find((given: Json | null | undefined) => given?.key === query.key) ?? null;
+  return { at: (opened as Report).until, key: query.key, runs: found, prefix: found[0]?.prefix ?? null, failures, inputs, scheduler: null };
 }
 
 // What the observer would answer; undefined: it is not in the report.
