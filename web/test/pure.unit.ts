@@ -2,10 +2,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ago, bytes, byName, count, duration, percent, rate, shortKey, UNKNOWN } from "../src/base/format";
+import { ALARM, GREY, TEN, type Rgb } from "../src/base/colors";
 import { compare, sentence } from "../src/data/compare";
+import { activityTable, units } from "../src/data/activities";
 import { folds, framesOf } from "../src/data/traceback";
 import { cells, indices } from "../src/draw/chunks";
 import { boxes, subtree, totals, type ProfileTree } from "../src/draw/flame";
+import { gapsOf, neighbour, reasonOf } from "../src/draw/gaps";
 import { layout } from "../src/draw/layers";
 import { laneIndex, lanesOf, pan, Runs, ticks, tickStep, zoom } from "../src/draw/timeline";
 
@@ -155,4 +158,59 @@ test("two runs that took the same time, or did nothing, are not explained", () =
   assert.equal(sentence(compare([], [])), "No task ran in either of them.");
   assert.equal(sentence(compare([], same)), "In the earlier one no task ran.");
   assert.equal(plain(sentence(compare(same, [kind("load", 100, 0.05, 1)]))), "The later one did 40 % less, 6.00 s of work after 10.0 s: each load took only 50 % of the time (−4.00 s).");
+});
+
+// As people see a colour who lack one kind of cones (Machado, Oliveira, Fernandes 2009; severity 1), in linear sRGB.
+const VISIONS: Record<string, readonly (readonly [number, number, number])[]> = {
+  all: [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+  protanopia: [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+  deuteranopia: [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+  tritanopia: [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+};
+
+function lab(color: Rgb, vision: (typeof VISIONS)[string]): number[] {
+  const linear = color.map((value) => (value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4));
+  const [r, g, b] = vision.map((row) => Math.min(1, Math.max(0, row.reduce((sum, weight, index) => sum + weight * linear[index], 0))));
+  const f = (t: number) => (t > 0.008856 ? Math.cbrt(t) : 7.787 * t + 16 / 116);
+  const [x, y, z] = [(0.4124 * r + 0.3576 * g + 0.1805 * b) / 0.95047, 0.2126 * r + 0.7152 * g + 0.0722 * b, (0.0193 * r + 0.1192 * g + 0.9505 * b) / 1.08883].map(f);
+  return [116 * y - 16, 500 * (x - y), 200 * (y - z)];
+}
+
+test("any two colours differ for every kind of colour vision", () => {
+  const colors = [...TEN, GREY, ALARM];
+  for (const [name, vision] of Object.entries(VISIONS)) {
+    const seen = colors.map((color) => lab(color, vision));
+    seen.forEach((one, place) => seen.slice(place + 1).forEach((other, after) => {
+      const distance = Math.hypot(...one.map((value, axis) => value - other[axis]));
+      assert.ok(distance >= 15, `${name}: ${colors[place].join()} and ${colors[place + 1 + after].join()} are ${distance.toFixed(1)} apart`);
+    }));
+  }
+});
+
+test("idle times are those between runs, and say what was known then", () => {
+  const runs = new Runs(8);
+  const add = (n: number, lane: number, start: number, duration: number, transfer = 0) =>
+    runs.add({ n, worker: 1, lane, group: 1, start, duration, transfer, deserialize: 0, disk: 0, status: "ok" });
+  add(0, 0, 10, 1);
+  add(1, 0, 14, 1, 0.5);
+  add(2, 1, 11, 1);
+  add(3, 0, 16, 1);
+  const gaps = gapsOf(runs, 1, 0, { since: 9, until: 20 }, 0.6);
+  assert.deepEqual(gaps.map((gap) => [gap.since, gap.until]), [[9, 10], [11, 13.5], [15, 16]]);
+  const facts = { time: [9, 12, 15], processing: [0, 1, NaN], queued: [0, 0, 0], threads: 2, statuses: [{ time: 15.2, worker: 1, status: "paused" }, { time: 1, worker: 1, status: "running" }] };
+  assert.deepEqual(gaps.map((gap) => reasonOf(gap, facts)), ["no work", "no task was ready", "paused"]);
+  assert.equal(reasonOf(gaps[1], { ...facts, queued: [0, 3, 0] }), "work was queued");
+  assert.equal(reasonOf({ worker: 1, since: 100, until: 101 }, { ...facts, statuses: [] }), "idle", "nothing is known of then");
+  assert.deepEqual([neighbour(runs, 0, 1), neighbour(runs, 3, -1), neighbour(runs, 2, 1)], [1, 1, undefined]);
+});
+
+test("time by activity adds up by function and unit, the most first", () => {
+  const row = (context: string, name: string, activity: string, unit: string, total: number) => ({ context, function: name, activity, unit, total });
+  const rows = [row("execute", "inc", "thread-cpu", "seconds", 2), row("execute", "inc", "other", "seconds", 1), row("execute", "sum", "other", "seconds", 5), row("get-data", "", "network", "seconds", 4), row("execute", "inc", "memory-read", "bytes", 7)];
+  const { bars, activities } = activityTable(rows, "seconds");
+  assert.deepEqual(bars.map((bar) => [bar.name, bar.total]), [["sum", 5], ["(sending results)", 4], ["inc", 3]]);
+  assert.deepEqual(activities.map((one) => one.activity), ["other", "network", "thread-cpu"]);
+  assert.deepEqual(bars[2].parts.map((part) => part.activity), ["other", "thread-cpu"]);
+  assert.deepEqual(units(rows), ["seconds", "bytes"]);
+  assert.deepEqual(activityTable(rows, "seconds", "inc").bars.length, 1);
 });

@@ -1,15 +1,10 @@
-// Colours. Ten that people with any kind of colour vision tell apart (after Okabe and Ito, and Tol), given to prefixes
+// Colours. Ten that people with any kind of colour vision tell apart, given to prefixes
 // in the order in which they were busy and kept for the cluster's life; all others are grey. A state has a colour, and
 // a sign, as colour alone must never say it.
 import { computed, signal } from "@preact/signals";
+import { GREY, TEN, type Rgb } from "./colors";
 
-export type Rgb = readonly [number, number, number];
-
-const TEN: Rgb[] = [
-  [0, 114, 178], [230, 159, 0], [0, 158, 115], [204, 121, 167], [86, 180, 233], [148, 103, 189], [178, 170, 52],
-  [136, 34, 85], [68, 170, 153], [221, 204, 119],
-];
-export const GREY: Rgb = [140, 146, 152];
+export { ALARM, GREY, type Rgb } from "./colors";
 
 const preference = window.matchMedia("(prefers-color-scheme: dark)");
 const preferred = signal(preference.matches);

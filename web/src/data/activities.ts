@@ -30,7 +30,7 @@ export const MEANS: Record<string, string> = {
   "disk-read": "reading spilled inputs back",
   "disk-write": "spilling to make room",
   "memory-read": "inputs that were in memory",
-  network: "waiting for inputs from other workers",
+  network: "waiting for other workers, and for the network",
   busy: "the other worker was busy",
   other: "not measured more closely",
   offload: "waiting for a thread that serializes",

@@ -18,6 +18,8 @@ export interface Gap extends Span {
 
 const NO_FACTS: Facts = { time: [], processing: [], queued: [], threads: 0, statuses: [] };
 
+const KNOWN_SECONDS = 6;
+
 // When a run took the lane: with the time in which its inputs came and were unpickled.
 export const beginOf = (runs: Runs, index: number): number => runs.start[index] - runs.transfer[index] - runs.other[index];
 
@@ -57,7 +59,12 @@ function valueAt(facts: Facts, values: readonly number[], time: number): number 
       high = middle;
     }
   }
-  return low > 0 && low < facts.time.length ? values[low - 1] : NaN;
+  // While nobody looked, only every few seconds are known.
+  let known = low - 1;
+  while (known >= 0 && !Number.isFinite(values[known]) && time - facts.time[known] <= KNOWN_SECONDS) {
+    known--;
+  }
+  return known >= 0 && time - facts.time[known] <= KNOWN_SECONDS ? values[known] : NaN;
 }
 
 const WORDS: Record<string, string> = { paused: "paused", closing_gracefully: "retiring", closing: "closing" };

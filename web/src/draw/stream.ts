@@ -1,7 +1,7 @@
 // Draws the task stream. Where runs are wide enough to be told apart each is a rectangle; where not, each lane is a
 // strip whose height is the share of the time it was busy: the group with the most time in its colour, the rest grey,
 // transfers hatched. "The main colour of each pixel" of a mix of tasks would be confetti.
-import { GREY, pixel, textOn, css, type Rgb } from "../base/palette";
+import { ALARM, GREY, pixel, textOn, css, type Rgb } from "../base/palette";
 import { clock, duration } from "../base/format";
 import { beginOf, gapsOf, reasonOf, says, type Facts, type Gap } from "./gaps";
 import { Raster } from "./raster";
@@ -11,10 +11,9 @@ export const GUTTER = 118; // CSS pixels for the names of lanes
 export const AXIS = 22; // and for the time
 const LANE_MOST = 34;
 const TEXT_LEAST = 36; // a rectangle narrower than this has no name in it
-const ALARM: Rgb = [213, 94, 0];
 const TRANSFER: Rgb = [120, 60, 30];
 const OTHER: Rgb = [86, 93, 99];
-const GAP_LEAST = 96; // CSS pixels of an idle time that is told about
+const GAP_LEAST = 70; // CSS pixels of an idle time that is told about
 
 export interface Look {
   span: Span;
@@ -42,6 +41,13 @@ interface Geometry {
   lane: number; // height
   gap: number;
   perSecond: number;
+}
+
+// A run, and the pixels that its lane has.
+interface Slot {
+  index: number;
+  y0: number;
+  y1: number;
 }
 
 export class StreamPainter {
@@ -90,45 +96,47 @@ export class StreamPainter {
 
   private drawRuns(look: Look, runs: Runs, at: Geometry): void {
     const place = laneIndex(look.lanes);
-    const alarm = pixel(ALARM);
-    const transfer = pixel(TRANSFER);
-    const other = pixel(OTHER);
-    const edge = look.dark ? 0xffffffff : 0xff000000;
-    const thick = Math.max(1, Math.round(1.5 * this.raster.ratio));
+    // What went before a run lies below those that ran meanwhile.
+    const all: Slot[] = [];
     for (let index = 0; index < runs.size; index++) {
-      const begin = beginOf(runs, index);
-      const end = runs.start[index] + runs.duration[index];
-      if (end < look.span.since || begin > look.span.until || !look.shown(runs.worker[index], runs.group[index])) {
-        continue;
+      const gone = runs.start[index] + runs.duration[index] < look.span.since || beginOf(runs, index) > look.span.until;
+      const lane = gone || !look.shown(runs.worker[index], runs.group[index]) ? -1 : place(runs.worker[index], runs.lane[index]);
+      if (lane >= 0) {
+        const y0 = this.laneTop(at, lane);
+        all.push({ index, y0, y1: y0 + at.lane - at.gap });
       }
-      const lane = place(runs.worker[index], runs.lane[index]);
-      if (lane < 0) {
-        continue;
-      }
-      const x0 = Math.floor(at.left + (runs.start[index] - look.span.since) * at.perSecond);
-      const x1 = Math.max(x0 + 1, Math.floor(at.left + (end - look.span.since) * at.perSecond));
-      const y0 = this.laneTop(at, lane);
-      const y1 = y0 + at.lane - at.gap;
-      const xo = Math.floor(at.left + (runs.start[index] - runs.other[index] - look.span.since) * at.perSecond);
-      if (runs.transfer[index] > 0) {
-        const xt = Math.floor(at.left + (begin - look.span.since) * at.perSecond);
-        this.raster.hatch(Math.max(xt, at.left), y0, Math.max(xo, xt + 1), y1, transfer);
-      }
-      if (xo < x0) {
-        this.raster.dots(Math.max(xo, at.left), y0, x0, y1, other);
-      }
-      const from = Math.max(x0, at.left);
-      this.raster.fill(from, y0, x1, y1, pixel(look.color(runs.group[index], runs.failed[index] !== 0)));
-      // A hairline of background between neighbours, where there is room for it.
-      if (x1 - x0 > 4) {
-        this.raster.fill(x1 - 1, y0, x1, y1, look.dark ? 0xff201d1a : 0xffffffff);
-      }
-      if (runs.failed[index] !== 0) {
-        this.raster.frame(from, y0, Math.max(x1, from + 3), y1, thick, alarm);
-      }
-      if (runs.n[index] === look.selected) {
-        this.raster.frame(from - thick, y0 - thick, x1 + thick, y1 + thick, thick, edge);
-      }
+    }
+    all.forEach((slot) => this.drawBefore(look, runs, at, slot));
+    all.forEach((slot) => this.drawRun(look, runs, at, slot));
+  }
+
+  // Its inputs coming, then being unpickled.
+  private drawBefore(look: Look, runs: Runs, at: Geometry, { index, y0, y1 }: Slot): void {
+    const x = (time: number) => Math.floor(at.left + (time - look.span.since) * at.perSecond);
+    const x0 = x(runs.start[index]);
+    const xo = x(runs.start[index] - runs.other[index]);
+    if (runs.transfer[index] > 0) {
+      const xt = x(beginOf(runs, index));
+      this.raster.hatch(Math.max(xt, at.left), y0, Math.max(xo, xt + 1), y1, pixel(TRANSFER));
+    }
+    this.raster.dots(Math.max(xo, at.left), y0, x0, y1, pixel(OTHER));
+  }
+
+  private drawRun(look: Look, runs: Runs, at: Geometry, { index, y0, y1 }: Slot): void {
+    const thick = Math.max(1, Math.round(1.5 * this.raster.ratio));
+    const x0 = Math.floor(at.left + (runs.start[index] - look.span.since) * at.perSecond);
+    const x1 = Math.max(x0 + 1, Math.floor(at.left + (runs.start[index] + runs.duration[index] - look.span.since) * at.perSecond));
+    const from = Math.max(x0, at.left);
+    this.raster.fill(from, y0, x1, y1, pixel(look.color(runs.group[index], runs.failed[index] !== 0)));
+    // A hairline of background between neighbours, where there is room for it.
+    if (x1 - x0 > 4) {
+      this.raster.fill(x1 - 1, y0, x1, y1, look.dark ? 0xff201d1a : 0xffffffff);
+    }
+    if (runs.failed[index] !== 0) {
+      this.raster.frame(from, y0, Math.max(x1, from + 3), y1, thick, pixel(ALARM));
+    }
+    if (runs.n[index] === look.selected) {
+      this.raster.frame(from - thick, y0 - thick, x1 + thick, y1 + thick, thick, look.dark ? 0xffffffff : 0xff000000);
     }
   }
 

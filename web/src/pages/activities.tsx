@@ -1,8 +1,9 @@
 // What the workers' time went into: for each function, how much of it computed, waited, was spent on serializing, disk
 // and network.
 import { bytes, count, duration, percent } from "../base/format";
-import { css, nthColor, textOn } from "../base/palette";
+import { css, GREY, nthColor, textOn } from "../base/palette";
 import { place, setQuery } from "../base/route";
+import { useGroups } from "../data/tables";
 import { activityTable, MEANS, units, type ActivityBar, type ActivityRow } from "../data/activities";
 import { Choice, Empty, Panel, Problem, Swatch } from "../parts/common";
 import { Grid, type GridColumn } from "../parts/grid";
@@ -17,7 +18,7 @@ function colorsOf(names: readonly string[]): Colors {
   const known = Object.keys(MEANS);
   const place = (name: string) => (known.includes(name) ? known.indexOf(name) : known.length);
   const sorted = [...names].sort((one, other) => place(one) - place(other) || (one < other ? -1 : 1));
-  return new Map(sorted.map((name, index) => [name, nthColor(index)]));
+  return new Map(sorted.filter((name) => name !== "other").map((name, index) => [name, nthColor(index)] as const));
 }
 
 const textIn = (unit: string) => (value: number): string => (unit === "seconds" ? duration(value) : unit === "bytes" ? bytes(value) : count(value));
@@ -34,7 +35,7 @@ function Bars({ bars, colors, text }: { bars: readonly ActivityBar[]; colors: Co
             <span class="sum">{text(bar.total)}</span>
             <span class="track" role="img" aria-label={`${bar.name}: ${says}`}>
               {bar.parts.map((part) => {
-                const color = colors.get(part.activity) ?? nthColor(0);
+                const color = colors.get(part.activity) ?? GREY;
                 return (
                   <span key={part.activity} title={`${part.activity}: ${text(part.total)}, ${percent(part.total / bar.total)} of ${bar.name}`}
                     style={{ width: `${(part.total / most) * 100}%`, background: css(color), color: textOn(color) }}>
@@ -68,6 +69,7 @@ function columns(text: (value: number) => string, unit: string): GridColumn<Line
 }
 
 export function Activities() {
+  useGroups(); // prefixes have their colours by what runs
   const { data, error } = useAnswer("activities", {}, 2);
   const rows: ActivityRow[] = data?.activities ?? [];
   const query = place.value.query;
@@ -93,7 +95,7 @@ export function Activities() {
       <ul class="legend" aria-label="Activities">
         {activities.map(({ activity, total }) => (
           <li key={activity} title={MEANS[activity]}>
-            <span class="swatch" style={{ background: css(colors.get(activity) ?? nthColor(0)) }} aria-hidden="true" /> {activity} <b>{text(total)}</b> <span class="dim">{percent(total / sum)}</span>
+            <span class="swatch" style={{ background: css(colors.get(activity) ?? GREY) }} aria-hidden="true" /> {activity} <b>{text(total)}</b> <span class="dim">{percent(total / sum)}</span>
           </li>
         ))}
       </ul>

@@ -2,7 +2,7 @@
 // counts and times, and each opens as a map of its chunks.
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { bytes, count, duration } from "../base/format";
-import { css, dark, nthColor, pixel, prefixColor, sequential, STATES, type Rgb } from "../base/palette";
+import { ALARM, css, dark, nthColor, pixel, prefixColor, sequential, STATES, type Rgb } from "../base/palette";
 import { place, range, setQuery, type Range } from "../base/route";
 import { cells, indices, type Cell } from "../draw/chunks";
 import { layout, type Layout } from "../draw/layers";
@@ -171,7 +171,7 @@ function paint(canvas: HTMLCanvasElement, runs: readonly Json[], places: readonl
       const [x1, y1] = [Math.max(x0 + 1, Math.floor((cell.x + 1) * unit) - gap), Math.max(y0 + 1, Math.floor((cell.y + 1) * unit) - gap)];
       raster.fill(x0, y0, x1, y1, pixel(color));
       if (run.status !== "ok") {
-        raster.frame(x0, y0, Math.max(x1, x0 + 3), Math.max(y1, y0 + 3), Math.max(1, Math.floor(unit / 8)), pixel([213, 94, 0]));
+        raster.frame(x0, y0, Math.max(x1, x0 + 3), Math.max(y1, y0 + 3), Math.max(1, Math.floor(unit / 8)), pixel(ALARM));
       }
     }
   });

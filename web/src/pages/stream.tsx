@@ -2,7 +2,7 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { count, duration, shortKey } from "../base/format";
 import { useKeys } from "../base/keys";
-import { css, dark, prefixColor, GREY, type Rgb } from "../base/palette";
+import { ALARM, css, dark, prefixColor, GREY, type Rgb } from "../base/palette";
 import { place as here, range, setQuery, setRange } from "../base/route";
 import { history } from "../data/history";
 import { prefixes } from "../data/prefixes";
@@ -28,12 +28,11 @@ interface Filter {
 
 const COMPUTING: Rgb = [0, 114, 178];
 const GOOD: Rgb = [0, 158, 115];
-const FAILED: Rgb = [213, 94, 0];
 
 // Of actions and states the others have patterns and outlines: what computes, or is fine, needs one colour.
 function colorsBy(by: By): (group: number, failed: boolean) => Rgb {
   if (by !== "prefix") {
-    return (_, failed) => (by === "action" ? COMPUTING : failed ? FAILED : GOOD);
+    return (_, failed) => (by === "action" ? COMPUTING : failed ? ALARM : GOOD);
   }
   return (group) => {
     const row = groups.rows.get(group);
