@@ -6,6 +6,8 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/top_fetch.h"
+#include "cli/top_kept.h"
 #include "cli/top_place.h"
 
 #ifndef CASK_HAVE_OBSERVER
@@ -22,98 +24,24 @@ int cmd_report(int argc, char **argv)
 }
 #else
 
-#define API "/api/cask/v1/"
 #define FILE_DEFAULT "cask-report.html"
-
-enum tag { TAG_SUMMARY, TAG_REPORT };
 
 static const struct format {
     const char *name, *ending, *path;
 } formats[] = {
-    {"html", ".html", API "report.html"},
-    {"text", ".txt", API "report.txt"},
-    {"md", ".md", API "report.md"},
-    {"json", ".json", API "report.json"},
+    {"html", ".html", "report.html"},
+    {"text", ".txt", "report.txt"},
+    {"md", ".md", "report.md"},
+    {"json", ".json", "report.json"},
 };
 
 enum { FORMAT_COUNT = sizeof formats / sizeof formats[0] };
 
 struct reporting {
-    struct top_link *link;
     const struct format *format;
     struct text body, why;
-    bool is_asked, is_done;
     json_int_t failures;
 };
-
-/* ---- what comes --------------------------------------------------------------------------------- */
-
-static void give_up(struct reporting *reporting, const char *format, ...) PRINTF_LIKE(2, 3);
-
-static void give_up(struct reporting *reporting, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    text_vprintf(&reporting->why, format, arguments);
-    va_end(arguments);
-    top_link_stop(reporting->link);
-}
-
-static void on_connected(void *user)
-{
-    struct reporting *reporting = user;
-    if (!reporting->is_asked) {
-        reporting->is_asked = true;
-        top_link_ask(reporting->link, TAG_SUMMARY, API "summary", (struct span){0});
-    }
-}
-
-static void on_closed(void *user, const char *why)
-{
-    give_up(user, "the dashboard: %s", why);
-}
-
-static void on_answered(void *user, int tag, int status, struct span body)
-{
-    struct reporting *reporting = user;
-    if (status != 200) {
-        give_up(reporting, "the dashboard answers %d: %.*s", status,
-                (int)(body.size < 300 ? body.size : 300), (const char *)body.data);
-    } else if (tag == TAG_SUMMARY) {
-        json_t *summary = json_loadb((const char *)body.data, body.size, 0, NULL);
-        reporting->failures = json_integer_value(json_object_get(summary, "failures"));
-        json_decref(summary);
-        top_link_ask(reporting->link, TAG_REPORT, reporting->format->path, (struct span){0});
-    } else {
-        text_add(&reporting->body, body);
-        reporting->is_done = true;
-        top_link_stop(reporting->link);
-    }
-}
-
-static void on_frame(void *user, struct span bytes)
-{
-    (void)user; /* what moves is not for a report */
-    (void)bytes;
-}
-
-static void on_readable(void *user, int descriptor)
-{
-    (void)user; /* nothing is watched */
-    (void)descriptor;
-}
-
-static void on_tick(void *user)
-{
-    (void)user; /* the link gives up by itself */
-}
-
-static const struct top_link_events events = {.connected = on_connected,
-                                              .closed = on_closed,
-                                              .frame = on_frame,
-                                              .answered = on_answered,
-                                              .readable = on_readable,
-                                              .tick = on_tick};
 
 /* ---- where it goes ------------------------------------------------------------------------------ */
 
@@ -146,14 +74,19 @@ static bool write_file(const char *file, const struct text *body, struct text *w
 
 /* ---- the command -------------------------------------------------------------------------------- */
 
+/* What failed decides the exit code; the report itself may be no JSON. */
 static bool fetch(const struct top_place *place, struct reporting *reporting)
 {
-    if (top_link_create(place, &events, reporting, &reporting->link, &reporting->why) != OK) {
-        return false;
+    struct text summary = {0};
+    bool fine = top_fetch(place, "summary", &summary, &reporting->why) == OK;
+    if (fine) {
+        json_t *given = json_loadb(text_cstr(&summary), summary.size, 0, NULL);
+        reporting->failures = json_integer_value(json_object_get(given, "failures"));
+        json_decref(given);
     }
-    top_link_run(reporting->link);
-    top_link_destroy(reporting->link);
-    return reporting->is_done;
+    text_fini(&summary);
+    return fine &&
+           top_fetch(place, reporting->format->path, &reporting->body, &reporting->why) == OK;
 }
 
 static int run(const struct options *options, const struct ask_options *where,
@@ -161,6 +94,7 @@ static int run(const struct options *options, const struct ask_options *where,
 {
     struct top_place place = {0};
     struct text address = {0};
+    pid_t child = 0;
     const char *file = options->text[OPTION_REPORT_OUTPUT];
     reporting->format = format_of(options->text[OPTION_REPORT_FORMAT], file);
     if (reporting->format == NULL) {
@@ -170,13 +104,17 @@ static int run(const struct options *options, const struct ask_options *where,
     if (file == NULL) {
         file = reporting->format == &formats[0] ? FILE_DEFAULT : "-";
     }
-    bool fine = top_place_find(where, options->text[OPTION_REPORT_CA_FILE], &place, &address,
-                               &reporting->why) == OK &&
-                fetch(&place, reporting) && write_file(file, &reporting->body, &reporting->why);
+    const char *kept = options->text[OPTION_REPORT_HISTORY];
+    int code = kept != NULL ? top_kept_open(kept, &place, &address, &child, &reporting->why)
+                            : top_place_find(where, options->text[OPTION_REPORT_CA_FILE], &place,
+                                             &address, &reporting->why);
+    bool fine = code == OK && fetch(&place, reporting) &&
+                write_file(file, &reporting->body, &reporting->why);
     if (fine && strcmp(file, "-") != 0) {
-        printf("%s: %zu bytes, %lld failures\n", file, reporting->body.size,
-               (long long)reporting->failures);
+        printf("%s: %zu bytes, %lld failure%s\n", file, reporting->body.size,
+               (long long)reporting->failures, reporting->failures == 1 ? "" : "s");
     }
+    top_kept_close(child);
     top_place_fini(&place);
     text_fini(&address);
     return fine && reporting->failures == 0 ? EXIT_SUCCESS : EXIT_FAILURE;

@@ -1,4 +1,5 @@
 /* cmd_status.c: `cask status`: the workers of a scheduler, and its tasks by prefix. */
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -6,6 +7,8 @@
 #include "cli/ask.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/top_fetch.h"
+#include "cli/top_place.h"
 #include "io/io.h"
 
 static void print_duration(double seconds)
@@ -115,6 +118,67 @@ static void print_tasks(struct span prefixes)
     }
 }
 
+#ifdef CASK_HAVE_OBSERVER
+#define FINDINGS_SHOWN 10u
+
+static void print_findings(const json_t *findings)
+{
+    size_t count = json_array_size(findings);
+    if (count > 0) {
+        printf("\nfindings (cask report --format text has what to do)\n");
+    }
+    for (size_t i = 0; i < count && i < FINDINGS_SHOWN; i++) {
+        const json_t *finding = json_array_get(findings, i);
+        const char *sentence = json_string_value(json_object_get(finding, "sentence"));
+        const char *severity = json_string_value(json_object_get(finding, "severity"));
+        bool is_active = json_is_true(json_object_get(finding, "active"));
+        if (sentence != NULL && severity != NULL) {
+            printf("%-8s %.*s%s\n", severity, (int)strcspn(sentence, "\n"), sentence,
+                   is_active ? "" : " (past)");
+        }
+    }
+    if (count > FINDINGS_SHOWN) {
+        printf("and %zu more\n", count - FINDINGS_SHOWN);
+    }
+}
+
+/* Of the dashboard, if there is one; NULL: what it has cannot be had. The rest is told all the same. */
+static json_t *ask_findings(const struct ask_options *where, struct span identity)
+{
+    struct top_place place = {0};
+    struct text address = {0}, body = {0}, why = {0};
+    json_t *answer = NULL;
+    if (answer_number(answer_field(identity, "services"), "dashboard", 0) > 0) {
+        if (top_place_find(where, NULL, &place, &address, &why) == OK &&
+            top_fetch(&place, "findings", &body, &why) == OK) {
+            answer = json_loadb(text_cstr(&body), body.size, 0, NULL);
+        } else {
+            fprintf(stderr, "cask status: no findings: %s\n", text_cstr(&why));
+        }
+    }
+    json_t *findings = json_incref(json_object_get(answer, "findings"));
+    json_decref(answer);
+    top_place_fini(&place);
+    text_fini(&address);
+    text_fini(&body);
+    text_fini(&why);
+    return findings;
+}
+
+static void show_findings(const struct ask_options *where, struct span identity)
+{
+    json_t *findings = ask_findings(where, identity);
+    print_findings(findings);
+    json_decref(findings);
+}
+#else
+static void show_findings(const struct ask_options *where, struct span identity)
+{
+    (void)where; /* this cask was built without what finds them */
+    (void)identity;
+}
+#endif
+
 /* What is asked one after the other, each kept until all are there. */
 struct answers {
     struct slice identity, prefixes, turns, planner;
@@ -167,7 +231,8 @@ static int ask(struct asker *asker, struct answers *answers, struct text *why)
     return code;
 }
 
-static int status(struct asker *asker, bool as_json, struct text *why)
+static int status(struct asker *asker, const struct ask_options *where, bool as_json,
+                  struct text *why)
 {
     struct answers answers = {0};
     int code = ask(asker, &answers, why);
@@ -178,6 +243,7 @@ static int status(struct asker *asker, bool as_json, struct text *why)
         print_planner(slice_span(answers.planner));
         print_workers(slice_span(answers.identity));
         print_tasks(slice_span(answers.prefixes));
+        show_findings(where, slice_span(answers.identity));
     }
     slice_fini(&answers.identity);
     slice_fini(&answers.prefixes);
@@ -208,7 +274,7 @@ int cmd_status(int argc, char **argv)
         exit_code = EXIT_FAILURE;
         if (asker_create(&where, &asker, &why) == OK) {
             bool as_json = options.is_on[OPTION_STATUS_JSON] == SWITCH_ON;
-            exit_code = status(asker, as_json, &why) == OK ? EXIT_SUCCESS : EXIT_FAILURE;
+            exit_code = status(asker, &where, as_json, &why) == OK ? EXIT_SUCCESS : EXIT_FAILURE;
             asker_destroy(asker);
         }
     }

@@ -5,8 +5,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/error.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/top_kept.h"
 #include "cli/top_place.h"
 #include "cli/top_session.h"
 
@@ -28,6 +30,7 @@ static int run(const struct options *options, const struct ask_options *where, s
 {
     struct top_place place = {0};
     struct text address = {0};
+    pid_t child = 0;
     double timeout = 10;
     const char *colour = getenv("NO_COLOR"), *terminal = getenv("TERM");
     bool is_json = options->is_on[OPTION_TOP_JSON] == SWITCH_ON;
@@ -40,7 +43,11 @@ static int run(const struct options *options, const struct ask_options *where, s
         text_printf(why, "--timeout %s is not a duration such as 10s", where->timeout);
         return exit_code;
     }
-    if (top_place_find(where, options->text[OPTION_TOP_CA_FILE], &place, &address, why) == OK) {
+    const char *kept = options->text[OPTION_TOP_HISTORY];
+    int code = kept != NULL ? top_kept_open(kept, &place, &address, &child, why)
+                            : top_place_find(where, options->text[OPTION_TOP_CA_FILE], &place,
+                                             &address, why);
+    if (code == OK) {
         setlocale(LC_CTYPE, "");
         const struct top_options top = {
             .place = &place,
@@ -53,6 +60,7 @@ static int run(const struct options *options, const struct ask_options *where, s
         setlocale(LC_CTYPE, "C");
         exit_code = is_once ? top_session_once(&top) : top_session_watch(&top);
     }
+    top_kept_close(child);
     top_place_fini(&place);
     text_fini(&address);
     return exit_code;

@@ -66,8 +66,13 @@ static void print_facts(const json_t *facts)
            json_string_value(json_object_get(facts, "address")), text_cstr(&started),
            text_cstr(&lasted), json_string_value(json_object_get(facts, "state")),
            reason != NULL && *reason != '\0' ? ": " : "", reason == NULL ? "" : reason);
-    printf("%.0f runs, %.0f failures, %.0f transfers, %.0f graphs\n", number_of(facts, "runs"),
-           number_of(facts, "failures"), number_of(facts, "transfers"), number_of(facts, "graphs"));
+    static const char *const counted[] = {"run", "failure", "transfer", "graph"};
+    static const char *const names[] = {"runs", "failures", "transfers", "graphs"};
+    for (int i = 0; i < 4; i++) {
+        double count = number_of(facts, names[i]);
+        printf("%s%.0f %s", i == 0 ? "" : ", ", count, count == 1 ? counted[i] : names[i]);
+    }
+    putchar('\n');
     double lost = number_of(facts, "lost"), missed = number_of(facts, "missed");
     if (lost > 0 || missed > 0) {
         printf("incomplete: %.0f records found no room in the ring, %.0f runs came faster than the "

@@ -31,6 +31,15 @@ static void draw_title(const struct top_model *model, struct top_screen *screen)
     top_pen_fill(&pen, screen->width);
 }
 
+static uint32_t count_groups(const struct top_table *groups)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < groups->rows.count; i++) {
+        count += top_group_is_left(groups->rows.items[i]);
+    }
+    return count;
+}
+
 static void draw_pages(const struct top_model *model, const struct top_view *view,
                        struct top_screen *screen)
 {
@@ -39,7 +48,7 @@ static void draw_pages(const struct top_model *model, const struct top_view *vie
         bool is_here = i == (int)view->page;
         char number[16] = "";
         uint32_t counts[TOP_PAGE_COUNT] = {[TOP_WORKERS] = model->workers.rows.count,
-                                           [TOP_GROUPS] = model->groups.rows.count,
+                                           [TOP_GROUPS] = count_groups(&model->groups),
                                            [TOP_FAILURES] = model->failures.rows.count};
         if (counts[i] > 0) {
             top_print_count(counts[i], number);

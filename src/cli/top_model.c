@@ -96,6 +96,11 @@ static void table_read(struct top_table *table, const struct top_frame *frame)
     }
 }
 
+bool top_group_is_left(const struct top_row *row)
+{
+    return row->numbers[GROUP_SIZE] > row->numbers[GROUP_FORGOTTEN];
+}
+
 /* ---- frames ------------------------------------------------------------------------------------- */
 
 static void add_rate(struct top_model *model, float rate)

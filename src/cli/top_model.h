@@ -144,6 +144,8 @@ struct top_model {
     bool can_act;       /* the observer takes actions from us */
 };
 
+/* Whether tasks of the group are left; of one that was forgotten as a whole there is nothing to show. */
+bool top_group_is_left(const struct top_row *row);
 void top_model_fini(struct top_model *model);
 /* Take a frame in. ERR_MALFORMED: it is none. */
 int top_model_frame(struct top_model *model, struct span bytes) MUST_USE;

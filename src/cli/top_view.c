@@ -79,7 +79,9 @@ void top_view_rows(const struct top_view *view, const struct top_model *model,
     const struct top_table *table = table_of(view, model);
     *out_rows = (struct top_rows){0};
     for (uint32_t i = 0; table != NULL && i < table->rows.count; i++) {
-        if (matches(table->rows.items[i], &view->filter)) {
+        const struct top_row *row = table->rows.items[i];
+        bool is_left = view->page != TOP_GROUPS || top_group_is_left(row);
+        if (is_left && matches(row, &view->filter)) {
             vec_push(out_rows, table->rows.items[i]);
         }
     }

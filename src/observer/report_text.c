@@ -53,6 +53,12 @@ static void put_duration(struct text *out, double seconds)
 
 /* ---- parts -------------------------------------------------------------------------------------- */
 
+/* "1 run, " */
+static void put_counted(struct page_text *page, uint64_t count, const char *what)
+{
+    text_printf(page->out, "%llu %s%s, ", (unsigned long long)count, what, count == 1 ? "" : "s");
+}
+
 static void put_head(struct page_text *page)
 {
     static const char *const states[] = {"running", "ended", "died"};
@@ -66,9 +72,11 @@ static void put_head(struct page_text *page)
         text_add_cstr(page->out, ": ");
         put_words(page, text_span(&tables->reason));
     }
-    text_printf(page->out, "\n%llu runs, %llu failures, %u workers (%u gone), up ",
-                (unsigned long long)tables->runs.next, (unsigned long long)tables->failures_seen,
-                tables->totals.workers, tables->gone_count);
+    text_add_char(page->out, '\n');
+    put_counted(page, tables->runs.next, "run");
+    put_counted(page, tables->failures_seen, "failure");
+    text_printf(page->out, "%u worker%s (%u gone), up ", tables->totals.workers,
+                tables->totals.workers == 1 ? "" : "s", tables->gone_count);
     put_duration(page->out, tables->time - tables->started);
     text_add_char(page->out, '\n');
 }

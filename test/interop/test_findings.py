@@ -6,12 +6,13 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import subprocess
 
 import numpy as np
 import pytest
 from distributed import Client, KilledWorker, wait
 
-from harness import KIND, Cluster, eventually
+from harness import CASK_WORKER, KIND, Cluster, eventually
 from tasks import inc
 from test_observer import ON, api, base_of, child_of
 from worker_clusters import start_cask
@@ -118,6 +119,8 @@ def test_a_worker_that_is_lost_with_what_it_ran(cluster, base, client, tmp_path)
     # The worst stand first.
     severities = [finding["severity"] for finding in api(base, "findings")["findings"]]
     assert severities == sorted(severities)
+    told = subprocess.run([*CASK_WORKER.split()[:1], "status", cluster.address], capture_output=True, text=True, timeout=60)
+    assert told.returncode == 0 and told.stderr == "" and lost["sentence"].splitlines()[0] in told.stdout
 
 
 def test_rules_are_switched_off(make_cluster):

@@ -242,6 +242,26 @@ def test_the_live_channel_of_a_run(life):
             assert [key for key in frames["stream"]["columns"][11]][::-1] == [run["key"] for run in life.live["runs"]["runs"]]
 
 
+def test_top_and_report_of_a_run(life):
+    """The terminal and the report, as of a living cluster; nobody serves the run any more when they end"""
+    path = str(life.folder / f"{as_json(life.folder, 'ls')[0]['name']}.db")
+
+    def run(*arguments, code):
+        done = subprocess.run([CASK, *arguments], capture_output=True, text=True, timeout=60)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done
+
+    whole = json.loads(run("top", "--history", path, "--json", code=0).stdout)
+    assert whole["summary"]["scheduler"]["state"] == "died"
+    assert {row["name"] for row in whole["groups"]} == {row["name"] for row in life.live["groups"]["groups"]}
+    shown = run("top", "--history", path, "--once", code=0).stdout
+    assert "died" in shown and "ValueError" in shown
+    report = run("report", "--history", path, "--format", "text", code=1).stdout  # there are failures
+    assert life.identity in report and "ValueError" in report
+    assert "nosuch.db" in run("report", "--history", str(life.folder / "nosuch.db"), code=1).stderr
+    assert path not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+
+
 def test_trace_of_chrome(life, tmp_path):
     """Trace Event Format: what its description asks of each kind of event"""
     history(life.folder, "trace", "-o", str(tmp_path / "x.json"))
