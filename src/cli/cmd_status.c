@@ -243,7 +243,10 @@ static int status(struct asker *asker, const struct ask_options *where, bool as_
         print_planner(slice_span(answers.planner));
         print_workers(slice_span(answers.identity));
         print_tasks(slice_span(answers.prefixes));
-        show_findings(where, slice_span(answers.identity));
+        /* A stock scheduler has no answer about its loop, and no findings. */
+        if (answer_number(slice_span(answers.turns), "count", -1) >= 0) {
+            show_findings(where, slice_span(answers.identity));
+        }
     }
     slice_fini(&answers.identity);
     slice_fini(&answers.prefixes);
