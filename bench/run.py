@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import dashboard as dashboards
 import programs
 import transfer
 import worker_cases
@@ -514,6 +515,17 @@ def local_clusters(quick: bool) -> str:
     return (
         "Medians; each life in a Python of its own (`bench/start.py`), imports done. Stock's workers are Python processes with "
         "nannies, cask's start one Python each.\n\n" + table(["", "stock", "cask", "ratio"], rows)
+    )
+
+
+@section
+def dashboard(quick: bool) -> str:
+    """The dashboard: what it costs, and how quick it is"""
+    rows = dashboards.measure(list(dashboards.CHECKS), quick)
+    return (
+        "The measured ones of the acceptance checks ([docs/acceptance.md](../docs/acceptance.md)), by `bench/dashboard.py`. Stock's "
+        "figures in brackets are older measurements on the same machine. Shares are of a core.\n\n"
+        + table(["check", "target", "stock", "cask"], list(map(list, rows)))
     )
 
 
