@@ -14,6 +14,9 @@
 #define STREAM_ROWS_MAX 4096u
 #define LOGS_FIRST 200u
 #define SUMMARY_SECONDS 1.0
+/* Tables of which much changes are sent less often: at this rate, but not less often than that. */
+#define TABLE_BYTES_A_SECOND 8192.0
+#define TABLE_SECONDS_MAX 2.0
 
 /* ---- what the browser says ---------------------------------------------------------------------- */
 
@@ -433,7 +436,12 @@ static bool make(struct viewer *viewer, struct subscription *subscription, doubl
                                         .subscription = subscription->id,
                                         .sequence = subscription->sequence++,
                                         .time = making.tables->time};
+        size_t before = out->size;
         columns_write(&making.columns, &head, out);
+        if (making.mode == MODE_UPSERT) {
+            double seconds = (double)(out->size - before) / TABLE_BYTES_A_SECOND;
+            subscription->due = now + fmax(subscription->pause, fmin(seconds, TABLE_SECONDS_MAX));
+        }
         subscription->has_begun = true;
     }
     columns_fini(&making.columns);
