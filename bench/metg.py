@@ -148,7 +148,7 @@ class Setting(NamedTuple):
 def measure(setting: Setting, shape: str, kernel: float) -> Point:
     cluster, tasks = setting.cluster, setting.tasks_max
     if kernel:
-        tasks = max(1000, min(tasks, int(setting.seconds * cluster.count / kernel)))
+        tasks = max(500, min(tasks, int(setting.seconds * cluster.count / kernel)))
     return Point(kernel, tasks, run_graph(cluster, shape, tasks, kernel, setting.cores == "workers"), cluster.count)
 
 

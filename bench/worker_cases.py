@@ -90,7 +90,7 @@ def metg_rows(count: int, seconds: float) -> list[list[object]]:
 
 def tasks_text(quick: bool) -> str:
     """CPU for empty tasks, and METG(50 %), of `client.map` and of whole graphs"""
-    rows = cpu_rows(2_000 if quick else 6_000) + metg_rows(2_000 if quick else 8_000, 1 if quick else 2)
+    rows = cpu_rows(2_000 if quick else 6_000) + metg_rows(2_000 if quick else 8_000, 1 if quick else 1.5)
     return (
         "CPU: of tasks that compute nothing, two workers of one thread. METG(50 %) as in Task Bench (Slaughter et al. 2020): "
         "wall time × cores / tasks of the graph with the shortest tasks that still compute for half of that; the other half is "
