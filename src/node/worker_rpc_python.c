@@ -25,10 +25,10 @@ struct forwarded {
 
 /* ---- sending ----------------------------------------------------------------------------------- */
 
-/* The message's fields but those that are the server's own. */
+/* The message's fields but those that are the server's own. `serializers` is for the reply, which is serialised there. */
 static void write_arguments(struct span map, struct text *out)
 {
-    static const char *const own[] = {"op", "reply", "close", "serializers"};
+    static const char *const own[] = {"op", "reply", "close"};
     struct msgpack_reader reader = msgpack_reader(map);
     struct text pairs = {0};
     uint32_t count, kept = 0;

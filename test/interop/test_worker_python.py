@@ -10,8 +10,10 @@ import threading
 import time
 
 import dask
+import numpy as np
 import pytest
 from distributed import (
+    Client,
     Event,
     KilledWorker,
     Reschedule,
@@ -322,6 +324,19 @@ def test_transfers_of_the_worker(client, alice, mixed):
         return [entry["keys"] for entry in dask_worker.transfer_outgoing_log]
 
     assert any("sent" in keys for keys in client.run(sent, workers=[alice])[alice])
+
+
+def test_a_client_that_refuses_pickle(client, alice, mixed):
+    with Client(mixed.address, serializers=["dask", "msgpack"], set_as_default=False) as wary:
+        for value in (2, 1.5, "text", None, True):
+            assert wary.submit(lambda x: x, value, workers=alice, pure=False).result() == value
+        assert wary.submit(np.ones, 5, workers=alice).result().sum() == 5
+        assert wary.run(lambda: 1, workers=[alice]) == {alice: 1}
+        function = wary.submit(lambda x: x, inc, workers=alice)
+        with pytest.raises(TypeError):
+            wary.gather(function, direct=True)
+        with pytest.raises(TypeError):
+            wary.run(lambda: inc, workers=[alice])
 
 
 # ---- plugins ----

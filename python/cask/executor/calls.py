@@ -29,27 +29,37 @@ def take_call(body: memoryview, fds: list[int]) -> tuple[bool, str, list]:
     return not flags & 1, name, [value, *frames]
 
 
-async def _answer(worker, op: str, frames: list, is_stream: bool):
+def _arguments_of(op: str, frames: list) -> dict:
+    arguments = loads(frames)
+    if not isinstance(arguments, dict):
+        raise TypeError(f"the arguments of {op} are no map")
+    return arguments
+
+
+async def _answer(worker, op: str, frames: list, is_stream: bool) -> tuple:
+    """The result, and the families of serialisation that the caller takes (None: Dask's own choice)."""
     handlers = worker.stream_handlers if is_stream and op in worker.stream_handlers else worker.handlers
+    serializers = None
     try:
         handler = handlers[op]
-        arguments = loads(frames)
-        if not isinstance(arguments, dict):
-            raise TypeError(f"the arguments of {op} are no map")
+        arguments = _arguments_of(op, frames)
+        serializers = arguments.pop("serializers", None)
         if _expects_comm(handler):
             result = handler(_NoComm(), **arguments)
         else:
             result = handler(**arguments)
         if inspect.isawaitable(result):
             result = await result
-        return result
+        return result, serializers
     except Exception as error:
         logger.warning("%s failed", op, exc_info=True)
-        return error_message(error, status="uncaught-error")
+        return error_message(error, status="uncaught-error"), serializers
 
 
-def _reply(out: channel.Channel, number: int, result) -> None:
-    value, *frames = dumps(result, on_error="raise")
+def _reply(out: channel.Channel, number: int, result, serializers=None) -> None:
+    """What the caller's own families cannot serialise is a TypeError when it is read there, as with stock."""
+    on_error = "raise" if serializers is None else "message"
+    value, *frames = dumps(result, serializers=serializers, on_error=on_error)
     payload, fds = pack_payload(value, frames)
     out.send(channel.REPLY, number, payload, fds)
 
@@ -57,12 +67,12 @@ def _reply(out: channel.Channel, number: int, result) -> None:
 async def serve_call(worker, out: channel.Channel, number: int, call: tuple) -> None:
     """Run an operation and send its reply, if one is wanted."""
     wants_reply, op, frames = call
-    result = await _answer(worker, op, frames, is_stream=not wants_reply)
+    result, serializers = await _answer(worker, op, frames, is_stream=not wants_reply)
     worker.tell_changes()
     if not wants_reply:
         return
     try:
-        _reply(out, number, result)
+        _reply(out, number, result, serializers)
     except channel.ChannelClosed:
         raise
     except Exception as error:  # it cannot be serialised, or is too large

@@ -24,6 +24,9 @@ SERIALIZED = msgpack.packb({"__Serialized__": 1})
 
 _ABSENT = object()
 
+PLAIN = frozenset({int, float, bool, str, type(None)})  # types of values that msgpack has the very same
+_STR_MAX = 1 << 20
+
 # Held while a value is opened, as that imports modules: packages whose modules import one another, Dask's among them,
 # fail when threads begin with different ones. Stock opens in one thread as well.
 opening = threading.RLock()
@@ -40,10 +43,21 @@ def open_value(value: bytes, frames: list):
     return loads_message([value, *frames])
 
 
+def _families(value) -> tuple | None:
+    """Dask's serialisation families to try; None: Dask's own choice, which is without msgpack.
+
+    What msgpack has the very same goes without pickle, as a client may refuse that. Values are serialised
+    once, for whoever asks, so who asks cannot decide it.
+    """
+    if type(value) not in PLAIN or (type(value) is str and len(value) > _STR_MAX):
+        return None
+    return ("dask", "msgpack", "pickle")  # pickle: for integers over 64 bits, text that is no UTF-8
+
+
 def serialise(value) -> tuple[bytes, list]:
     """The payload of a Python value: what a Dask peer reads as Serialized."""
     try:
-        header, frames = serialize_and_split(Serialize(value), on_error="raise")
+        header, frames = serialize_and_split(Serialize(value), _families(value), on_error="raise")
     except TypeError as error:  # stock's says what could not be serialised, its cause why
         if error.__cause__ is None:
             raise

@@ -35,11 +35,11 @@ from distributed.utils import thread_state
 from distributed.worker import _run_task_simple, _worker_cvar
 
 from cask.executor import TaskCancelled, board, channel
-from cask.executor.channel import INLINE, NO_PAYLOAD, U32, pack_bytes, take_payload
+from cask.executor.channel import INLINE, NO_PAYLOAD, U32, pack_bytes, pack_payload, take_payload
 from cask.executor.errors import pack_error
 from cask.executor.interrupt import interrupt, is_importing
 from cask.executor.meter import make_meter, nothing
-from cask.executor.objects import SERIALIZED, Entry, open_value, opening, serialise
+from cask.executor.objects import PLAIN, SERIALIZED, Entry, open_value, opening, serialise
 from cask.executor.output import current_task
 
 logger = logging.getLogger("distributed.worker")
@@ -55,7 +55,6 @@ _PICKLED = msgpack.packb({"__Pickled__": 1})
 _IMPORT_PAUSE = 0.05  # seconds until it is looked whether a module is loaded now
 _NO_METRICS = pack_bytes(b"")
 _SMALL_MAX = 2048
-_SMALL_TYPES = frozenset({int, float, bool, str, type(None)})
 _TYPES_KEPT = 1000
 
 _meters = threading.local()  # .seen: {(label, unit): sum} of the task of this thread
@@ -170,7 +169,7 @@ class Runner:
         self._tasks: dict[int, Task] = {}  # until their answer
         self._lock = threading.Lock()  # whether a task may be interrupted
         self._types: dict[type | None, bytes] = {}
-        self._small_headers: dict[type | None, bytes] = {}
+        self._small_header = serialise(0)[1][0]
         self.woken = threading.Event()  # a task runs: for the profiler
         self.worked = threading.Event()  # … and for the sweeper
 
@@ -446,22 +445,22 @@ class Runner:
             self._types[kind] = parts
         return parts
 
-    def _small_part(self, result, kind: type | None) -> bytes:
-        """The payload of a value of _SMALL_TYPES: the sub-header is the same for all of a type."""
-        header = self._small_headers.get(kind)
-        if header is None:
-            _, frames = serialise(result)
-            header = self._small_headers[kind] = frames[0]
-        content = stdlib_pickle.dumps(result, protocol=pickle.HIGHEST_PROTOCOL)
+    def _small_part(self, result) -> bytes:
+        """The payload of a value of PLAIN types, as of serialise(): the sub-header is nearly always the same."""
+        try:
+            content = msgpack.packb(result)
+        except (OverflowError, UnicodeEncodeError):
+            return b"".join(pack_payload(*serialise(result))[0])
+        header = self._small_header
         return _SMALL.pack(len(SERIALIZED), 2, len(header), INLINE, len(content), INLINE) + SERIALIZED + header + content
 
     def _finish(self, task: Task, result, ledger: _Ledger) -> None:
-        is_simple = type(result) in _SMALL_TYPES
+        is_simple = type(result) in PLAIN
         size = sys.getsizeof(result) if is_simple else safe_sizeof(result)
         kind = type(result) if result is not None else None
         parts = [ledger.pack(), _DONE.pack(size), self._type_parts(kind)]
         if task.wants_small and is_simple and size <= _SMALL_MAX:
-            parts.append(self._small_part(result, kind))
+            parts.append(self._small_part(result))
         else:
             parts.append(NO_PAYLOAD)
         task.entry.set(result)
