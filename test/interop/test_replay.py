@@ -191,3 +191,33 @@ def test_files_are_the_users_own(life):
         assert file.execute("SELECT count(*) FROM failed_values").fetchone()[0] == 6
         for (text,) in file.execute("SELECT description FROM failed_inputs"):
             assert set(json.loads(text)) >= {"time", "worker", "task", "inputs", "total", "python", "packages", "log", "why"}
+
+
+def dies(value):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_deaths_and_settings(tmp_path):
+    """Of a task whose process died with it, the task and what is still there; with keep-inputs off, nothing"""
+    settings = {**ON, "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0", "DASK_DISTRIBUTED__SCHEDULER__VALIDATE": "True"}
+    for keeps in (True, False):
+        folder = tmp_path / str(keeps)
+        cluster = Cluster("--history", str(folder), env={**settings, "DASK_CASK__HISTORY__KEEP_INPUTS": str(keeps)})
+        try:
+            cluster.start_workers("a", command=CASK_WORKER)
+            with Client(cluster.address, timeout=20) as client:
+                futures = [
+                    client.submit(dies, client.submit(inc, 1, key="two"), key="dead"),
+                    client.submit(by_value()[2], key="alone", retries=1),
+                ]
+                wait(futures)
+                base = base_of(cluster)
+                if keeps:
+                    dead = inputs_of(base, "dead")
+                    assert dead["task"]["kept"] and [item["key"] for item in dead["inputs"]] == ["two"], dead
+                    assert inputs_of(base, "alone")["total"] == 0
+                eventually(lambda: api(base, "task", key="alone")["failures"], 30, "the failure is told")
+                assert (api(base, "task", key="alone")["inputs"] is not None) == keeps
+            eventually(cluster.empty, 30, "what was held is let go")
+        finally:
+            cluster.close()
