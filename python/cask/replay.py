@@ -154,6 +154,17 @@ async def find_task(client, text: str):
     raise Refused(f"{text}: the scheduler knows no such task, or no more. If it failed there: cask replay {text!r} --history last")
 
 
+async def values_of(client, keys) -> dict:
+    """As the client's own, but with a graph that stock's scheduler takes, too. What was released is computed again"""
+    from dask._expr import LLGExpr
+    from distributed.client import SpanMetadata
+
+    if not keys:
+        return {}
+    metadata = SpanMetadata(collections=[{"type": "low-level-graph"}])
+    return await client._gather(client._graph_to_futures(LLGExpr({}), list(keys), span_metadata=metadata))
+
+
 async def fetch(client, text: str) -> Found:
     from dask._task_spec import GraphNode
     from distributed.protocol.pickle import dumps
@@ -161,7 +172,7 @@ async def fetch(client, text: str) -> Found:
     key, task = await find_task(client, text)
     if not isinstance(task, GraphNode):
         raise Refused(f"{key}: this is no task for Python: {task!r:.200}")
-    values = await client._prepare_raw_components(task.dependencies)
+    values = await values_of(client, task.dependencies)
     return Found(str(key), dumps(task), [dumps(item) for item in values.items()])
 
 

@@ -221,3 +221,16 @@ def test_deaths_and_settings(tmp_path):
             eventually(cluster.empty, 30, "what was held is let go")
         finally:
             cluster.close()
+
+
+def test_from_a_scheduler_of_dasks():
+    """With inputs that it released, of a key that looks like an option"""
+    cluster = Cluster(command=f"{sys.executable} -m dask scheduler --no-dashboard")
+    try:
+        cluster.start_workers("a")
+        with Client(cluster.address, timeout=20) as client:
+            failed = client.submit(by_value()[0], client.submit(inc, 0), 0, key="--divided")
+            wait(failed)
+            assert raised(replay("--scheduler", cluster.address, "--", "--divided")) == "ZeroDivisionError"
+    finally:
+        cluster.close()
