@@ -152,6 +152,7 @@ struct worker_node {
     uint32_t outgoing_count; /* get_data answers under way */
     uint64_t outgoing_count_total;
     int64_t outgoing_bytes;
+    uint64_t outgoing_bytes_total;
 
     struct VEC(struct restart *) restarts; /* who waits until it has registered anew */
     struct io_timer *lifetime, *closing;

@@ -1,6 +1,10 @@
 /* worker_metrics.c: a worker's /metrics, with stock's names, in Prometheus' text format.
- * Source: distributed http/worker/prometheus/core.py; what only a Python process has (gc, crick) is left out. */
+ * Source: distributed http/worker/prometheus/core.py; what only a Python process has (gc, crick) is left out. Numbers of the
+ * process are of the worker's own, not of those that run user code. */
+#include <dirent.h>
 #include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "node/worker_http.h"
 #include "node/worker_internal.h"
@@ -76,6 +80,9 @@ static void put_transfers(const struct metrics *metrics, const struct worker_nod
         (double)summary->incoming_count_total);
     put(metrics, "transfer_outgoing_bytes", "gauge",
         "Total size of open data transfers to other workers", (double)worker->outgoing_bytes);
+    put(metrics, "transfer_outgoing_bytes_total", "counter",
+        "Total size of data transfers to other workers since the worker was started",
+        (double)worker->outgoing_bytes_total);
     put(metrics, "transfer_outgoing_count", "gauge",
         "Number of open data transfers to other workers", worker->outgoing_count);
     put(metrics, "transfer_outgoing_count_total", "counter",
@@ -106,6 +113,83 @@ static void put_spill(const struct metrics *metrics, const struct store_totals *
     }
 }
 
+/* A turn of the loop is what a tick is to stock's. */
+static void put_ticks(const struct metrics *metrics, const struct worker_node *worker)
+{
+    struct io_turns turns;
+    io_loop_turns(worker->loop, false, &turns);
+    put(metrics, "tick_duration_maximum_seconds", "gauge", "Maximum tick duration observed",
+        turns.longest_busy);
+    put(metrics, "tick_count_total", "counter",
+        "Total number of ticks observed since the server started", (double)turns.count);
+}
+
+/* ---- of the process, as Prometheus' clients have it ---- */
+
+static double count_files(void)
+{
+    double count = 0;
+    DIR *folder = opendir("/proc/self/fd");
+    if (folder != NULL) {
+        for (const struct dirent *item; (item = readdir(folder)) != NULL;) {
+            count += item->d_name[0] != '.';
+        }
+        closedir(folder);
+        count--; /* the folder itself */
+    }
+    return count;
+}
+
+static void read_sizes(double *out_virtual_bytes, double *out_resident_bytes)
+{
+    unsigned long long pages = 0, resident = 0;
+    double page_bytes = (double)sysconf(_SC_PAGESIZE);
+    FILE *file = fopen("/proc/self/statm", "re");
+    if (file != NULL) {
+        if (fscanf(file, "%llu %llu", &pages, &resident) != 2) {
+            pages = resident = 0;
+        }
+        fclose(file);
+    }
+    *out_virtual_bytes = (double)pages * page_bytes;
+    *out_resident_bytes = (double)resident * page_bytes;
+}
+
+static double seconds_of(struct timeval time)
+{
+    return (double)time.tv_sec + (double)time.tv_usec / 1e6;
+}
+
+static void put_process(const struct metrics *metrics, double started)
+{
+    struct rusage usage = {0};
+    struct rlimit files = {0};
+    double virtual_bytes, resident_bytes;
+    read_sizes(&virtual_bytes, &resident_bytes);
+    (void)getrusage(RUSAGE_SELF, &usage); /* cannot fail */
+    (void)getrlimit(RLIMIT_NOFILE, &files);
+    const struct {
+        const char *name, *type, *help;
+        double number;
+    } families[] = {
+        {"virtual_memory_bytes", "gauge", "Virtual memory size in bytes.", virtual_bytes},
+        {"resident_memory_bytes", "gauge", "Resident memory size in bytes.", resident_bytes},
+        {"start_time_seconds", "gauge", "Start time of the process since unix epoch in seconds.",
+         started},
+        {"cpu_seconds_total", "counter", "Total user and system CPU time spent in seconds.",
+         seconds_of(usage.ru_utime) + seconds_of(usage.ru_stime)},
+        {"open_fds", "gauge", "Number of open file descriptors.", count_files()},
+        {"max_fds", "gauge", "Maximum number of open file descriptors.", (double)files.rlim_cur},
+    };
+    for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
+        const char *name = families[i].name;
+        text_printf(metrics->out, "# HELP process_%s %s\n# TYPE process_%s %s\nprocess_%s ", name,
+                    families[i].help, name, families[i].type, name);
+        text_add_real(metrics->out, families[i].number);
+        text_add_char(metrics->out, '\n');
+    }
+}
+
 void worker_page_metrics(struct worker_node *worker, struct worker_page *page)
 {
     struct worker_summary summary;
@@ -123,4 +207,6 @@ void worker_page_metrics(struct worker_node *worker, struct worker_page *page)
     put_memory(&metrics, worker, &stored);
     put_transfers(&metrics, worker, &summary);
     put_spill(&metrics, &stored);
+    put_ticks(&metrics, worker);
+    put_process(&metrics, worker->started);
 }

@@ -92,6 +92,7 @@ static void send_parts(struct data_answer *answer)
     }
     vec_fini(&answer->parts);
     answer->worker->outgoing_bytes += answer->bytes;
+    answer->worker->outgoing_bytes_total += (uint64_t)answer->bytes;
     answer->sent_count = count;
     answer->start = io_now();
     struct request *request = request_find(&answer->worker->server, answer->request);

@@ -81,7 +81,15 @@ def test_pages(worker):
 
 def test_metrics(worker):
     """/metrics is read by Prometheus' own parser; names as stock's"""
-    found = families(fetch(port_of(worker), "/metrics")[2])
+    text = fetch(port_of(worker), "/metrics")[2]
+    found = families(text)
+    process = {"virtual_memory_bytes", "resident_memory_bytes", "start_time_seconds", "cpu_seconds", "open_fds", "max_fds"}
+    assert {f"process_{name}" for name in process} <= set(found)
+    values = dict(line.rsplit(" ", 1) for line in text.splitlines() if "{" not in line and line[:1] != "#")
+    assert 0 < float(values["process_open_fds"]) < float(values["process_max_fds"])
+    assert 0 < float(values["process_resident_memory_bytes"]) < float(values["process_virtual_memory_bytes"])
+    assert float(values["dask_worker_tick_count_total"]) > 0 and float(values["process_cpu_seconds_total"]) > 0
+    assert {"dask_worker_tick_duration_maximum_seconds", "dask_worker_transfer_outgoing_bytes_total"} <= set(values)
     names = {name.removeprefix("dask_worker_") for name in found}
     assert {"tasks", "threads", "latency_seconds", "memory_bytes", "transfer_incoming_bytes"} <= names
     assert {"transfer_outgoing_count", "spill_bytes", "spill_count", "spill_time_seconds"} <= names
