@@ -32,6 +32,12 @@ def children(pid):
                 yield from map(int, file.read().split())
 
 
+def family(pid):
+    yield pid
+    for child in children(pid):
+        yield from family(child)
+
+
 def command_of(pid):
     with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
         return file.read().replace(b"\0", b" ").decode(errors="replace")
@@ -116,7 +122,7 @@ class Cluster:
         self.places = [
             Place(self, f"{'stock' if n < stock else 'cask'}-{n}", is_stock=n < stock) for n in range(count)
         ]
-        self.pace = Pace(lambda: marked(self.mark))
+        self.pace = Pace(lambda: family(os.getpid()))
         self._lock = threading.Lock()  # nobody hurts what is being started
         self._is_over, self._may_go = threading.Event(), threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="keeper")

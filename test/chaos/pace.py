@@ -13,7 +13,7 @@ import os
 import threading
 import time
 
-TICK = 0.5
+TICK = 1.0
 ASKS_FOR_NOTHING = 0.1  # threads that want to run, on average
 CORES = len(os.sched_getaffinity(0))
 
