@@ -380,6 +380,37 @@ static void test_payloads(void **state)
     echo(bench, 5000000);
 }
 
+/* All inputs of a task in one turn: more than the socket takes at once, one of them in a segment. */
+static bool has_all(const struct bench *bench)
+{
+    return bench->exported_count == 40 || bench->died_count > 0;
+}
+
+static void test_many_payloads(void **state)
+{
+    struct bench *bench = *state;
+    struct text sent = {0};
+    start(bench, "FAKE=", 0);
+    run_until(bench, is_ready);
+    for (uint64_t i = 0; i < 40; i++) {
+        size_t at = sent.size;
+        while (sent.size - at < (i == 20 ? 1000000 : 50000)) {
+            text_printf(&sent, "%zu,", sent.size);
+        }
+        const struct executor_frame frame = {.data = (const uint8_t *)sent.data + at,
+                                             .size = sent.size - at};
+        const struct executor_payload payload = {
+            .value = SPAN("\x01"), .frame_count = 1, .frames = &frame, .segment = -1};
+        assert_int_equal(
+            channel_add_put(executor_out(bench->executor), i + 1, SPAN("\xa1k"), &payload), OK);
+    }
+    executor_flush(bench->executor);
+    run_until(bench, has_all);
+    assert_int_equal(bench->echoed.size, sent.size);
+    assert_memory_equal(bench->echoed.data, sent.data, sent.size);
+    text_fini(&sent);
+}
+
 static void test_no_interpreter(void **state)
 {
     struct bench *bench = *state;
@@ -751,6 +782,7 @@ int main(void)
         TEST(test_killed_by_us),
         TEST(test_close),
         TEST(test_payloads),
+        TEST(test_many_payloads),
         TEST(test_no_interpreter),
         TEST(test_supervisor),
         TEST(test_stillborn),
