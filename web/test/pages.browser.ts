@@ -142,7 +142,7 @@ test("ten thousand equal failures are one line, a click away from their tracebac
     assert.equal(await page.getByText("return self._partial").isVisible(), false);
     await page.getByText("2 frames of dask, toolz").click();
     assert.equal(await page.getByText("return self._partial").isVisible(), true);
-    await page.getByText('client.recreate_error_locally("inc-1")').waitFor();
+    await page.getByText('client.recreate_task_locally("inc-1")').waitFor();
     assert.ok(page.url().endsWith("/failure/1"));
     assert.deepEqual(wrong, []);
   });

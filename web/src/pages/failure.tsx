@@ -53,7 +53,7 @@ export function LookCloser({ name }: { name: string }) {
   return (
     <>
       <p class="hint">Run it again on your machine, under a debugger, with the inputs it had; the second way goes after the cluster's end, too, with <code>--history last</code>. Both execute its code:</p>
-      <Copy text={`client.recreate_error_locally(${pythonKey(name)})`} />
+      <Copy text={`client.recreate_task_locally(${pythonKey(name)})`} />
       <Copy text={`cask replay ${shellWord(name)}`} />
       <p class="hint">Let the cluster try again:</p>
       <Copy text={`client.retry([Future(${pythonKey(name)}, client)])`} />

@@ -32,7 +32,7 @@ const COLUMNS: readonly GridColumn<Json>[] = [
   { id: "workers", title: "workers", value: (row) => row.workers, cell: (row) => count(row.workers) },
   { id: "bytes", title: "file", value: (row) => row.bytes, cell: (row) => bytes(row.bytes) },
   { id: "end", title: "end", text: true, value: (row) => `${row.state}${row.open}`, cell: (row) => <End row={row} /> },
-  { id: "compare", title: "compare", text: true, value: () => "", cell: (row) => <button type="button" onClick={() => setQuery({ earlier: row.name })} aria-label={`compare with that of ${day(row.started)}`}>with this</button> },
+  { id: "compare", title: "compare", text: true, value: () => "", cell: (row) => <button type="button" onClick={() => setQuery({ earlier: row.name })} aria-label={`compare that of ${day(row.started)} with this`}>with this</button> },
 ];
 
 const both = (text: (one: Figures) => string) => (row: Difference): string => `${text(row.earlier)} → ${text(row.later)}`;

@@ -1,7 +1,7 @@
 // What a task was given when it failed: its function, its arguments, its inputs, and what its worker said around it.
-import { bytes, clock, count } from "../base/format";
+import { bytes, clock, count, plural } from "../base/format";
 import { useWorkers, workers } from "../data/tables";
-import { Panel, TaskLink, WorkerLink } from "../parts/common";
+import { Panel, Stat, TaskLink, WorkerLink } from "../parts/common";
 import type { Json } from "../wire/channels";
 
 function workerAt(address: string | null) {
@@ -53,10 +53,14 @@ export function Inputs({ given }: { given: Json }) {
         {given.inputs.length > 0 ? <InputTable given={given} /> : <p class="hint">It has no inputs but its arguments.</p>}
       </Panel>
       <Panel title="Where it failed">
-        <p>On {workerAt(given.worker)}{given.python !== null && `, Python ${given.python as string}`}{packages.length > 0 && `, ${packages.join(", ")}`}.</p>
+        <dl class="stats">
+          <Stat name="worker" value={workerAt(given.worker)} />
+          <Stat name="Python" value={given.python ?? "–"} />
+          <Stat name="packages" value={packages.join(", ") || "–"} />
+        </dl>
         {given.log.length > 0 && (
           <details class="log">
-            <summary>the last {count(given.log.length)} lines of that worker's log</summary>
+            <summary>the last {plural(given.log.length, "line")} of that worker's log</summary>
             <pre>{(given.log as [string, string][]).map(([, text]) => text).join("\n")}</pre>
           </details>
         )}
