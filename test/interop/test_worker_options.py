@@ -7,6 +7,7 @@ import logging
 import os
 import shlex
 import subprocess
+import sys
 
 import pytest
 from dask.system import CPU_COUNT
@@ -22,6 +23,20 @@ FEW = {"DASK_CASK__WORKER__SPARES": "0"}  # nothing here dies
 
 def add(x, y):
     return x + y
+
+
+def test_as_a_module_of_python():
+    """How tools start workers that know Pythons only, dask-jobqueue for one; it is the worker itself that they then kill"""
+    path = os.pathsep.join([f"{harness.ROOT}/python", str(harness.HERE)])
+    cluster = harness.Cluster(env=FEW)
+    try:
+        cluster.start_workers("w", command=f"{sys.executable} -m cask.worker", env={"PYTHONPATH": path})
+        with Client(cluster.address) as client:
+            assert client.submit(add, 1, 2).result() == 3
+            ((parent, python),) = client.run(lambda: (os.getppid(), sys.executable)).values()
+        assert (parent, python) == (cluster.workers["w"].pid, sys.executable)
+    finally:
+        cluster.close()
 
 
 def test_every_option_of_dask_worker():
