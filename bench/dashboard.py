@@ -204,7 +204,7 @@ def at_work(quick: bool) -> list[Row]:
         (f"A1 scheduler, three pages' subscriptions against none, {rate:,.0f} tasks/s", "≤ +0.5 points",
          "[+6 to +8 points a page, at 200 tasks/s]", f"{(watched[0] - base_share[0]) * 100:+.2f} points (none: {percent(base_share[0])})"),
         ("A2 observer, no viewer / one / 1,000", "≤ 5 % / ≤ 10 %", "—",
-         f"{percent(base_share[1])} / {percent(one[1])} / {percent(many[1])}; {crowd['frames'] / crowd['seconds']:,.0f} frames/s"),
+         f"{percent(base_share[1])} / {percent(one[1])} / {percent(many[1])}; {crowd['frames']:,} frames"),
         ("A2 scheduler, 1,000 viewers against none", "+0", "—", f"{(many[0] - base_share[0]) * 100:+.2f} points"),
         ("A9 end of a task → it is at the viewer, p50 / p99", "p99 ≤ 1 s", "—",
          f"{ages[len(ages) // 2] * 1e3:.0f} / {ages[len(ages) * 99 // 100] * 1e3:.0f} ms of {len(ages):,} runs"),

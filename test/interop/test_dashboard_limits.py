@@ -11,7 +11,7 @@ import socket
 
 import pytest
 from distributed import Client
-from harness import KIND, Cluster, eventually
+from harness import KIND, SCHEDULER_CMD, Cluster, eventually
 from observer_stock import get
 from tasks import inc
 from test_dashboard_websocket import TEXT, Peer, frame
@@ -20,6 +20,8 @@ from test_observer import ON, api, base_of, child_of, read_frame
 pytestmark = pytest.mark.skipif(KIND != "cask", reason="stock has no observer")
 
 CONNECTIONS_MAX = 2048  # src/observer/server.c
+# The tables of what happens meanwhile included; AddressSanitizer keeps what was freed for a while.
+MEMORY_MAX = (40 if "asan" in SCHEDULER_CMD else 8) << 20
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +70,7 @@ def test_a_viewer_that_does_not_read(dashboard):
             while seen < done:  # column 15: runs
                 seen = read_frame(quick.receive()[1])["columns"][15][0]
         assert seen == done == api(base, "summary")["runs"]
-        assert memory_of(observer) - before < 8 << 20  # the tables of what happened included
+        assert memory_of(observer) - before < MEMORY_MAX
 
 
 def test_more_connections_than_there_may_be(dashboard, files):
