@@ -1,7 +1,7 @@
 // What is around a page: the rail, the state of the cluster, search, and help.
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { allBindings, begun, useKeys } from "./base/keys";
-import { bytes, clock, count, duration, rate, UNKNOWN } from "./base/format";
+import { briefly, bytes, clock, count, duration, rate, UNKNOWN } from "./base/format";
 import { dark, toggleTheme } from "./base/palette";
 import { go, place, range, setRange } from "./base/route";
 import { now, summary, useSummary } from "./data/tables";
@@ -26,7 +26,7 @@ function Rail({ current }: { current?: string }) {
           <li key={page.id}>
             <Go href={page.id} aria-current={page.id === current ? "page" : undefined} title={`g ${page.key}`}>
               {page.title}
-              {page.id === "problems" && failed > 0 && <b class="badge">{count(failed)}</b>}
+              {page.id === "problems" && failed > 0 && <b class="badge" title={count(failed)}>{briefly(failed)}</b>}
             </Go>
           </li>
         ))}

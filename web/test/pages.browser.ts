@@ -401,6 +401,18 @@ test("time by activity: functions as bars, the most first, in each unit", async 
   });
 });
 
+test("a group opens as a map of its chunks", async () => {
+  await visiting(BUSY, {}, async ({ page, base, wrong }) => {
+    await page.goto(`${base}groups`);
+    await page.locator(".graph a", { hasText: "random_sample" }).click();
+    await page.getByText("chunks that ran").waitFor();
+    const colors = () => page.locator('canvas[aria-label^="Map of"]').evaluate((canvas: HTMLCanvasElement) =>
+      new Set(new Uint32Array(canvas.getContext("2d")!.getImageData(0, 0, canvas.width, canvas.height).data.buffer)).size);
+    await until(page, "chunks in many colours", async () => (await colors()) > 20);
+    assert.deepEqual(wrong, []);
+  });
+});
+
 test("a run that is kept has all the pages below its own address, and is compared with another", async () => {
   await visiting(BUSY, {}, async ({ page, server, base, wrong }) => {
     server.kept.set("yesterday", new Cluster({ ...BUSY, tasks: 1500 }));

@@ -100,8 +100,7 @@ export class PageServer {
     const prefix = `${this.options.prefix ?? ""}/`;
     const whole = url.pathname.startsWith(prefix) ? url.pathname.slice(prefix.length) : url.pathname;
     const [, name, path] = /^history\/([^/]+)\/(.*)$/.exec(whole) ?? [];
-    const cluster = name === undefined ? undefined : this.kept.get(name);
-    return cluster === undefined ? { cluster: this.cluster, path: whole, whole, url } : { cluster, path, whole, url };
+    return name === undefined ? { cluster: this.cluster, path: whole, whole, url } : { cluster: this.kept.get(name) ?? this.cluster, path, whole, url };
   }
 
   private answer(request: IncomingMessage): { status: number; type: string; body: string | Buffer } {

@@ -35,6 +35,11 @@ export function count(value: number | null | undefined): string {
   return known(value) ? Math.round(value).toString().replace(/\B(?=(\d{3})+$)/g, ",") : UNKNOWN;
 }
 
+// Where there is little room: "999", "10k", "3M".
+export function briefly(value: number): string {
+  return value < 1000 ? count(value) : value < 999_500 ? `${Math.round(value / 1000)}k` : `${Math.round(value / 1e6)}M`;
+}
+
 export function rate(value: number | null | undefined): string {
   if (!known(value)) {
     return UNKNOWN;

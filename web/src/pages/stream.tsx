@@ -236,6 +236,19 @@ function useSteps(on: boolean, runs: Runs | undefined, chosen: number | undefine
   ] : []);
 }
 
+// Whether the window has data, and nothing is in it.
+function isEmpty({ runs, strips, span }: Look): boolean {
+  if (runs === undefined) {
+    return strips !== undefined && strips.lanes.every((lane) => lane.runs.every((value) => value === 0));
+  }
+  for (let index = 0; index < runs.size; index++) {
+    if (runs.start[index] <= span.until && runs.start[index] + runs.duration[index] >= span.since) {
+      return false;
+    }
+  }
+  return true;
+}
+
 function Canvas(props: CanvasProps) {
   const { element, width, height } = useSize<HTMLDivElement>();
   const { canvas, painter, tip, gap, drag, look, latest, handlers } = useGestures(props, height);
@@ -285,6 +298,7 @@ function Canvas(props: CanvasProps) {
         {tip !== undefined && runs !== undefined && tip.index < runs.size && <Tip runs={runs} target={tip} width={width} />}
         {gap !== undefined && tip === undefined && <GapTip gap={gap.gap} facts={props.facts} left={gap.left} top={gap.top} />}
         {look.lanes.length === 0 && <Empty>No worker was here then.</Empty>}
+        {look.lanes.length > 0 && isEmpty(full) && <p class="nothing">No task ended in this time.</p>}
       </div>
       <Problem error={error} />
       {runs !== undefined && place >= 0 && place < runs.size && <Selected key={runs.n[place]} runs={runs} index={place} />}

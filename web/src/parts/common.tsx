@@ -146,16 +146,18 @@ export function Choice<T extends string>(props: { label: string; value: T; optio
 // The size of an element, as it is now.
 export function useSize<T extends HTMLElement>() {
   const element = useRef<T>(null);
+  const seen = useRef<{ one: T; observer: ResizeObserver } | undefined>(undefined);
   const [size, setSize] = useState({ width: 0, height: 0 });
+  // It may come later than what asks for it, or be another one.
   useEffect(() => {
     const one = element.current;
-    if (one === null) {
-      return undefined;
+    if (one !== (seen.current?.one ?? null)) {
+      seen.current?.observer.disconnect();
+      seen.current = one === null ? undefined : { one, observer: new ResizeObserver(() => setSize({ width: one.clientWidth, height: one.clientHeight })) };
+      seen.current?.observer.observe(seen.current.one);
     }
-    const observer = new ResizeObserver(() => setSize({ width: one.clientWidth, height: one.clientHeight }));
-    observer.observe(one);
-    return () => observer.disconnect();
-  }, []);
+  });
+  useEffect(() => () => seen.current?.observer.disconnect(), []);
   return { element, ...size };
 }
 
