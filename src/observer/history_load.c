@@ -199,7 +199,7 @@ static struct line_row *next_line(struct lines *lines, sqlite3_stmt *row)
 {
     int64_t n = sqlite3_column_int64(row, 0);
     if (lines->rows.count == 0) {
-        lines->next = n < 0 ? 0 : (uint64_t)n;
+        lines->next = lines->base = n < 0 ? 0 : (uint64_t)n;
     }
     struct line_row *line = table_line_add(lines);
     line->time = sqlite3_column_double(row, 1);

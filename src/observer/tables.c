@@ -51,7 +51,7 @@ static void lines_fini(struct lines *lines)
         text_fini(&lines->rows.items[i].text);
     }
     vec_fini(&lines->rows);
-    lines->next = 0;
+    lines->next = lines->base = 0;
 }
 
 static void groups_clear(struct tables *tables)
@@ -347,7 +347,7 @@ struct line_row *table_line_add(struct lines *lines)
     if (lines->rows.count < TABLE_LINES_MAX) {
         vec_push(&lines->rows, (struct line_row){0});
     }
-    struct line_row *row = &lines->rows.items[lines->next % TABLE_LINES_MAX];
+    struct line_row *row = &lines->rows.items[(lines->next - lines->base) % TABLE_LINES_MAX];
     text_clear(&row->name);
     text_clear(&row->text);
     row->n = lines->next++;
@@ -361,8 +361,9 @@ uint64_t lines_first(const struct lines *lines)
 
 const struct line_row *lines_at(const struct lines *lines, uint64_t n)
 {
-    return n < lines_first(lines) || n >= lines->next ? NULL
-                                                      : &lines->rows.items[n % TABLE_LINES_MAX];
+    return n < lines_first(lines) || n >= lines->next
+               ? NULL
+               : &lines->rows.items[(n - lines->base) % TABLE_LINES_MAX];
 }
 
 /* ---- failures ----------------------------------------------------------------------------------- */

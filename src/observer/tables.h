@@ -116,6 +116,7 @@ struct unrunnable {
 struct lines {
     struct VEC(struct line_row) rows; /* a ring once full */
     uint64_t next;                    /* number of the next one */
+    uint64_t base;                    /* of the first that ever came here: of a file's, its first */
 };
 
 struct activity_row; /* activities.h */

@@ -495,6 +495,43 @@ static void test_full_disk(void **state)
     end(story);
 }
 
+/* More lines than the tables keep: the newest come back from the file under their numbers, and others go on from there. */
+static void test_many_lines(void **state)
+{
+    (void)state;
+    struct story *story = begin();
+    struct text path = {0}, why = {0};
+    keep(story, 0);
+    tell_begin(story);
+    for (int i = 0; i < 13000; i++) {
+        struct record_event *event = make(story, RECORD_EVENT,
+                                          SPAN("\xa3"
+                                               "all\x01"));
+        event->time = STARTED + i;
+        apply(story);
+        if (i % 4000 == 0) {
+            commit(story);
+        }
+    }
+    finish(story);
+    path_of(story, &path);
+    struct tables *again = tables_create(MEMORY);
+    assert_int_equal(history_load(text_cstr(&path), again, &why), OK);
+    assert_int_equal(again->events.next, 13000);
+    assert_int_equal(lines_first(&again->events), 8000);
+    for (uint64_t n = 8000; n < 13000; n++) {
+        assert_int_equal(lines_at(&again->events, n)->n, n);
+        assert_true(lines_at(&again->events, n)->time == STARTED + (double)n);
+    }
+    tables_apply(again, &story->record);
+    assert_int_equal(lines_at(&again->events, 13000)->n, 13000);
+    assert_null(lines_at(&again->events, 8000));
+    tables_destroy(again);
+    text_fini(&path);
+    text_fini(&why);
+    end(story);
+}
+
 /* A file of before there were activities is read as it is, and gets their table when it is written to again. */
 static void test_older_version(void **state)
 {
@@ -657,7 +694,7 @@ int main(void)
         cmocka_unit_test(test_pieces),         cmocka_unit_test(test_idle),
         cmocka_unit_test(test_full_disk),      cmocka_unit_test(test_other_files),
         cmocka_unit_test(test_damaged_chunks), cmocka_unit_test(test_tidy),
-        cmocka_unit_test(test_older_version),
+        cmocka_unit_test(test_older_version),  cmocka_unit_test(test_many_lines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
