@@ -71,8 +71,8 @@ function Chosen({ ranged }: { ranged: boolean }) {
   }
   const says = `${clock(one.since)} to ${clock(one.until)} (${duration(one.until - one.since)})`;
   return (
-    <button type="button" class={ranged ? "range" : "range off"} onClick={() => setRange(undefined)} aria-label={`only ${says}: show all again`}
-      title={ranged ? "this page shows only what was then" : "this page shows all time"}>
+    <button type="button" class={ranged ? "range" : "range off"} onClick={() => setRange(undefined)}
+      title={ranged ? "this page shows only what was then; click to show all again" : "this page shows all time"}>
       {ranged ? "only" : "not here:"} {says} ✕
     </button>
   );
