@@ -54,5 +54,6 @@ unset "${!DASK_@}"
 export CASK_PYTHON=$python
 export DASK_CASK__WORKER__SPARES=0
 export DASK_CASK__PLANNER__PREWARM=False # hundreds of schedulers, most of which plan nothing
+export DASK_CASK__DASHBOARD__PROCESS=False # nor are they looked at; a dashboard would outlive its killed scheduler
 exec "$python" "$results/run_conformance.py" --tests "$clone" --python "$python" \
     "${scheduler[@]}" "${workers[@]}" --out "$results/$name.jsonl" --verbose "$@"
