@@ -10,7 +10,7 @@
 #define RESOURCE_TOLERANCE 1e-6 /* sums of fractions, in any order */
 
 struct tally {
-    uint32_t tasks, in_flight, runs, executing, missing, ready, constrained;
+    uint32_t tasks, in_flight, runs, executing, slow, missing, ready, constrained;
     int64_t nbytes;
     uint64_t states[WTASK_STATE_COUNT];
 };
@@ -88,7 +88,9 @@ static void check_run(const struct worker_state *w, const struct wtask *task, st
         ASSERT(w->runs.items[task->place] == task->id);
         tally->runs++;
         tally->executing += !seceded;
+        tally->slow += (task->flags & WTASK_SLOW) != 0;
     }
+    ASSERT((task->flags & WTASK_SLOW) == 0 || (runs && !seceded));
 }
 
 static void check_flight(const struct worker_state *w, const struct wtask *task,
@@ -251,6 +253,7 @@ void worker_check(const struct worker_state *w)
     ASSERT(tally.nbytes == w->nbytes);
     ASSERT(tally.in_flight == w->in_flight_task_count);
     ASSERT(tally.runs == w->runs.count && tally.executing == w->executing_count);
+    ASSERT(tally.slow == w->slow_count);
     ASSERT(tally.missing == w->missing.count);
     ASSERT(tally.ready == w->ready.count && tally.constrained == w->constrained.count);
     check_peers(w);

@@ -29,6 +29,7 @@ enum {
     WTASK_RUNS = 1 << 4,    /* in w->running: it has a thread, or has seceded from one */
     WTASK_SECEDED = 1 << 5, /* of those: it counts for no thread */
     WTASK_LOST = 1 << 6,    /* its value is gone already: no DROP */
+    WTASK_SLOW = 1 << 7,    /* it runs, and when it began nobody knew that it would be quick */
 };
 
 /* What a run takes of the worker's resources. */
@@ -169,6 +170,7 @@ struct worker_state {
     struct heap ready, constrained;
     struct VEC(task_id) runs;
     uint32_t executing_count; /* of those, that have not seceded */
+    uint32_t slow_count;      /* of these, with WTASK_SLOW */
     uint64_t executed_count;
     uint64_t arrivals;  /* stamps */
     int64_t generation; /* decreases with each compute-task */

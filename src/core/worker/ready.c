@@ -126,6 +126,12 @@ static void resources_move(struct worker_state *w, const struct wtask *task, dou
 
 /* ---- runs ---- */
 
+static bool is_quick(const struct worker_state *w, const struct wtask *task)
+{
+    double seconds = w->prefixes.items[task->prefix].seconds;
+    return seconds > 0 && seconds <= w->config.ahead_seconds;
+}
+
 static void run_begin(struct worker_state *w, struct wtask *task)
 {
     wready_remove(w, task);
@@ -134,6 +140,22 @@ static void run_begin(struct worker_state *w, struct wtask *task)
     task->place = w->runs.count;
     vec_push(&w->runs, task->id);
     w->executing_count++;
+    if (!is_quick(w, task)) {
+        task->flags |= WTASK_SLOW;
+        w->slow_count++;
+    }
+}
+
+/* Its thread is free. */
+static void leave_thread(struct worker_state *w, struct wtask *task)
+{
+    ASSERT(w->executing_count > 0);
+    w->executing_count--;
+    if ((task->flags & WTASK_SLOW) != 0) {
+        ASSERT(w->slow_count > 0);
+        w->slow_count--;
+        task->flags &= (uint8_t)~WTASK_SLOW;
+    }
 }
 
 void wrun_secede(struct worker_state *w, struct wtask *task)
@@ -141,8 +163,7 @@ void wrun_secede(struct worker_state *w, struct wtask *task)
     ASSERT(wtask_runs(task));
     if ((task->flags & WTASK_SECEDED) == 0) {
         task->flags |= WTASK_SECEDED;
-        ASSERT(w->executing_count > 0);
-        w->executing_count--;
+        leave_thread(w, task);
     }
 }
 
@@ -155,8 +176,7 @@ void wrun_end(struct worker_state *w, struct wtask *task)
         wtask_at(w, w->runs.items[task->place])->place = task->place;
     }
     if ((task->flags & WTASK_SECEDED) == 0) {
-        ASSERT(w->executing_count > 0);
-        w->executing_count--;
+        leave_thread(w, task);
     }
     task->flags &= (uint8_t) ~(WTASK_RUNS | WTASK_SECEDED);
 }
@@ -177,16 +197,17 @@ static struct wtask *next_ready(const struct worker_state *w)
     return ready;
 }
 
-/* Whether it may be given out although no thread is free: a short one keeps its executor busy while we hear
- * of others. Long ones stay, as they may be stolen, or be overtaken by what is more urgent; and short ones that would
- * wait for a long one. */
+/* Whether it may be given out although no thread is free: a quick one keeps its executor busy while we hear
+ * of others. Slow ones stay, as they may be stolen, or be overtaken by what is more urgent; and quick ones that would
+ * wait for a slow one. */
 static bool may_go_ahead(const struct worker_state *w, const struct wtask *task)
 {
     double seconds = w->prefixes.items[task->prefix].seconds;
-    uint32_t ahead = w->executing_count - w->config.nthreads;
+    uint32_t nthreads = w->config.nthreads, ahead = w->executing_count - nthreads;
     bool is_moving = w->now - w->ended_at < AHEAD_PAUSE_SECONDS;
-    return is_moving && ahead < w->config.ahead_max && task->resources == NULL && seconds > 0 &&
-           seconds * (ahead + 1) <= w->config.ahead_seconds * w->config.nthreads;
+    return is_moving && w->slow_count < nthreads && ahead < w->config.ahead_max &&
+           task->resources == NULL && is_quick(w, task) &&
+           seconds * (ahead + 1) <= w->config.ahead_seconds * nthreads;
 }
 
 void wready_ensure_computing(struct worker_state *w)
