@@ -40,7 +40,7 @@ SCHEDULER_CMD = from_anywhere(os.environ.get("CASK_SCHEDULER_CMD", f"{ROOT}/buil
 KIND = "cask" if "cask" in os.path.basename(shlex.split(SCHEDULER_CMD)[0]) else "stock"
 
 # What starts a worker; its first argument is the scheduler's address.
-WORKER_CMD = os.environ.get("CASK_WORKER_CMD", f"{sys.executable} -m dask worker")
+WORKER_CMD = from_anywhere(os.environ.get("CASK_WORKER_CMD", f"{sys.executable} -m dask worker"))
 CASK_WORKER = f"{shlex.split(SCHEDULER_CMD)[0] if KIND == 'cask' else f'{ROOT}/build/cask'} worker"
 
 # The history of tests is not the user's.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import time
 import traceback
 
 import numpy
@@ -25,6 +26,32 @@ def fail(text):
 
 def test_submit(client):
     assert client.submit(inc, 1, workers="alice").result() == 2
+
+
+def stamp(_):
+    return time.perf_counter()
+
+
+def wait_at_gate(folder):
+    (folder / "begun").touch()
+    while not (folder / "go").exists():
+        time.sleep(0.01)
+
+
+def test_short_tasks_run_in_order(client, mixed, tmp_path):
+    """An executor has some of them before it has a thread for them"""
+    bob = mixed.addresses()["bob"]
+    wait(client.map(stamp, range(20), workers="bob", pure=False))  # it is known that they are short
+    gate = client.submit(wait_at_gate, tmp_path, workers="bob", pure=False)
+    harness.eventually((tmp_path / "begun").exists)
+    middle, late, early = (
+        client.map(stamp, range(30), priority=priority, workers="bob", pure=False) for priority in (0, -1, 1)
+    )
+    harness.eventually(lambda: len(client.processing()[bob]) == 91)
+    (tmp_path / "go").touch()
+    wait([gate, *middle, *late, *early])
+    stamps = client.gather([*early, *middle, *late])
+    assert sorted(range(90), key=stamps.__getitem__) == list(range(90))
 
 
 @pytest.mark.parametrize("giver, taker", PAIRS)

@@ -30,12 +30,14 @@ class Reading:
         self._turns = 0
         self._is_over = False
         self._is_shared = False
+        self._count_read = None  # function: how much of what was read nobody has begun
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._busy = threading.Event()  # there is something to look at
         self._hurry = threading.Event()  # a thread waits for an answer
 
-    def share(self) -> None:
-        """From now on there are threads that read for themselves."""
+    def share(self, count_read) -> None:
+        """From now on there are threads that read for themselves, when `count_read()` is 0."""
+        self._count_read = count_read
         self._is_shared = True
 
     def interrupt(self) -> None:
@@ -68,12 +70,17 @@ class Reading:
                 self._out.may_hold(True)
                 return work
 
-    def turn(self) -> list | None:
-        """Take the role, if it is free, until there is something to run; None: another thread has it."""
+    def turn(self, give=None) -> list | None:
+        """Take the role, if it is free, until there is something to run; None: another thread has it. With `give` that
+        gets it. Who keeps it must find nothing that was read before: tasks run in the order in which they came."""
         if self._is_over or not self._role.acquire(blocking=False):
             return None
         try:
-            return self._read()
+            if give is None:
+                return [] if self._count_read() else self._read()
+            for work in self._read():
+                give(work)  # before the role is free: the next one reads what comes after it
+            return None
         except BaseException as error:
             self._is_over = True
             is_end = isinstance(error, (channel.ChannelClosed, ConnectionError))
@@ -106,7 +113,5 @@ class Reading:
                 if self._role.locked():
                     vain += 1
                     continue
-            for work in self.turn() or ():
-                give(work)
-            work = None  # or the last task's result would live until the next one is read here
+            self.turn(give)
             vain = 0

@@ -69,7 +69,7 @@ class TaskThreads(Executor):
         return self._queue.qsize()
 
     def start(self) -> None:
-        self._reading.share()
+        self._reading.share(self._queue.qsize)
         for _ in range(self._count):
             self._adjust_thread_count()
 

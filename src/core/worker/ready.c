@@ -210,14 +210,24 @@ static bool may_go_ahead(const struct worker_state *w, const struct wtask *task)
            seconds * (ahead + 1) <= w->config.ahead_seconds * nthreads;
 }
 
+/* The newest wish is granted first. Those with a thread come in Dask's order, which does not matter, as they run at once;
+ * behind them those that wait in their executor, in the order in which they are to run. */
 void wready_ensure_computing(struct worker_state *w)
 {
+    uint32_t first = w->runs.count, ahead = first;
     while (w->running) {
         struct wtask *task = next_ready(w);
-        if (task == NULL || (w->executing_count >= w->config.nthreads && !may_go_ahead(w, task))) {
-            return;
+        bool has_thread = w->executing_count < w->config.nthreads;
+        if (task == NULL || (!has_thread && !may_go_ahead(w, task))) {
+            break;
         }
         run_begin(w, task);
-        wwant(w, task, WTASK_EXECUTING, NULL);
+        ahead += has_thread;
+    }
+    for (uint32_t i = w->runs.count; i-- > ahead;) {
+        wwant(w, wtask_at(w, w->runs.items[i]), WTASK_EXECUTING, NULL);
+    }
+    for (uint32_t i = first; i < ahead; i++) {
+        wwant(w, wtask_at(w, w->runs.items[i]), WTASK_EXECUTING, NULL);
     }
 }

@@ -66,9 +66,9 @@ static void test_ahead(void **state)
     /* The latest is the first here. */
     wstage_expect(&stage, "keep quick-1\nfinished quick-1 #1 (8)\nexecute other-1\n");
     wstage_succeed_after(&stage, "other-1", 8, 8, 0.0001);
-    /* One takes the thread; two more are 1.8 ms. */
+    /* One takes the thread; two more are 1.8 ms, and come in the order in which they are to run. */
     wstage_expect(&stage, "keep other-1\nfinished other-1 #8 (8)\n"
-                          "execute quick-5\nexecute quick-6\nexecute quick-7\n");
+                          "execute quick-7\nexecute quick-6\nexecute quick-5\n");
     wstage_succeed_after(&stage, "quick-7", 7, 8, 0.0001); /* 0.7 ms now */
     wstage_expect(&stage, "keep quick-7\nfinished quick-7 #7 (8)\nexecute quick-4\n");
     wstage_succeed_after(&stage, "quick-6", 6, 8, 1.0);
