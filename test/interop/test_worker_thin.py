@@ -38,6 +38,10 @@ def wait_at_gate(folder):
         time.sleep(0.01)
 
 
+def count_ready(dask_worker):
+    return sum(task.state == "ready" for task in dask_worker.state.tasks.values())
+
+
 def test_short_tasks_run_in_order(client, mixed, tmp_path):
     """An executor has some of them before it has a thread for them"""
     bob = mixed.addresses()["bob"]
@@ -47,7 +51,7 @@ def test_short_tasks_run_in_order(client, mixed, tmp_path):
     middle, late, early = (
         client.map(stamp, range(30), priority=priority, workers="bob", pure=False) for priority in (0, -1, 1)
     )
-    harness.eventually(lambda: len(client.processing()[bob]) == 91)
+    harness.eventually(lambda: client.run(count_ready, workers=[bob])[bob] == 90)
     (tmp_path / "go").touch()
     wait([gate, *middle, *late, *early])
     stamps = client.gather([*early, *middle, *late])
