@@ -1,11 +1,12 @@
 /* failed_inputs.c: see failed_inputs.h.
  *
  * One failure: hold (before the core hears of it) → notice (it failed for good) → take → run on the worker → the
- * observer is told → the inputs are let go. Of a task that fails without a word of a worker (its worker was lost), nothing
+ * worker is asked what its runs of the task cost and printed → the observer is told → the inputs are let go. Of a task that fails without a word of a worker (its worker was lost), nothing
  * is held, and what is still there is taken.
  *
  * What goes to the observer: {"key": str(key), "time", "worker": address, "inputs": [[str(key), nbytes, type], …], "total": of
- * inputs, "spec": bin or nil, "look": bin or nil (the worker's answer: failed_inputs.py), "why": str or nil}. */
+ * inputs, "spec": bin or nil, "look": bin or nil (the worker's answer: failed_inputs.py), "why": str or nil, "attempts": what
+ * `task_records` answered, of a worker of cask's, or nil}. */
 #include "node/failed_inputs.h"
 
 #include "base/alloc.h"
@@ -13,6 +14,7 @@
 #include "node/failed_inputs_source.h"
 #include "node/lifecycle.h"
 #include "node/observer.h"
+#include "node/task_records.h"
 #include "wire/key.h"
 #include "wire/pickle_make.h"
 
@@ -30,6 +32,8 @@
 #define PLACES_MAX 1024u
 #define PLACE_BYTES_MAX 4096u
 #define ASK_SECONDS 20
+/* Of what is told of its runs. */
+#define ATTEMPTS_BYTES_MAX (256u << 10)
 /* An executor that died with the task has a successor soon. */
 #define TRIES_MAX 4u
 #define TRY_PAUSE 0.5
@@ -46,6 +50,7 @@ struct taking {
     struct text questions; /* the same inputs: [key, nbytes] */
     struct text held;      /* keys, one after the other */
     uint32_t held_count;
+    struct slice look; /* what the worker answered, while it is asked for the attempts */
     uint32_t tries;
     bool has_failed; /* for good: the core said so */
 };
@@ -104,6 +109,7 @@ static void taking_free(struct taking *taking)
         text_fini(texts[i]);
     }
     blob_unref(taking->spec);
+    slice_fini(&taking->look);
     mem_free(taking);
 }
 
@@ -221,12 +227,12 @@ static void write_spec(struct text *out, const struct blob *spec)
     slice_fini(&pickle);
 }
 
-/* `look`: what the worker answered, or empty, and `why`. */
-static void tell(struct taking *taking, struct span look, const char *why)
+/* The worker's answers: the look (empty: none, and `why`), and the attempts, if it is a list. */
+static void tell(struct taking *taking, struct span look, struct span attempts, const char *why)
 {
     struct failed_inputs *inputs = taking->owner;
     struct text out = {0};
-    msgpack_write_map(&out, 8);
+    msgpack_write_map(&out, 9);
     msgpack_write_cstr(&out, "key");
     msgpack_write_str_lossy(&out, text_span(&taking->name));
     msgpack_write_cstr(&out, "time");
@@ -256,12 +262,20 @@ static void tell(struct taking *taking, struct span look, const char *why)
     } else {
         msgpack_write_nil(&out);
     }
+    struct msgpack_reader list = msgpack_reader(attempts);
+    uint32_t count;
+    msgpack_write_cstr(&out, "attempts");
+    if (attempts.size <= ATTEMPTS_BYTES_MAX && msgpack_read_array(&list, &count) == OK) {
+        msgpack_write_raw(&out, attempts);
+    } else {
+        msgpack_write_nil(&out);
+    }
     inputs->bytes += out.size;
     observer_link_failed(inputs->node->observer, text_span(&out));
     text_fini(&out);
 }
 
-static void finish(struct taking *taking, struct span look, const char *why)
+static void finish(struct taking *taking, struct span attempts, const char *why)
 {
     struct failed_inputs *inputs = taking->owner;
     struct taking **place = &inputs->open;
@@ -275,7 +289,7 @@ static void finish(struct taking *taking, struct span look, const char *why)
         failed_inputs_destroy(inputs);
         return;
     }
-    tell(taking, look, why);
+    tell(taking, slice_span(taking->look), attempts, why);
     let_go(taking);
 }
 
@@ -395,15 +409,46 @@ static void give_up(void *user)
     finish(user, SPAN(""), "its worker could not be asked for them");
 }
 
+static void finish_without(void *user)
+{
+    finish(user, SPAN(""), NULL);
+}
+
+static void told_attempts(void *user, int code, const char *text, const struct frames *reply)
+{
+    (void)text; /* the failure is told without them */
+    struct taking *taking = user;
+    if (code == OK) {
+        arena_reset(&taking->owner->node->scratch);
+        finish(taking, frames_head(reply), NULL);
+    } else {
+        lifecycle_pause(taking->owner->node, 0, finish_without, taking); /* as in `answered` */
+    }
+}
+
+static void ask_attempts(struct taking *taking)
+{
+    struct key_list keys = {.keys = text_span(&taking->key), .count = 1, .given = true};
+    struct rpc_options options = {.timeout = ASK_SECONDS, .done = told_attempts, .user = taking};
+    struct outgoing call;
+    outgoing_init(&call);
+    task_records_call(&call, keys);
+    rpc_call(taking->owner->node->rpc, text_span(&taking->worker), &call, &options);
+    outgoing_fini(&call);
+}
+
 static void answered(void *user, int code, const char *text, const struct frames *reply)
 {
     struct taking *taking = user;
     struct node *node = taking->owner->node;
-    struct slice look;
-    if (code == OK && read_reply(reply, &look)) {
+    if (code == OK && read_reply(reply, &taking->look)) {
         arena_reset(&node->scratch);
-        finish(taking, slice_span(look), NULL);
-        slice_fini(&look);
+        worker_id worker = view_worker_by_address(node->core, text_span(&taking->worker));
+        if (!taking->owner->is_destroyed && task_records_are_kept(node, worker)) {
+            ask_attempts(taking);
+        } else {
+            finish(taking, SPAN(""), NULL);
+        }
     } else if (code == OK && ++taking->tries < TRIES_MAX) {
         lifecycle_pause(node, TRY_PAUSE, ask, taking);
     } else {

@@ -70,9 +70,10 @@ struct observer_link {
 
 /* The RPCs that pages need. */
 static const char *const allowed[] = {
-    "adaptive_target", "call_stack",       "check_idle",      "explain",     "get_error_cause",
-    "get_runspec",     "get_story",        "get_task_status", "identity",    "profile",
-    "retire_workers",  "workers_to_close", "who_has",         "worker_logs",
+    "adaptive_target", "call_stack",       "check_idle", "explain",
+    "get_error_cause", "get_runspec",      "get_story",  "get_task_status",
+    "identity",        "neighbourhood",    "profile",    "retire_workers",
+    "task_attempts",   "workers_to_close", "who_has",    "worker_logs",
 };
 
 /* ---- answers ------------------------------------------------------------------------------------ */

@@ -63,7 +63,8 @@ static void register_now(void *user, struct comm *comm)
         .pid = getpid(),
         .versions = slice_span(worker->versions->value),
         .metrics = text_span(&metrics),
-        .extra = {.raw = SPAN("\x80")},
+        .extra = {.raw = SPAN("\x81\xb1"
+                              "cask-task-records\xc3")}, /* task_records.h */
         .stimulus_id = worker_stimulus(worker, "worker-connect"),
         .server_id = text_span(&worker->id),
         .resolve_address = true,

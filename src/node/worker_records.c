@@ -117,8 +117,15 @@ static void put_count(struct text *out, const char *name, uint64_t value)
     msgpack_write_uint(out, value);
 }
 
+/* What is asked for. */
+struct question {
+    struct map keys;
+    bool all;
+    size_t output_max; /* bytes of what each printed: the last ones */
+};
+
 static void put_record(const struct worker_node *worker, const struct task_record *record,
-                       struct text *out)
+                       const struct question *question, struct text *out)
 {
     const struct executor_ledger *ledger = &record->ledger;
     msgpack_write_map(out, 16);
@@ -141,23 +148,23 @@ static void put_record(const struct worker_node *worker, const struct task_recor
     put_count(out, "written_bytes", ledger->written_bytes);
     put_count(out, "output_bytes", record->written);
     msgpack_write_cstr(out, "output");
-    msgpack_write_str_lossy(out, worker_output_end(&record->output, OUTPUT_MAX));
+    msgpack_write_str_lossy(out, worker_output_end(&record->output, question->output_max));
 }
 
-static bool is_asked(const struct map *keys, bool all, struct span key)
+static bool is_asked(const struct question *question, struct span key)
 {
-    return all || map_find(keys, key) != NULL;
+    return question->all || map_find(&question->keys, key) != NULL;
 }
 
 /* Those that run, as far as they have come; gives their number. */
-static uint32_t put_running(struct worker_node *worker, const struct map *keys, bool all,
+static uint32_t put_running(struct worker_node *worker, const struct question *question,
                             struct text *out)
 {
     uint32_t count = 0;
     for (uint32_t i = 0; i < worker->runs.count; i++) {
         const struct object *object = object_find(&worker->objects, worker->runs.items[i]);
         struct wtask_view view = {0};
-        if (object->run->state != RUN_SENT || !is_asked(keys, all, object->key)) {
+        if (object->run->state != RUN_SENT || !is_asked(question, object->key)) {
             continue;
         }
         if (worker_task_is_known(worker->core, object->run->task)) {
@@ -169,22 +176,22 @@ static uint32_t put_running(struct worker_node *worker, const struct map *keys, 
                                      .output = object->run->output,
                                      .written = object->run->written};
         text_add(&record.key, object->key);
-        put_record(worker, &record, out);
+        put_record(worker, &record, question, out);
         text_fini(&record.key);
         count++;
     }
     return count;
 }
 
-static uint32_t put_ended(const struct worker_node *worker, const struct map *keys, bool all,
+static uint32_t put_ended(const struct worker_node *worker, const struct question *question,
                           struct text *out)
 {
     uint32_t count = 0;
     for (uint32_t i = 0; worker->records != NULL && i < RECORDS_MAX; i++) {
         uint32_t at = (worker->records->next + i) % RECORDS_MAX;
         const struct task_record *record = &worker->records->ring[at];
-        if (record->key.size > 0 && is_asked(keys, all, text_span(&record->key))) {
-            put_record(worker, record, out);
+        if (record->key.size > 0 && is_asked(question, text_span(&record->key))) {
+            put_record(worker, record, question, out);
             count++;
         }
     }
@@ -194,16 +201,17 @@ static uint32_t put_ended(const struct worker_node *worker, const struct map *ke
 void worker_rpc_task_records(struct worker_node *worker, struct request *request,
                              const struct message *message)
 {
-    struct key_list asked = message->body.worker_task_records.keys;
-    bool all = !asked.given;
-    struct span_list list = values_keys(&worker->scratch, asked);
-    struct map keys = {0};
+    const struct msg_worker_task_records *asked = &message->body.worker_task_records;
+    bool is_limited = asked->output_max >= 0 && asked->output_max < OUTPUT_MAX;
+    struct question question = {.all = !asked->keys.given,
+                                .output_max = is_limited ? (size_t)asked->output_max : OUTPUT_MAX};
+    struct span_list list = values_keys(&worker->scratch, asked->keys);
     for (uint32_t i = 0; i < list.count; i++) {
-        map_put(&keys, list.items[i], NULL);
+        map_put(&question.keys, list.items[i], NULL);
     }
     struct text records = {0};
-    uint32_t count = put_ended(worker, &keys, all, &records);
-    count += put_running(worker, &keys, all, &records);
+    uint32_t count = put_ended(worker, &question, &records);
+    count += put_running(worker, &question, &records);
     struct outgoing out;
     outgoing_init(&out);
     msgpack_write_array(&out.head, count);
@@ -211,5 +219,5 @@ void worker_rpc_task_records(struct worker_node *worker, struct request *request
     request_reply(request, &out);
     outgoing_fini(&out);
     text_fini(&records);
-    map_fini(&keys);
+    map_fini(&question.keys);
 }

@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "wire/json.h"
 #include "wire/msgpack.h"
 
 /* ---- rows --------------------------------------------------------------------------------------- */
@@ -225,6 +226,38 @@ static int read_inputs(struct span told, struct look *look, json_t *out, struct 
     return is_fine ? OK : ERR_MALFORMED;
 }
 
+/* What its runs cost and printed: a list of objects; null: the worker keeps no such records. */
+static json_t *attempts_of(struct span told)
+{
+    static const char *const numbers[] = {"start",      "stop",          "cpu_user",
+                                          "cpu_system", "rss_peak",      "rss_growth",
+                                          "read_bytes", "written_bytes", "output_bytes"};
+    struct span raw;
+    struct text text = {0};
+    bool is_there = msgpack_find(told, "attempts", &raw) == OK && !msgpack_is_nil(raw) &&
+                    json_from_msgpack(&text, raw, 0);
+    json_t *list = is_there ? json_loadb((const char *)text.data, text.size, 0, NULL) : NULL;
+    text_fini(&text);
+    if (!json_is_array(list)) {
+        json_decref(list);
+        return json_null();
+    }
+    json_t *out = json_array();
+    for (size_t i = 0; i < json_array_size(list) && i < FAILED_ATTEMPTS_MAX; i++) {
+        json_t *item = json_array_get(list, i), *attempt = json_object();
+        for (size_t k = 0; k < sizeof numbers / sizeof numbers[0]; k++) {
+            json_t *value = json_object_get(item, numbers[k]);
+            json_object_set_new(attempt, numbers[k],
+                                json_is_number(value) ? json_incref(value) : json_null());
+        }
+        json_object_set_new(attempt, "status", only(json_object_get(item, "status"), JSON_STRING));
+        json_object_set_new(attempt, "output", only(json_object_get(item, "output"), JSON_STRING));
+        json_array_append_new(out, attempt);
+    }
+    json_decref(list);
+    return out;
+}
+
 int failed_read(struct span told, struct failed_told *out)
 {
     struct msgpack_reader reader;
@@ -260,6 +293,7 @@ int failed_read(struct span told, struct failed_told *out)
                         only(json_object_get(look.description, "python"), JSON_STRING));
     json_object_set_new(all, "packages", names(json_object_get(look.description, "packages")));
     json_object_set_new(all, "log", strings(json_object_get(look.description, "log"), true));
+    json_object_set_new(all, "attempts", attempts_of(told));
     char *text = code == OK ? json_dumps(all, JSON_COMPACT) : NULL;
     code = code == OK && text == NULL ? ERR_MALFORMED : code;
     if (code == OK) {

@@ -9,6 +9,7 @@
 #define FAILED_ROWS_MAX 1000u
 #define FAILED_DESCRIPTION_BYTES_MAX (1u << 20)
 #define FAILED_INPUTS_MAX 128u
+#define FAILED_ATTEMPTS_MAX 32u
 
 /* Of one task; the bytes are in the history only. */
 struct failed_row {

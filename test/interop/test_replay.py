@@ -41,11 +41,14 @@ def large(size):
 
 def by_value():
     """What fails travels with its task: this module cannot be imported where it is replayed"""
+    import sys
 
     class Unlucky(Exception):
         pass
 
     def quotient(x, y, note=None):
+        print(f"dividing {x} by {y}")
+        print("on stderr", file=sys.stderr)
         return x / y
 
     def picky(values, table):
@@ -108,6 +111,8 @@ def life(request, tmp_path_factory):
             base = base_of(cluster)
             for key in ("divided", "('picked', 1, 'x')", "too-large", HOSTILE):
                 seen[key] = inputs_of(base, key)
+            seen["around"] = api(base, "neighbourhood", key="after", hops=2)
+            seen["attempts"] = api(base, "attempts", key="divided", workers="1,2,nonsense,4294967295")
             live = ("after", "('picked', 1, 'x')", "too-large")
             with concurrent.futures.ThreadPoolExecutor() as pool:
                 for key, done in zip(live, pool.map(lambda key: replay(key, "--scheduler", cluster.address), live)):
@@ -149,6 +154,32 @@ def test_what_a_page_shows(life):
     assert values["key"] == "('values', 0)" and values["repr"] == "[0, 1, 2, 3, 4]"
     (too_large,) = seen["too-large"]["inputs"]
     assert not too_large["kept"] and "1 MiB" in too_large["why"] and too_large["nbytes"] > EACH
+
+
+def test_what_its_run_cost(life, request):
+    """Cask's workers remember it, as long as they live and, of what failed for good, beyond; Dask's do not"""
+    _, seen = life
+    (kept,) = seen["divided"]["attempts"] or [None]
+    if request.node.callspec.params["life"] == "stock":
+        assert kept is None and seen["attempts"] == {}
+        return
+    assert kept["status"] == "failed" and kept["rss_peak"] > 1 << 20 and kept["cpu_user"] >= 0
+    assert "dividing 1 by 0" in kept["output"] and "on stderr" in kept["output"]
+    ((_, (run,)),) = seen["attempts"].items()
+    assert run["key"] == "divided" and run["output"] == kept["output"]
+
+
+def test_which_task_it_was(life):
+    """From one that failed for an input's sake to the one to blame, and who is around it"""
+    _, seen = life
+    around = seen["around"]
+    assert around["path"] == ["after", "divided"] and around["blamed"] == "divided"
+    keys = [task["key"] for task in around["tasks"]]
+    assert keys[0] == "after" and {"divided", "one", "zero"} <= set(keys)
+    assert all([keys.index(name), 1] in around["edges"] for name in ("one", "zero"))
+    states = {task["key"]: (task["state"], task["hop"]) for task in around["tasks"]}
+    assert states["divided"] == ("erred", 1) and states["zero"][1] == 2
+    assert around["tasks"][1]["inputs_total"] == 2 and around["tasks"][1]["users_total"] == 1
 
 
 @pytest.mark.parametrize("key, kind", [("('picked', 1, 'x')", "Unlucky"), (HOSTILE, "KeyError"), (FORGED, "KeyError")])

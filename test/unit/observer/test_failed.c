@@ -112,6 +112,44 @@ static void test_answered(void **state)
     text_fini(&told);
 }
 
+static void write_attempt(struct text *told, const char *output_name)
+{
+    msgpack_write_cstr(told, "attempts");
+    msgpack_write_array(told, 2);
+    msgpack_write_map(told, 4);
+    msgpack_write_cstr(told, "status");
+    msgpack_write_cstr(told, "failed");
+    msgpack_write_cstr(told, "rss_peak");
+    msgpack_write_uint(told, 1024);
+    msgpack_write_cstr(told, output_name);
+    msgpack_write_cstr(told, "</script>\n");
+    msgpack_write_cstr(told, "more");
+    msgpack_write_int(told, 1);
+    msgpack_write_cstr(told, "no record");
+}
+
+/* What its runs cost goes on with the fields that are known here; what is no list is as nothing. */
+static void test_attempts(void **state)
+{
+    (void)state;
+    struct text told = {0};
+    struct failed_told out;
+    write_told(&told, SPAN(""));
+    told.data[0] += 1; /* one pair more */
+    write_attempt(&told, "output");
+    assert_int_equal(failed_read(text_span(&told), &out), OK);
+    expect_within(&out.description, "\"rss_peak\":1024,");
+    expect_within(&out.description, "\"cpu_user\":null,");
+    expect_within(&out.description, "\"status\":\"failed\",\"output\":\"</script>\\n\"}");
+    assert_null(strstr(text_cstr(&out.description), "more"));
+    text_fini(&out.description);
+    write_told(&told, SPAN(""));
+    assert_int_equal(failed_read(text_span(&told), &out), OK);
+    expect_within(&out.description, "\"attempts\":null");
+    text_fini(&out.description);
+    text_fini(&told);
+}
+
 /* Nobody could be asked: the task is as the scheduler has it, and each input says why it is not there. */
 static void test_nobody_asked(void **state)
 {
@@ -191,9 +229,8 @@ static void test_rows(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_answered),
-        cmocka_unit_test(test_nobody_asked),
-        cmocka_unit_test(test_nonsense),
+        cmocka_unit_test(test_answered),     cmocka_unit_test(test_attempts),
+        cmocka_unit_test(test_nobody_asked), cmocka_unit_test(test_nonsense),
         cmocka_unit_test(test_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
