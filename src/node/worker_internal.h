@@ -220,6 +220,8 @@ void worker_store_create(struct worker_node *worker);
 
 void worker_pressure_create(struct worker_node *worker);
 void worker_pressure_destroy(struct worker_node *worker);
+/* Each turn: no task begins while values come faster than the disk takes them. */
+void worker_pressure_turn(struct worker_node *worker);
 /* Bytes of the worker and its executors. */
 uint64_t worker_memory(struct worker_node *worker);
 /* distributed.worker.memory.…, of our limit. */

@@ -40,6 +40,7 @@ static void end_turn(void *user)
 {
     struct worker_node *worker = user;
     if (!worker->is_closing) {
+        worker_pressure_turn(worker);
         worker_send_runs(worker);
         worker_send_transitions(worker);
         worker_link_flush(worker);

@@ -10,6 +10,8 @@
 
 #define LOGGER "distributed.worker.memory"
 #define WARN_SECONDS 300
+/* Without a value that left memory, nothing waits for the disk any longer: user code may keep an executor from answering. */
+#define STALL_SECONDS 10
 
 struct worker_pressure {
     struct io_timer *timer;
@@ -19,6 +21,9 @@ struct worker_pressure {
     double warned;                  /* monotonic: of unmanaged memory */
     bool gives_back;                /* the C library is giving memory back to the system */
     uint64_t written;               /* values that were on disk when it did so last */
+    double progress;           /* monotonic: when a value left memory last, while many are to */
+    uint64_t progress_written; /* values that were on disk then */
+    bool is_stalled;           /* none does */
 };
 
 /* ---- measuring --------------------------------------------------------------------------------- */
@@ -137,6 +142,33 @@ static void give_memory_back(struct worker_node *worker, const struct store_tota
     }
 }
 
+/* ---- backpressure ------------------------------------------------------------------------------ */
+
+static void watch_progress(struct worker_node *worker, const struct store_totals *totals)
+{
+    struct worker_pressure *pressure = worker->pressure;
+    double now = io_monotonic();
+    if (!store_is_behind(worker->store) || totals->disk_write.count != pressure->progress_written) {
+        pressure->progress = now;
+        pressure->progress_written = totals->disk_write.count;
+        pressure->is_stalled = false;
+    } else if (!pressure->is_stalled && now - pressure->progress > STALL_SECONDS) {
+        pressure->is_stalled = true;
+        log_warning(LOGGER, "Values have to leave memory, but none did for %d s; tasks go on",
+                    STALL_SECONDS);
+    }
+}
+
+void worker_pressure_turn(struct worker_node *worker)
+{
+    bool on = store_is_behind(worker->store) && !worker->pressure->is_stalled;
+    if (on != worker_has_backpressure(worker->core)) {
+        struct worker_event event = worker_event_of(WORKER_EVENT_BACKPRESSURE);
+        event.of.backpressure.on = on;
+        worker_apply(worker, &event);
+    }
+}
+
 /* ---- each interval ----------------------------------------------------------------------------- */
 
 static void look_at_executors(struct worker_node *worker, const struct memory_process *processes,
@@ -177,7 +209,7 @@ static void on_interval(void *user)
     uint64_t memory = measure(worker, processes);
     double target = pressure->settings.target * (double)pressure->settings.limit;
     if (target > 0 && (double)memory > target) {
-        store_segments_trim(store_segments(worker->store)); /* before anything has to go to disk */
+        store_trim(worker->store); /* before anything has to go to disk */
         memory = measure(worker, processes);
     }
     store_totals(worker->store, &totals);
@@ -193,6 +225,7 @@ static void on_interval(void *user)
     struct policy_decision decision;
     policy_decide(&pressure->settings, &pressure->state, &view, &decision);
     store_evict(worker->store, decision.evict_bytes);
+    watch_progress(worker, &totals);
     give_memory_back(worker, &totals);
     change_run(worker, decision.run, view.memory);
     if (decision.is_unmanaged_high) {

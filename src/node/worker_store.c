@@ -9,6 +9,8 @@
 #define LENT_BYTES_MAX (1ull << 40)
 /* Without a memory limit. */
 #define IDLE_BYTES_MAX (1ull << 30)
+#define LEAVING_BYTES_MIN (16ull << 20) /* as much as is written at a time */
+#define LEAVING_BYTES_MAX (128ull << 20)
 /* A disk at its limit refuses and takes by turns: it is told once in so many seconds. */
 #define TROUBLE_PAUSE 60.0
 
@@ -114,6 +116,10 @@ void worker_store_create(struct worker_node *worker)
         options.spilled_bytes_max = (uint64_t)config_bytes(worker->config, max_spill, 0);
     }
     uint64_t limit = worker->options.memory_limit;
+    uint64_t leaving = limit / 32;
+    options.leaving_bytes_max = leaving < LEAVING_BYTES_MIN   ? LEAVING_BYTES_MIN
+                                : leaving > LEAVING_BYTES_MAX ? LEAVING_BYTES_MAX
+                                                              : leaving;
     options.idle_bytes_max = limit > 0 ? limit / 4 : IDLE_BYTES_MAX;
     options.segment_count_max = (uint32_t)(io_open_files_max() / 8);
     worker->store = store_create(worker->loop, &options, &events, worker);

@@ -5,7 +5,8 @@
  * one interval passes before more is, since executors free what they are told to a moment later.
  *
  * Above `terminate` stock ends the whole worker. Here it is one executor: of those whose end would be enough the
- * one that grew most since it began what it runs, else the largest. */
+ * one that grew most since it began what it runs, else the largest. But values that are only there would be lost with it, so
+ * while what can be spilled is more than the excess, the disk is given a moment for it, up to the limit itself. */
 #include "store/policy.h"
 
 #include <math.h>
@@ -13,6 +14,8 @@
 
 /* Ending an executor that has less than this part of the limit would change nothing. */
 static const double blame_min = 0.05;
+/* Intervals above `terminate` for which the disk may work. */
+static const uint32_t patience = 10;
 
 static uint64_t bytes_of(const struct policy_settings *settings, double fraction)
 {
@@ -94,13 +97,25 @@ static bool is_worse(const struct policy_executor *a, const struct policy_execut
     return a->bytes > b->bytes;
 }
 
-static void decide_blame(const struct policy_settings *settings, const struct policy_view *view,
-                         struct policy_decision *out)
+/* Spilling may still be enough. */
+static bool may_wait(const struct policy_settings *settings, struct policy_state *state,
+                     const struct policy_view *view, uint64_t excess)
+{
+    return view->memory <= settings->limit && view->leaving + view->evictable > excess &&
+           state->waited++ < patience;
+}
+
+static void decide_blame(const struct policy_settings *settings, struct policy_state *state,
+                         const struct policy_view *view, struct policy_decision *out)
 {
     if (!is_above(settings, settings->terminate, view->memory)) {
+        state->waited = 0;
         return;
     }
     uint64_t excess = view->memory - bytes_of(settings, settings->terminate);
+    if (may_wait(settings, state, view, excess)) {
+        return;
+    }
     uint32_t worst = POLICY_NOBODY;
     for (uint32_t i = 0; i < view->executor_count; i++) {
         const struct policy_executor *executor = &view->executors[i];
@@ -122,6 +137,6 @@ void policy_decide(const struct policy_settings *settings, struct policy_state *
     if (settings->limit > 0) {
         decide_spill(settings, state, view, out_decision);
         decide_run(settings, view, out_decision);
-        decide_blame(settings, view, out_decision);
+        decide_blame(settings, state, view, out_decision);
     }
 }

@@ -36,6 +36,7 @@ struct policy_view {
 struct policy_state {
     bool is_spilling; /* over `spill`, and not yet below `target` */
     bool was_leaving;
+    uint32_t waited; /* intervals above `terminate`, while there is something to spill */
 };
 
 enum policy_run { POLICY_AS_IT_IS, POLICY_PAUSE, POLICY_RESUME };

@@ -7,7 +7,7 @@
 
 enum {
     EXTRA_BYTES_MAX = 64 * 1024 * 1024,
-    /* On their way to disk at a time: what executors export is in memory twice until it is written. */
+    /* On their way to disk at a time, unless the options say it. */
     LEAVING_BYTES_MAX = 128 * 1024 * 1024,
 };
 
@@ -93,8 +93,8 @@ static void evict(struct store *store)
     uint64_t stays = table->managed_bytes - table->leaving_bytes;
     uint64_t wanted = stays > store->target_bytes ? stays - store->target_bytes : 0;
     wanted = wanted > store->asked_bytes ? wanted : store->asked_bytes;
-    while (wanted > 0 && table->leaving_bytes < LEAVING_BYTES_MAX) {
-        uint64_t room = LEAVING_BYTES_MAX - table->leaving_bytes;
+    while (wanted > 0 && table->leaving_bytes < store->leaving_bytes_max) {
+        uint64_t room = store->leaving_bytes_max - table->leaving_bytes;
         uint64_t begun = table_evict(&store->table, wanted < room ? wanted : room);
         store->asked_bytes -= begun < store->asked_bytes ? begun : store->asked_bytes;
         if (begun == 0) {
@@ -143,6 +143,8 @@ struct store *store_create(struct io_loop *loop, const struct store_options *opt
     });
     store->extra_bytes_max =
         options->extra_bytes_max > 0 ? options->extra_bytes_max : EXTRA_BYTES_MAX;
+    store->leaving_bytes_max =
+        options->leaving_bytes_max > 0 ? options->leaving_bytes_max : LEAVING_BYTES_MAX;
     store->target_bytes = options->target_bytes > 0 ? options->target_bytes : UINT64_MAX;
     if (options->directory != NULL) {
         store->spill = spill_create(&(struct spill_options){
@@ -296,6 +298,20 @@ void store_executor_lost(struct store *store, uint32_t executor,
 {
     table_executor_lost(&store->table, executor, lost, user);
     store_proceed(store);
+}
+
+void store_trim(struct store *store)
+{
+    table_trim_extras(&store->table, 0);
+    store_segments_trim(store->segments);
+}
+
+bool store_is_behind(const struct store *store)
+{
+    const struct table *table = &store->table;
+    return table->leaving_bytes >= store->leaving_bytes_max &&
+           (table->managed_bytes - table->leaving_bytes > store->target_bytes ||
+            store->asked_bytes > 0);
 }
 
 void store_evict(struct store *store, uint64_t bytes)

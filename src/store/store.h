@@ -55,6 +55,8 @@ struct store_options {
     const char *directory;    /* for spill files, made when it is needed; NULL: nothing spills */
     uint64_t
         target_bytes; /* values over this in sum go to disk; 0: only those that store_evict asks for */
+    /* On their way to disk at a time: what executors export is in memory twice until it is written; 0: 128 MiB. */
+    uint64_t leaving_bytes_max;
     uint64_t spilled_bytes_max; /* on disk; 0: no bound */
     uint64_t idle_bytes_max;    /* of segments that wait to be used again (store/segment.h) */
     uint32_t segment_count_max; /* that are written by this process or lent; 0: none */
@@ -137,6 +139,11 @@ bool store_next(const struct store *store, uint32_t *cursor, struct span *out_ke
 /* Get values worth `bytes` out of memory, least recently used first, beyond those that are on their way. Replaces
  * what was asked before; 0 asks for nothing. After a failure this is what tries the disk again. */
 void store_evict(struct store *store, uint64_t bytes);
+/* Give up what only saves work: exported copies of live values, segments that wait to be used again. */
+void store_trim(struct store *store);
+/* More would have to leave memory than is on its way: values come faster than the disk takes them. It changes by calls
+ * and within the loop's turns. */
+bool store_is_behind(const struct store *store);
 /* What these segments take is counted in totals. */
 struct store_segments *store_segments(struct store *store);
 

@@ -15,6 +15,7 @@ struct store {
     struct store_segments *segments;
     struct spill *spill; /* NULL: nothing spills */
     uint64_t extra_bytes_max;
+    uint64_t leaving_bytes_max;
     uint64_t target_bytes;                /* UINT64_MAX: no bound */
     uint64_t asked_bytes;                 /* to be evicted for store_evict() */
     struct VEC(struct spill_place) frees; /* for the next batch of writes */

@@ -148,6 +148,35 @@ def test_three_times_the_memory(make_cluster, tmp_path):  # noqa: F811
     assert list((tmp_path / "dask-scratch-space").iterdir()) == []
 
 
+def test_values_that_come_faster_than_they_leave(make_cluster, tmp_path):  # noqa: F811
+    """Tasks wait for the disk; no executor is ended for what is stored."""
+
+    class Slow:
+        """Made at once, serialised slowly"""
+
+        def __init__(self, number):
+            self.number, self.data = number, bytes([number % 256]) * SIZE
+
+        def __sizeof__(self):
+            return SIZE
+
+        def __reduce__(self):
+            time.sleep(0.01)
+            return Slow, (self.number,), {"data": self.data}
+
+    cluster = make_cluster(
+        "alice", memory="600MB", nanny=True, options=("--nthreads", "2", "--local-directory", str(tmp_path))
+    )
+    with Client(cluster.address, timeout=20) as client:
+        pid = client.run(os.getpid)
+        values = client.map(Slow, range(180), pure=False)
+        numbers = client.map(lambda value: (value.number, len(value.data)), values, pure=False)
+        assert client.gather(numbers) == [(number, SIZE) for number in range(180)]
+        assert spilled(cluster)["memory"] > 40 * SIZE
+        assert client.run(os.getpid) == pid
+    assert "Ending an executor" not in cluster.workers["alice"].log()
+
+
 def test_no_thread_keeps_a_value(make_cluster, tmp_path):  # noqa: F811
     """of a task that was read while another ran, or that could not be serialised"""
 

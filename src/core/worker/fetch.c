@@ -168,7 +168,7 @@ static void gather(struct worker_state *w, struct wpeer *peer, int64_t nbytes)
 
 void wfetch_ensure_communicating(struct worker_state *w)
 {
-    if (!w->running || w->fetchable.count == 0 || should_throttle(w)) {
+    if (!w->running || w->backpressure || w->fetchable.count == 0 || should_throttle(w)) {
         return;
     }
     list_candidates(w);

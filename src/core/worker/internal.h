@@ -150,6 +150,7 @@ struct worker_state {
     double ended_at;          /* time of the last end of a run; 0 none */
     struct worker_step *step; /* the one being filled; NULL between steps */
     bool running;             /* not paused */
+    bool backpressure;        /* the disk has to catch up first */
 
     /* tasks */
     struct wtask **chunks;

@@ -215,7 +215,7 @@ static bool may_go_ahead(const struct worker_state *w, const struct wtask *task)
 void wready_ensure_computing(struct worker_state *w)
 {
     uint32_t first = w->runs.count, ahead = first;
-    while (w->running) {
+    while (w->running && !w->backpressure) {
         struct wtask *task = next_ready(w);
         bool has_thread = w->executing_count < w->config.nthreads;
         if (task == NULL || (!has_thread && !may_go_ahead(w, task))) {

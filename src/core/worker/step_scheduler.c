@@ -243,6 +243,12 @@ void worker_on_unpause(struct worker_state *w, const struct worker_event *event)
     wready_ensure_computing(w);
 }
 
+void worker_on_backpressure(struct worker_state *w, const struct worker_event *event)
+{
+    w->backpressure = event->of.backpressure.on;
+    wready_ensure_computing(w);
+}
+
 void worker_on_set_resources(struct worker_state *w, const struct worker_event *event)
 {
     wresources_set(w, event->of.set_resources.resources);

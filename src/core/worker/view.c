@@ -94,6 +94,11 @@ task_id worker_task_running(const struct worker_state *w, uint32_t index)
     return w->runs.items[index];
 }
 
+bool worker_has_backpressure(const struct worker_state *w)
+{
+    return w->backpressure;
+}
+
 /* ---- the whole ---- */
 
 void worker_summarise(const struct worker_state *w, struct worker_summary *out)

@@ -43,6 +43,8 @@ struct span worker_task_holder(const struct worker_state *w, task_id task, uint3
 bool worker_task_in_memory(const struct worker_state *w, task_id task);
 /* All tasks: every id below this that worker_task_is_known(). */
 task_id worker_task_end(const struct worker_state *w);
+/* As the last BACKPRESSURE said. */
+bool worker_has_backpressure(const struct worker_state *w);
 /* Those that occupy a thread or have seceded: 0 ≤ index < executing_count + long_running_count. */
 task_id worker_task_running(const struct worker_state *w, uint32_t index);
 

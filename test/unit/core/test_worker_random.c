@@ -255,28 +255,31 @@ static void say_about_peers(struct play *play, uint32_t what)
 {
     static const enum worker_event_kind kinds[] = {
         WORKER_EVENT_REMOVE_WORKER, WORKER_EVENT_RETRY_BUSY_WORKER, WORKER_EVENT_FIND_MISSING,
-        WORKER_EVENT_PAUSE,         WORKER_EVENT_UNPAUSE,           WORKER_EVENT_UNPAUSE};
+        WORKER_EVENT_PAUSE,         WORKER_EVENT_UNPAUSE,           WORKER_EVENT_UNPAUSE,
+        WORKER_EVENT_BACKPRESSURE};
     struct worker_event event = {.kind = kinds[what]};
     if (what < 2) {
         event.of.remove_worker.worker = play->peers[roll(play, PEERS + 1)];
+    } else if (event.kind == WORKER_EVENT_BACKPRESSURE) {
+        event.of.backpressure.on = roll(play, 3) == 0;
     }
     say(play, event);
 }
 
 static void say_something(struct play *play)
 {
-    uint32_t what = roll(play, 32);
+    uint32_t what = roll(play, 33);
     if (what < 8) {
         say_compute(play);
     } else if (what < 16) {
         say_about_tasks(play, what - 8);
-    } else if (what < 22) {
+    } else if (what < 23) {
         say_about_peers(play, what - 16);
-    } else if (what < 26) {
+    } else if (what < 27) {
         say_end_of_run(play, roll(play, KEYS), roll(play, 6));
-    } else if (what < 30) {
+    } else if (what < 31) {
         say_end_of_gather(play, roll(play, PEERS), roll(play, 7));
-    } else if (what == 30) {
+    } else if (what == 31) {
         say(play, (struct worker_event){.kind = WORKER_EVENT_SET_RESOURCES,
                                         .of.set_resources.resources = random_resources(play)});
     } else {

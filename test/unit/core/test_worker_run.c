@@ -171,6 +171,35 @@ static void test_pause(void **state)
     wstage_close(&stage);
 }
 
+static void set_backpressure(struct wstage *stage, bool on)
+{
+    wstage_step(stage,
+                (struct worker_event){.kind = WORKER_EVENT_BACKPRESSURE, .of.backpressure.on = on});
+}
+
+/* Runs that have begun go on; none begins, paused or not, before the disk has caught up. */
+static void test_backpressure(void **state)
+{
+    (void)state;
+    struct wstage stage;
+    wstage_open(&stage, NULL);
+    wstage_compute(&stage, "v", "");
+    wstage_expect(&stage, "execute v\n");
+    set_backpressure(&stage, true);
+    wstage_compute(&stage, "x", "");
+    wstage_compute(&stage, "z", "y@r2");
+    wstage_succeed(&stage, "v", 1, 1);
+    wstage_expect(&stage, "keep v\nfinished v #1 (1)\n");
+    wstage_state(&stage, "x", "ready");
+    wstage_state(&stage, "y", "fetch");
+    wstage_tell(&stage, WORKER_EVENT_PAUSE);
+    wstage_tell(&stage, WORKER_EVENT_UNPAUSE);
+    wstage_expect(&stage, "");
+    set_backpressure(&stage, false);
+    wstage_expect(&stage, "execute x\ngather r2 y (1)\n");
+    wstage_close(&stage);
+}
+
 /* ---- the scheduler changes its mind ---- */
 
 static void test_steal(void **state)
@@ -466,6 +495,7 @@ int main(void)
         cmocka_unit_test(test_priorities),
         cmocka_unit_test(test_threads),
         cmocka_unit_test(test_pause),
+        cmocka_unit_test(test_backpressure),
         cmocka_unit_test(test_steal),
         cmocka_unit_test(test_cancel_compute),
         cmocka_unit_test(test_remove_replicas),

@@ -129,6 +129,31 @@ static void test_blame(void **state)
     assert_int_equal(decide(&usual, &memory, view).blame, POLICY_NOBODY);
 }
 
+/* As long as spilling may be enough it is waited for, at most ten intervals, and never above the limit. */
+static void test_blame_waits_for_the_disk(void **state)
+{
+    (void)state;
+    struct policy_state memory = {0};
+    struct policy_executor executor = {900, 100, false};
+    struct policy_view view = {
+        .memory = 960, .leaving = 5, .evictable = 5, .executors = &executor, .executor_count = 1};
+    assert_int_equal(decide(&usual, &memory, view).blame,
+                     0); /* ten bytes: not more than the excess */
+    view.evictable = 6;
+    for (int again = 0; again < 2; again++) {
+        for (int i = 0; i < 10; i++) {
+            assert_int_equal(decide(&usual, &memory, view).blame, POLICY_NOBODY);
+        }
+        assert_int_equal(decide(&usual, &memory, view).blame, 0);
+        view.memory = 950; /* it was enough: the next time is another one */
+        assert_int_equal(decide(&usual, &memory, view).blame, POLICY_NOBODY);
+        view.memory = 960;
+    }
+    view.memory = 1001;
+    view.evictable = 500;
+    assert_int_equal(decide(&usual, &memory, view).blame, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -137,6 +162,7 @@ int main(void)
         cmocka_unit_test(test_unmanaged),
         cmocka_unit_test(test_pause),
         cmocka_unit_test(test_blame),
+        cmocka_unit_test(test_blame_waits_for_the_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -261,6 +261,30 @@ static void test_live(void **state)
     end_test(test);
 }
 
+/* Values come faster than the disk takes them: it is behind while as many are leaving as may, and more would have to. */
+static void test_behind(void **state)
+{
+    (void)state;
+    enum { SIZE = 1000 };
+    struct test *test =
+        new_test((struct store_options){.target_bytes = 10 * SIZE, .leaving_bytes_max = 2 * SIZE});
+    for (uint32_t key = 0; key < 12; key++) {
+        put_value(test, key, SIZE);
+        assert_false(store_is_behind(test->store));
+    }
+    put_value(test, 12, SIZE);
+    assert_true(store_is_behind(test->store));
+    run_until(test, is_quiet);
+    assert_false(store_is_behind(test->store));
+    store_evict(test->store, 2 * SIZE); /* of memory that is not the store's */
+    assert_false(store_is_behind(test->store));
+    store_evict(test->store, 3 * SIZE);
+    assert_true(store_is_behind(test->store));
+    run_until(test, is_quiet);
+    assert_false(store_is_behind(test->store));
+    end_test(test);
+}
+
 /* What store_evict asks for goes even without a target; a second call replaces the first. */
 static void test_evict(void **state)
 {
@@ -472,6 +496,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_target),
         cmocka_unit_test(test_live),
+        cmocka_unit_test(test_behind),
         cmocka_unit_test(test_evict),
         cmocka_unit_test(test_disk_full),
         cmocka_unit_test(test_copies_make_room),
