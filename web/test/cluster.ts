@@ -251,6 +251,26 @@ export class Cluster {
     };
   }
 
+  // A failed task between its inputs and the one that it spoiled.
+  private neighbourhood(key: string): Json {
+    const task = (name: string, state: string, hop: number, more: Json = {}) => ({ key: name, prefix: "inc", state, hop, inputs_total: 1, users_total: 1, nbytes: null, workers: [], ...more });
+    const known = key === "after" || key === "inc-1";
+    const after = task("after", "erred", key === "after" ? 0 : 1);
+    const failed = task("inc-1", "erred", key === "after" ? 1 : 0, { inputs_total: 2 });
+    const inputs = [task("x", "memory", 1, { nbytes: 28, workers: ["tcp://10.0.0.2:40001"], users_total: 41 }), task("<img src=x onerror=window.hacked=1>", "released", 1)];
+    return known
+      ? { known, tasks: key === "after" ? [after, failed, ...inputs] : [failed, after, ...inputs], edges: key === "after" ? [[1, 0], [2, 1], [3, 1]] : [[0, 1], [2, 0], [3, 0]], path: key === "after" ? [key, "inc-1"] : [key], blamed: "inc-1" }
+      : { known };
+  }
+
+  private attempts(key: string): Json {
+    const record = (n: number) => ({
+      key, status: "failed", run_id: n, start: this.end - 9 + n, stop: this.end - 8.8 + n, thread: 1, cpu_user: 0.12, cpu_system: 0.01, rss_peak: (100 + 400 * n) * 2 ** 20, rss_growth: 2 ** 20,
+      faults_minor: 0, faults_major: 0, read_bytes: 0, written_bytes: 4096, output_bytes: 20, output: `attempt ${n}\n<script>window.hacked=1</script>`,
+    });
+    return key === "inc-1" ? { "tcp://10.0.0.2:40001": [record(1)], "tcp://10.0.0.3:40001": [record(2)] } : {};
+  }
+
   private activities(): Json[] {
     const shares = { "thread-cpu": 0.6, "thread-noncpu": 0.2, deserialize: 0.05, "disk-read": 0.1, other: 0.05 };
     const row = (context: string, name: string, activity: string, unit: string, total: number) => ({ context, function: name, activity, unit, total });
@@ -308,11 +328,13 @@ export class Cluster {
       transfers: () => ({ at, transfers: this.scene.workers < 2 ? [] : [{ from: 1, to: 2, count: 30, seconds: 0.4, longest: 0.1 }, { from: 2, to: 3, count: 310, seconds: 4.4, longest: 1.1 }, { from: 3, to: 1, count: 3, seconds: 0.02, longest: 0.01 }] }),
       activities: () => ({ at, activities: this.activities() }),
       why: () => this.why(key),
+      neighbourhood: () => this.neighbourhood(key),
+      attempts: () => this.attempts(key),
       stacks: () => ({ "tcp://10.0.0.2:40001": { "inc-1": ["  File \"clean.py\", line 12, in inc", "    time.sleep(x)"] } }),
       profile: () => this.profile(),
       task: () => ({
         at, key, group: known ? 1 : null, prefix: known ? "read-parquet" : null, runs: this.runs.filter((run) => run.key === key), failures: key === "inc-1" ? [1] : [], inputs: key === "inc-1" ? this.given(key) : null,
-        scheduler: known ? this.why(key) : { ...this.why(key), known: false },
+        scheduler: known || key === "after" ? this.why(key) : { ...this.why(key), known: false },
       }),
       story: () => (known ? [[key, "waiting", "processing", { [key]: "processing" }, "update-graph-1", at]] : []) as unknown as Json,
       statuses: () => ({ at, next: null, statuses: this.scene.workers < 3 ? [] : [{ n: 0, time: this.scene.began, worker: 3, status: "paused" }] }),

@@ -12,7 +12,7 @@ import { PageServer, type Options } from "./server";
 const assets = process.env.CASK_PAGES as string;
 const axe = readFileSync(createRequire(join(assets, "x.js")).resolve("axe-core/axe.min.js"), "utf8");
 const ours = ["problems", "status", "tasks", "groups", "memory", "workers", "profile", "transfers", "scheduler", "logs", "stacks", "why", "history", "activities"];
-const about = ["failure/1", "info/task/inc-1.html", "info/worker/tcp%3A%2F%2F10.0.0.2%3A40001.html", "why/inc-1", "groups?group=3", "history?earlier=yesterday", "info/call-stacks/tcp%3A%2F%2F10.0.0.2%3A40001.html"];
+const about = ["failure/1", "info/task/inc-1.html", "info/task/after.html", "info/worker/tcp%3A%2F%2F10.0.0.2%3A40001.html", "why/inc-1", "groups?group=3", "history?earlier=yesterday", "info/call-stacks/tcp%3A%2F%2F10.0.0.2%3A40001.html"];
 const stock = [
   "", "status", "workers", "tasks", "system", "profile", "profile-server", "graph", "groups", "gpu", "hardware", "shuffle", "stealing", "events", "counters",
   "exceptions", "info/main/workers.html", "info/main/exceptions.html", "info/main/logs.html",
@@ -164,6 +164,30 @@ test("a failure says what the task was given, and how to run it again", async ()
     }
     assert.equal(await page.evaluate("window.hacked"), undefined);
     assert.equal(await page.locator("main script, main img").count(), 0);
+    assert.deepEqual(wrong, []);
+  });
+});
+
+test("from a spoiled task to the one that failed, its odd input, its attempts, and who is around", async () => {
+  await visiting(FAILED, {}, async ({ page, base, wrong }) => {
+    await page.goto(`${base}info/task/after.html`);
+    const chain = page.locator("ol.chain li");
+    await chain.nth(1).waitFor();
+    assert.match((await chain.nth(0).textContent()) ?? "", /after failed because its input failed/);
+    assert.match((await chain.nth(1).textContent()) ?? "", /inc-1 failed by itself/);
+    await page.getByText("its input x is zero").waitFor();
+    await chain.nth(1).getByRole("link", { name: "inc-1", exact: true }).click();
+    const cells = page.locator("table.attempts tbody tr");
+    await cells.last().getByText("attempt 2").waitFor();
+    assert.match((await cells.nth(5).textContent()) ?? "", /peak memory500.MiB.*900.MiB/);
+    assert.match((await cells.nth(1).textContent()) ?? "", /w0w1/);
+    const around = page.getByRole("region", { name: "Neighbourhood" });
+    await around.getByRole("link", { name: /^x: in memory on w0, 28.B; 41 more neighbours not shown/ }).waitFor();
+    assert.equal(await around.locator("path.failed").count(), 1);
+    await page.getByLabel("steps").selectOption("3");
+    await around.getByRole("link", { name: /^after: erred/ }).click();
+    await page.locator("h1", { hasText: "after" }).waitFor();
+    assert.equal(await page.evaluate("window.hacked"), undefined);
     assert.deepEqual(wrong, []);
   });
 });

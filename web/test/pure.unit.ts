@@ -5,6 +5,8 @@ import { ago, bytes, byName, count, duration, percent, rate, shortKey, UNKNOWN }
 import { ALARM, GREY, TEN, type Rgb } from "../src/base/colors";
 import { compare, sentence } from "../src/data/compare";
 import { activityTable, units } from "../src/data/activities";
+import { attemptsOf } from "../src/data/attempts";
+import { oddities } from "../src/data/odd";
 import { folds, framesOf } from "../src/data/traceback";
 import { cells, indices } from "../src/draw/chunks";
 import { boxes, subtree, totals, type ProfileTree } from "../src/draw/flame";
@@ -213,4 +215,36 @@ test("time by activity adds up by function and unit, the most first", () => {
   assert.deepEqual(bars[2].parts.map((part) => part.activity), ["other", "thread-cpu"]);
   assert.deepEqual(units(rows), ["seconds", "bytes"]);
   assert.deepEqual(activityTable(rows, "seconds", "inc").bars.length, 1);
+});
+
+const input = (key: string, more: object = {}) => ({ key, nbytes: 1e6, type: "DataFrame", shape: "(1000, 3)", dtype: "int64 object", repr: "…", ...more });
+
+test("an input that is not like the others is named, and why", () => {
+  const many = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"].map((key) => input(key));
+  assert.equal(oddities(many).size, 0);
+  assert.match(oddities([...many, input("k", { type: "NoneType", repr: "None" })]).get("k") ?? "", /^is None$/);
+  assert.match(oddities([...many, input("k", { type: "Series" })]).get("k") ?? "", /is a Series; 10 of 11 are DataFrame/);
+  assert.match(oddities([...many, input("k", { dtype: "int64 int64" })]).get("k") ?? "", /has the dtype int64 int64; 10 of 11/);
+  assert.match(oddities([...many, input("k", { shape: "(1000,)" })]).get("k") ?? "", /has the shape \(1000,\); 10 of 11 have 2 dimensions/);
+  assert.match(oddities([...many, input("k", { nbytes: 4e7 })]).get("k") ?? "", /^has 38.1.MiB; the middle one/);
+  assert.match(oddities([input("k", { shape: "(0, 3)" })]).get("k") ?? "", /is empty: its shape is \(0, 3\)/);
+});
+
+test("a value that is nothing, no number or zero is odd by itself; others of few are not", () => {
+  const values = { none: "None", zero: "0", real: "-0.0", nan: "nan", inf: "np.float64(-inf)", empty: "[]", one: "1", text: "'0'", ten: "10" };
+  const odd = oddities(Object.entries(values).map(([key, repr], index) => ({ key, repr, type: `t${index}`, nbytes: 28, shape: null, dtype: null })));
+  assert.deepEqual([...odd], [["none", "is None"], ["zero", "is zero"], ["real", "is zero"], ["nan", "is not a number"], ["inf", "is infinite"], ["empty", "is empty"]]);
+});
+
+test("a run that the scheduler heard of and a worker remembers is one attempt; what only one knows is one, too", () => {
+  const record = (start: number, more: object = {}) => ({ status: "failed", start, stop: start + 1, cpu_user: 0.5, cpu_system: 0.25, rss_peak: 9, rss_growth: 1, read_bytes: 0, written_bytes: 0, output: "x", ...more });
+  const runs = [{ worker: 2, status: "error", start: 20.001, duration: 1, transfer: 0.5 }, { worker: 7, status: "ok", start: 30, duration: 1, transfer: 0 }];
+  const idOf = (address: string) => Number(address);
+  const told = { 1: [record(10)], 2: [record(20), record(25, { status: "running" })] };
+  const attempts = attemptsOf(runs, told, { worker: "2", attempts: [record(20)] }, idOf);
+  assert.deepEqual(attempts.map((one) => [one.start, one.worker, one.cpu, one.transfer, one.output]),
+    [[10, 1, 0.75, undefined, "x"], [20, 2, 0.75, 0.5, "x"], [25, 2, undefined, undefined, "x"], [30, 7, undefined, 0, undefined]]);
+  // When no worker can be asked, what was kept as it failed.
+  assert.deepEqual(attemptsOf([], {}, { worker: "2", attempts: [record(20)] }, idOf).map((one) => one.peak), [9]);
+  assert.deepEqual(attemptsOf([], {}, { worker: null, attempts: null }, idOf), []);
 });

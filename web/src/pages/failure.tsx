@@ -7,6 +7,8 @@ import { Copy, Panel, Problem, Stat, Swatch, TaskLink, WorkerLink, Go } from "..
 import { useAnswer } from "../wire/api";
 import type { Json } from "../wire/channels";
 import { whyHref } from "../base/route";
+import { Chain } from "./around";
+import { Attempts } from "./attempts";
 import { Inputs } from "./inputs";
 import { CAUSE_WORDS } from "./problems";
 
@@ -66,8 +68,14 @@ export function LookCloser({ name }: { name: string }) {
   );
 }
 
-// `name`: of the task that is looked at; else the first of its kind is.
-export function FailureBody({ failure, name = failure.keys[0] }: { failure: Json; name?: string }) {
+// Of the task that stands for its kind, what `task` says.
+function AttemptsOf({ name, given }: { name: string; given: Json | null }) {
+  const { data } = useAnswer("task", { key: name });
+  return data ? <Attempts name={name} runs={data.runs} given={given} /> : null;
+}
+
+// `name`: of the task that is looked at, and its runs; else the first of its kind is.
+export function FailureBody({ failure, name = failure.keys[0], runs }: { failure: Json; name?: string; runs?: readonly Json[] }) {
   useWorkers();
   return (
     <>
@@ -81,7 +89,9 @@ export function FailureBody({ failure, name = failure.keys[0] }: { failure: Json
       <Panel title="Traceback" side={failure.where}>
         <Traceback text={failure.traceback ?? ""} exception={`${failure.type}: ${failure.message}`} />
       </Panel>
+      {name !== undefined && <Chain name={name} given={failure.inputs ?? null} />}
       {failure.inputs && <Inputs given={failure.inputs} />}
+      {name !== undefined && (runs ? <Attempts name={name} runs={runs} given={failure.inputs ?? null} /> : <AttemptsOf name={name} given={failure.inputs ?? null} />)}
       <div class="columns">
         <Panel title="Tasks" side={failure.count > failure.keys.length ? `${failure.keys.length} of ${count(failure.count)}` : undefined}>
           <ul class="list">

@@ -7,6 +7,8 @@ import { Empty, Go, Panel, Problem, Stat, TaskLink, WorkerLink } from "../parts/
 import { Grid, type GridColumn } from "../parts/grid";
 import { useAnswer } from "../wire/api";
 import type { Json } from "../wire/channels";
+import { Chain, Neighbourhood } from "./around";
+import { Attempts } from "./attempts";
 import { FailureBody, LookCloser } from "./failure";
 import { WhyBody } from "./why";
 
@@ -48,10 +50,10 @@ function Story({ story }: { story: Json[] }) {
   );
 }
 
-// With the inputs of this task, not of the kind's first.
-function FailureOf({ id, name, inputs }: { id: number; name: string; inputs: Json | null }) {
+// With the inputs and runs of this task, not of the kind's first.
+function FailureOf({ id, name, task }: { id: number; name: string; task: Json }) {
   const { data, error } = useAnswer("failure", { id });
-  return <>{<Problem error={error} />}{data && <FailureBody failure={{ ...data, inputs }} name={name} />}</>;
+  return <>{<Problem error={error} />}{data && <FailureBody failure={{ ...data, inputs: task.inputs ?? null }} name={name} runs={task.runs} />}</>;
 }
 
 export function Task({ name }: PageProps) {
@@ -73,8 +75,11 @@ export function Task({ name }: PageProps) {
             <Stat name="result" value={bytes(last?.nbytes)} note={last?.type ?? undefined} />
             <Stat name="failures" value={data.failures.length} alarm={data.failures.length > 0} />
           </dl>
-          {data.failures.map((id: number) => <FailureOf key={id} id={id} name={name ?? ""} inputs={data.inputs ?? null} />)}
+          {data.failures.map((id: number) => <FailureOf key={id} id={id} name={name ?? ""} task={data} />)}
+          {data.failures.length === 0 && <Chain name={name ?? ""} given={null} />}
           {data.scheduler && <Panel title={<Go href={whyHref(name ?? "")}>Where it is</Go>}><WhyBody why={data.scheduler} /></Panel>}
+          <Neighbourhood name={name ?? ""} />
+          {data.failures.length === 0 && <Attempts name={name ?? ""} runs={data.runs} given={null} />}
           <Panel title="Runs"><RunsGrid runs={data.runs} /></Panel>
           {story?.length > 0 && <Panel title="Story" side="the scheduler's moves, oldest first"><Story story={story} /></Panel>}
           {data.failures.length === 0 && <Panel title="Look closer"><LookCloser name={name ?? ""} /></Panel>}

@@ -7,6 +7,7 @@ import { Problem, TaskLink, WorkerLink } from "../parts/common";
 import { Grid, type GridColumn } from "../parts/grid";
 import { useAnswer } from "../wire/api";
 import type { Json } from "../wire/channels";
+import { Neighbourhood } from "./around";
 
 const WORKERS: readonly GridColumn<Json>[] = [
   { id: "address", title: "worker", text: true, value: (row) => row.address, cell: (row) => <WorkerLink address={row.address} /> },
@@ -70,6 +71,7 @@ export function Why({ name }: PageProps) {
       {name && <h1 class="name key">{name}</h1>}
       <Problem error={error} />
       {data && <WhyBody why={data} />}
+      {name && data?.known && <Neighbourhood name={name} />}
     </>
   );
 }
