@@ -286,6 +286,8 @@ struct io_usage {
 void io_process_usage(const struct io_process *process, struct io_usage *out_usage);
 /* What a process that runs has used so far: its CPU, in seconds, and the bytes that are resident. False: no knowing. */
 bool io_process_look(int pid, double *out_cpu, uint64_t *out_resident);
+/* When it started, in ticks since the system did: with the id it names a process for ever. 0: there is none. */
+uint64_t io_process_started(int pid);
 /* Send a signal; nothing happens when it has exited. */
 void io_process_kill(struct io_process *process, int signal_number);
 /* Forget it, which `survives`, without killing it, and free; `exited` is not called any more. */

@@ -9,6 +9,8 @@
 #include <linux/close_range.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -21,7 +23,8 @@
 #include "base/error.h"
 #include "io/internal.h"
 
-#define FD_COUNT 4 /* 0, 1, 2 and the channel */
+#define FD_COUNT 4    /* 0, 1, 2 and the channel */
+#define STAT_MAX 1024 /* bytes of /proc/PID/stat, more than it has */
 
 extern char **environ;
 
@@ -450,6 +453,25 @@ bool io_process_look(int pid, double *out_cpu, uint64_t *out_resident)
         *out_resident = (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
     }
     return is_known;
+}
+
+uint64_t io_process_started(int pid)
+{
+    char path[64], content[STAT_MAX];
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return 0;
+    }
+    ssize_t got = read(fd, content, sizeof content - 1);
+    close(fd);
+    content[got > 0 ? got : 0] = '\0';
+    /* The name, in parentheses, may hold anything; field 22 is the 20th behind it. */
+    char *at = strrchr(content, ')');
+    for (int field = 2; at != NULL && field < 22; field++) {
+        at = strchr(at + 1, ' ');
+    }
+    return at == NULL ? 0 : strtoull(at + 1, NULL, 10);
 }
 
 void io_process_kill(struct io_process *process, int signal_number)

@@ -21,7 +21,7 @@
 #include "base/error.h"
 #include "io/io.h"
 
-enum { ATTEMPTS = 100, STAT_MAX = 1024, TREE_FDS = 16 };
+enum { ATTEMPTS = 100, TREE_FDS = 16 };
 
 static const char prefix[] = "worker-";
 static const char suffix[] = ".dirlock";
@@ -33,26 +33,6 @@ struct scratch {
 };
 
 /* ---- who is who ---- */
-
-/* When a process started, in ticks since the system did; 0: there is none. */
-static uint64_t start_of(long pid)
-{
-    char path[64], content[STAT_MAX];
-    snprintf(path, sizeof path, "/proc/%ld/stat", pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return 0;
-    }
-    ssize_t got = read(fd, content, sizeof content - 1);
-    close(fd);
-    content[got > 0 ? got : 0] = '\0';
-    /* The name, in parentheses, may hold anything; field 22 is the 20th behind it. */
-    char *at = strrchr(content, ')');
-    for (int field = 2; at != NULL && field < 22; field++) {
-        at = strchr(at + 1, ' ');
-    }
-    return at == NULL ? 0 : strtoull(at + 1, NULL, 10);
-}
 
 /* Cut the last "-…" off `name`; NULL: there is none. */
 static char *cut_field(char *name)
@@ -86,7 +66,8 @@ static bool is_dead(const char *lock_name)
     }
     long number = strtol(pid, NULL, 10);
     uint64_t started = strtoull(start, NULL, 10);
-    return number > 0 && started > 0 && start_of(number) != started;
+    return number > 0 && started > 0 && number <= INT32_MAX &&
+           io_process_started((int)number) != started;
 }
 
 /* ---- removing ---- */
@@ -171,7 +152,7 @@ static int try_name(struct scratch *scratch, const char *base)
     text_clear(&scratch->path);
     text_clear(&scratch->lock_path);
     text_printf(&scratch->path, "%s/%s%s-%d-%llu-%08x", base, prefix, host, (int)getpid(),
-                (unsigned long long)start_of(getpid()), (unsigned)nonce);
+                (unsigned long long)io_process_started(getpid()), (unsigned)nonce);
     text_printf(&scratch->lock_path, "%s%s", text_cstr(&scratch->path), suffix);
     const char *lock_path = text_cstr(&scratch->lock_path);
     int fd = open(lock_path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
