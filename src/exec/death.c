@@ -16,10 +16,29 @@ void executor_death_fini(struct executor_death *death)
     vec_fini(&death->victims);
 }
 
+/* Bytes that a limit may be away from what was held where it stopped somebody: pages are charged in batches. */
+#define NEARLY (4u << 20)
+
 bool executor_death_is_oom(const struct executor_death *death)
 {
     return death->end == EXECUTOR_END_OWN && death->signal_number == SIGKILL &&
            (death->oom_kills > 0 || death->kernel.size > 0);
+}
+
+/* Whose memory was out: that which its limit allowed, or that of a group above, or of the machine. */
+static void add_oom(const struct executor_death *death, struct text *out)
+{
+    text_add_cstr(out, ": the kernel ended it because memory was out (OOM kill)");
+    if (!death->has_cgroup || death->memory_held == 0) {
+        return;
+    }
+    text_add_cstr(out, ": it held ");
+    text_add_bytes_size(out, (double)death->memory_held);
+    text_add_cstr(out, " of its limit of ");
+    text_add_bytes_size(out, (double)death->memory_max);
+    if (death->memory_held + NEARLY < death->memory_max) {
+        text_add_cstr(out, ", so it was the machine, or a cgroup above, that had no more");
+    }
 }
 
 static void add_signal(int number, struct text *out)
@@ -50,7 +69,7 @@ static void add_own_end(const struct executor_death *death, struct text *out)
         text_printf(out, " at address 0x%" PRIx64, death->fault_address);
     }
     if (executor_death_is_oom(death)) {
-        text_add_cstr(out, ": the kernel ended it because memory was out");
+        add_oom(death, out);
     } else if (death->signal_number == SIGKILL) {
         text_add_cstr(out, ", sent from outside");
     }
@@ -72,8 +91,9 @@ static void add_memory(const struct executor_death *death, struct text *out)
     text_add_cstr(out, "memory: highest ");
     text_add_bytes_size(out, (double)death->rss_peak);
     if (death->memory_max > 0) {
-        text_add_cstr(out, "; its cgroup held ");
-        text_add_bytes_size(out, (double)death->memory_current);
+        text_add_cstr(out, death->has_cgroup ? "; its cgroup held at most "
+                                             : "; the cgroup of its worker held ");
+        text_add_bytes_size(out, (double)death->memory_held);
         text_add_cstr(out, " of ");
         text_add_bytes_size(out, (double)death->memory_max);
     }

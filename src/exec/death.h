@@ -38,20 +38,22 @@ struct executor_death {
     uint32_t fault_thread;
     bool has_started;   /* it had been READY */
     double uptime;      /* seconds */
-    uint64_t oom_kills; /* processes of our cgroup that the kernel killed for memory meanwhile */
-    uint64_t memory_current, memory_max; /* of the cgroup, bytes; 0: unknown or none */
-    uint64_t rss_peak;                   /* bytes */
-    double cpu_user, cpu_system;         /* seconds */
-    struct text kernel;                  /* what the kernel's log says of its end, if readable */
-    struct text native_frames;           /* a line each; empty: not taken */
-    struct text python_frames;           /* as faulthandler prints them */
-    struct text last_words;              /* the end of its standard error */
-    struct text reason;                  /* our sentence, for ends that are ours */
+    bool has_cgroup;    /* of its own; the next three are of that one, else of the worker's */
+    uint64_t oom_kills; /* its processes that the kernel killed for memory meanwhile */
+    uint64_t memory_held,
+        memory_max;              /* at most (else now), and its limit; bytes; 0: unknown or none */
+    uint64_t rss_peak;           /* bytes */
+    double cpu_user, cpu_system; /* seconds */
+    struct text kernel;          /* what the kernel's log says of its end, if readable */
+    struct text native_frames;   /* a line each; empty: not taken */
+    struct text python_frames;   /* as faulthandler prints them */
+    struct text last_words;      /* the end of its standard error */
+    struct text reason;          /* our sentence, for ends that are ours */
     struct VEC(struct executor_victim) victims;
 };
 
 void executor_death_fini(struct executor_death *death);
-/* It was the kernel, for memory. */
+/* It was the kernel, for memory: certain if it had a cgroup of its own. */
 bool executor_death_is_oom(const struct executor_death *death);
 /* One sentence: "the executor (process 12) was ended by SIGSEGV (Segmentation fault) at address 0x0". */
 void executor_death_summary(const struct executor_death *death, struct text *out);

@@ -18,6 +18,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "exec/board.h"
 #include "exec/crash.h"
 #include "exec/crash_record.h"
@@ -30,6 +31,7 @@ enum {
     CRASH_LOG_MAX = 256 * 1024, /* bytes of Python frames read */
 };
 
+#define LOGGER "distributed.worker"
 /* Bytes to be sent that are not worth a copy. */
 #define GIVEN_MIN (64u * 1024)
 /* After the exit, for the rest of standard error. */
@@ -50,9 +52,10 @@ struct executor {
     struct channel_writer writer;
     struct board board;
     int crash_log;
-    struct executor_death death; /* filled as things become known */
-    struct oom_state memory_before;
-    double started;    /* monotonic */
+    struct executor_death death;    /* filled as things become known */
+    struct cgroup *cgroup;          /* NULL: it is in ours */
+    struct oom_state memory_before; /* of ours */
+    double started;                 /* monotonic */
     uint64_t rss_ours; /* our own peak when it was started: the system counts it as the child's */
     uint64_t rss_seen; /* the highest that was seen */
     bool is_ready;
@@ -85,6 +88,9 @@ static void abandon(struct executor *executor)
     executor->events = NULL;
     io_timer_destroy(executor->timer);
     io_process_destroy(executor->process);
+    if (executor->cgroup != NULL) {
+        cgroup_remove(executor->cgroup);
+    }
     if (executor->has_forked) {
         io_process_end_group(executor->death.pid); /* whom it made and did not tell us of */
     }
@@ -144,6 +150,24 @@ static void read_victims(struct executor *executor)
     }
 }
 
+static void read_memory(struct executor *executor)
+{
+    struct executor_death *death = &executor->death;
+    struct oom_state memory;
+    uint64_t killed_before = 0;
+    death->has_cgroup = executor->cgroup != NULL;
+    if (death->has_cgroup) {
+        cgroup_read(executor->cgroup, &memory);
+    } else {
+        oom_read(&memory);
+        killed_before = executor->memory_before.kills;
+        memory.peak = 0; /* of all that was ever in it */
+    }
+    death->memory_held = memory.peak > 0 ? memory.peak : memory.current;
+    death->memory_max = memory.max;
+    death->oom_kills = memory.kills > killed_before ? memory.kills - killed_before : 0;
+}
+
 static void complete_certificate(struct executor *executor)
 {
     struct executor_death *death = &executor->death;
@@ -154,13 +178,7 @@ static void complete_certificate(struct executor *executor)
     death->cpu_system = usage.cpu_system;
     death->uptime = io_monotonic() - executor->started;
     death->has_started = executor->is_ready;
-    struct oom_state memory;
-    oom_read(&memory);
-    death->memory_current = memory.current;
-    death->memory_max = memory.max;
-    if (memory.kills > executor->memory_before.kills) {
-        death->oom_kills = memory.kills - executor->memory_before.kills;
-    }
+    read_memory(executor);
     if (death->end == EXECUTOR_END_OWN && death->signal_number == SIGKILL) {
         oom_read_kernel_log(death->pid, executor->started, &death->kernel);
     }
@@ -517,6 +535,16 @@ static struct executor *create(struct io_loop *loop, const struct executor_optio
     return executor;
 }
 
+void executor_enclose(struct executor *executor, struct cgroup_home *cgroups)
+{
+    struct text why = {0};
+    if (cgroups != NULL &&
+        cgroup_create(cgroups, executor->death.pid, &executor->cgroup, &why) != OK) {
+        log_warning(LOGGER, "An executor has no cgroup of its own: %s", text_cstr(&why));
+    }
+    text_fini(&why);
+}
+
 /* Its process is there: listen, and say START. Frees it if that fails. */
 static int begin(struct executor *executor, const struct executor_options *options,
                  struct text *why)
@@ -533,6 +561,7 @@ static int begin(struct executor *executor, const struct executor_options *optio
     executor->death.pid = io_process_id(executor->process);
     oom_offer(executor->death.pid);
     oom_read(&executor->memory_before);
+    executor_enclose(executor, options->cgroups);
     executor->timer = io_timer_create(executor->loop, on_timer, executor);
     io_timer_start(executor->timer,
                    options->start_seconds > 0 ? options->start_seconds : START_SECONDS, 0);

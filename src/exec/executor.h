@@ -8,6 +8,7 @@
 #ifndef CASK_EXEC_EXECUTOR_H
 #define CASK_EXEC_EXECUTOR_H
 
+#include "exec/cgroup.h"
 #include "exec/channel.h"
 #include "exec/death.h"
 #include "io/io.h"
@@ -24,11 +25,12 @@ struct executor_events {
 };
 
 struct executor_options {
-    const char *python;                   /* interpreter */
-    const char *const *environment;       /* NULL-terminated additions: PYTHONPATH, DASK_… */
-    const char *directory;                /* its working directory; NULL: ours */
-    uint32_t slot_count;                  /* of the board: threads, with room for seceded tasks */
-    double start_seconds;                 /* to be READY in, or to fork; 0: 60 */
+    const char *python;             /* interpreter */
+    const char *const *environment; /* NULL-terminated additions: PYTHONPATH, DASK_… */
+    const char *directory;          /* its working directory; NULL: ours */
+    uint32_t slot_count;            /* of the board: threads, with room for seceded tasks */
+    double start_seconds;           /* to be READY in, or to fork; 0: 60 */
+    struct cgroup_home *cgroups;    /* where it gets one; must outlive it. NULL: it gets none */
     const struct executor_events *events; /* must outlive it */
     void *user;
 };
@@ -51,6 +53,8 @@ MUST_USE int executor_born(struct io_loop *loop, const struct executor_options *
                            struct executor **out_executor, struct text *why);
 /* It will not come; if it was made all the same it ends. */
 void executor_birth_fini(struct executor_birth *birth);
+/* Give it a cgroup after its start, before user code runs in it; NULL: none. One that cannot be made is only a warning. */
+void executor_enclose(struct executor *executor, struct cgroup_home *cgroups);
 /* For the user's own data about it. */
 void executor_set_tag(struct executor *executor, void *tag);
 void *executor_tag(const struct executor *executor);

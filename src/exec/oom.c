@@ -27,19 +27,6 @@ static bool read_small(const char *path, char *out, size_t size)
     return got > 0;
 }
 
-/* A file of the cgroup at `base` + `path`; inside a container that path may be seen as the root. */
-static bool read_cgroup(const char *base, const char *path, const char *file, char *out,
-                        size_t size)
-{
-    char full[PATH_SIZE];
-    snprintf(full, sizeof full, "%s%s/%s", base, path, file);
-    if (read_small(full, out, size)) {
-        return true;
-    }
-    snprintf(full, sizeof full, "%s/%s", base, file);
-    return read_small(full, out, size);
-}
-
 /* The number after `name` at the beginning of a line. */
 static uint64_t number_after(const char *content, const char *name)
 {
@@ -54,36 +41,50 @@ static uint64_t number_after(const char *content, const char *name)
     return 0;
 }
 
-static uint64_t number_of(const char *base, const char *path, const char *file)
+static bool read_in(const char *directory, const char *file, char *out, size_t size)
+{
+    char path[PATH_SIZE];
+    snprintf(path, sizeof path, "%s/%s", directory, file);
+    return read_small(path, out, size);
+}
+
+static uint64_t number_of(const char *directory, const char *file)
 {
     char content[256];
-    if (!read_cgroup(base, path, file, content, sizeof content)) {
+    if (!read_in(directory, file, content, sizeof content)) {
         return 0;
     }
     uint64_t number = strtoull(content, NULL, 10); /* "max" is 0 */
     return number < UINT64_MAX / 4 ? number : 0;   /* v1 writes "no limit" as a huge number */
 }
 
-static bool read_v2(const char *path, struct oom_state *out)
+bool oom_read_group(const char *directory, bool is_v2, struct oom_state *out)
 {
+    static const struct {
+        const char *events, *current, *max, *peak;
+    } files[] = {
+        {"memory.oom_control", "memory.usage_in_bytes", "memory.limit_in_bytes",
+         "memory.max_usage_in_bytes"},
+        {"memory.events", "memory.current", "memory.max", "memory.peak"}, /* peak: since 5.19 */
+    };
     char content[1024];
-    if (!read_cgroup("/sys/fs/cgroup", path, "memory.events", content, sizeof content)) {
+    *out = (struct oom_state){0};
+    if (!read_in(directory, files[is_v2].events, content, sizeof content)) {
         return false;
     }
     out->kills = number_after(content, "oom_kill");
-    out->current = number_of("/sys/fs/cgroup", path, "memory.current");
-    out->max = number_of("/sys/fs/cgroup", path, "memory.max");
+    out->current = number_of(directory, files[is_v2].current);
+    out->max = number_of(directory, files[is_v2].max);
+    out->peak = number_of(directory, files[is_v2].peak);
     return true;
 }
 
-static void read_v1(const char *path, struct oom_state *out)
+/* The group `path` below `base`; inside a container that path may be seen as the root. */
+static bool read_below(const char *base, const char *path, bool is_v2, struct oom_state *out)
 {
-    char content[1024];
-    if (read_cgroup("/sys/fs/cgroup/memory", path, "memory.oom_control", content, sizeof content)) {
-        out->kills = number_after(content, "oom_kill");
-        out->current = number_of("/sys/fs/cgroup/memory", path, "memory.usage_in_bytes");
-        out->max = number_of("/sys/fs/cgroup/memory", path, "memory.limit_in_bytes");
-    }
+    char directory[PATH_SIZE];
+    snprintf(directory, sizeof directory, "%s%s", base, path);
+    return oom_read_group(directory, is_v2, out) || oom_read_group(base, is_v2, out);
 }
 
 void oom_read(struct oom_state *out)
@@ -104,9 +105,9 @@ void oom_read(struct oom_state *out)
         }
         *path++ = '\0';
         if (strncmp(line, "0:", 2) == 0) {
-            known = read_v2(path, out);
+            known = read_below("/sys/fs/cgroup", path, true, out);
         } else if (strcmp(controllers + 1, "memory") == 0) {
-            read_v1(path, out);
+            known = read_below("/sys/fs/cgroup/memory", path, false, out);
         }
     }
 }

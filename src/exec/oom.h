@@ -8,10 +8,13 @@
 struct oom_state {
     uint64_t kills;        /* processes of the cgroup that the kernel killed so far */
     uint64_t current, max; /* bytes; max 0: no limit */
+    uint64_t peak;         /* bytes; the most it held */
 };
 
 /* Of the cgroup (v2, else v1) that we are in, and so our children. Reads small files. */
 void oom_read(struct oom_state *out);
+/* Of the cgroup whose directory this is. False: there is none with a memory controller. */
+bool oom_read_group(const char *directory, bool is_v2, struct oom_state *out);
 /* When memory runs out the kernel takes process `pid`, a child, before us. Best effort. */
 void oom_offer(int pid);
 /* The kernel's line about killing process `pid`, logged after `since` (monotonic seconds), if its log

@@ -152,10 +152,12 @@ static void start_up_to(struct supervisor *supervisor, uint32_t wanted)
     }
 }
 
+/* No user code runs in it, and what it holds is everybody's: it stays in our cgroup. */
 static int start_seed(struct supervisor *supervisor, struct text *why)
 {
-    return executor_start(supervisor->loop, &supervisor->options.executor,
-                          &supervisor->seed.executor, why);
+    struct executor_options options = supervisor->options.executor;
+    options.cgroups = NULL;
+    return executor_start(supervisor->loop, &options, &supervisor->seed.executor, why);
 }
 
 /* Start the seed, or have it fork. */
@@ -292,6 +294,7 @@ static void give_forking_up(struct supervisor *supervisor)
     vec_fini(&supervisor->seed.births);
     supervisor->seed = (struct seed){0};
     supervisor->options.forks = false;
+    executor_enclose(executor, supervisor->options.executor.cgroups);
     vec_push(&supervisor->waiting, executor);
     assign(supervisor);
 }

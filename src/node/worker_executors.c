@@ -484,6 +484,7 @@ int worker_executors_start(struct worker_node *worker, struct text *why)
     struct supervisor_options options = {
         .executor = {.python = text_cstr(&python),
                      .environment = environment,
+                     .cgroups = worker->cgroups,
                      .slot_count = worker->seats.items[0].nthreads * SLOTS_PER_THREAD},
         .executor_count = worker->seats.count,
         .spare_count = spare_count,

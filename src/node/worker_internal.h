@@ -126,6 +126,7 @@ struct worker_node {
     struct map calls; /* CALLs under way: number (8 bytes) → struct call * (worker_calls.c) */
     uint64_t call_last;
     struct supervisor *supervisor;
+    struct cgroup_home *cgroups; /* of its executors; NULL: they have none (worker_cgroups.c) */
     struct VEC(struct seat) seats;
     uint32_t early_deaths;     /* executors in a row that died before they were usable */
     struct VEC(uint64_t) runs; /* handles of the runs under way */
@@ -210,6 +211,13 @@ void worker_restarted(struct worker_node *worker, bool is_fine);
 /* Make a directory of its own and lock it; remove those of workers that are dead. */
 int worker_directory_make(struct worker_node *worker, struct text *why) MUST_USE;
 void worker_directory_remove(struct worker_node *worker);
+
+/* ---- worker_cgroups.c: the kernel's limit for executors ---- */
+
+/* Where it can be had, and the setting allows it; before executors start. */
+void worker_cgroups_open(struct worker_node *worker);
+/* All executors have ended. */
+void worker_cgroups_close(struct worker_node *worker);
 
 /* ---- worker_store.c ---- */
 

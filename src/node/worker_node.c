@@ -284,7 +284,10 @@ static int begin(struct worker_node *worker, struct text *why)
         worker_share_values(worker);
         worker_pressure_create(worker);
     }
-    code = code == OK ? worker_executors_start(worker, why) : code;
+    if (code == OK) {
+        worker_cgroups_open(worker);
+        code = worker_executors_start(worker, why);
+    }
     if (code == OK) {
         worker_nanny_begin(worker);
     }
@@ -349,6 +352,7 @@ void worker_node_destroy(struct worker_node *worker)
     worker_forget(worker);
     supervisor_destroy(worker->supervisor);
     worker_nanny_destroy(worker);
+    worker_cgroups_close(worker);
     io_timer_destroy(worker->lifetime);
     io_timer_destroy(worker->ahead);
     worker_limits_destroy(worker);
