@@ -2,9 +2,11 @@
 stock's LocalCluster (distributed/deploy/tests/test_local.py), with processes."""
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
+import warnings
 
 import dask
 import distributed
@@ -153,14 +155,18 @@ def test_death_timeout():
         ({"plugins": [object()]}, "Client.register_plugin"),
         ({"data": dict}, "worker_class=distributed.Nanny"),
         ({"scheduler_kwargs": {"jupyter": True}}, "jupyter beside it"),
-        ({"scheduler_kwargs": {"no_such": 1}}, "unexpected argument 'no_such' for a scheduler"),
-        ({"no_such": 1}, "unexpected argument 'no_such' for a worker"),
+        ({"scheduler_kwargs": {"no_such": 1}}, "unexpected keyword argument 'no_such' for a scheduler"),
+        ({"no_such": 1}, "unexpected keyword argument 'no_such' for a worker"),
         ({"security": "yes"}, "Security object"),
     ],
 )
 def test_arguments_that_cannot_be(arguments, message):
-    with pytest.raises((TypeError, ValueError), match=message):
-        LocalCluster(n_workers=0, **arguments)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with pytest.raises((TypeError, ValueError), match=message):
+            LocalCluster(n_workers=0, **arguments)
+        gc.collect()
+    assert not [w for w in caught if "unclosed cluster" in str(w.message)]  # there was none
 
 
 def test_options_of_workers(tmp_path):
@@ -367,6 +373,14 @@ def test_cluster_info(local, local_client):
     info = eventually(lambda: local_client.get_metadata("cluster-manager-info", default=None))
     assert info["type"] == "cask.LocalCluster"
     assert info["name"] == local.name
+
+
+def test_metadata_of_the_scheduler(local, local_client):
+    local_client.set_metadata(["a", "b"], 1)
+    assert local.scheduler.get_metadata(keys=["a"]) == {"b": 1}
+    assert local.scheduler.get_metadata(["c"], default=2) == 2
+    with pytest.raises(KeyError):
+        local.scheduler.get_metadata(["c"])
 
 
 @pytest.mark.parametrize("host", ["tcp://127.0.0.1", "127.0.0.1", "", "0.0.0.0"])

@@ -151,7 +151,7 @@ def test_a_worker_is_killed():
         futures = client.map(inc, range(10))
         client.gather(futures)
         worker = cluster.workers[0]
-        killed, address = worker.pid, worker.address
+        killed, address = worker.process.pid, worker.process.worker_address  # where tutorials look for them
         with captured_logger("distributed.deploy.local") as log:
             os.kill(killed, signal.SIGKILL)
             eventually(lambda: worker.pid not in (None, killed) and worker.address != address)

@@ -152,7 +152,7 @@ def translate(rules: Rules, arguments: Mapping[str, Any]) -> tuple[list[str], di
                 )
         elif name not in rules.ignored:
             raise TypeError(
-                f"unexpected argument {name!r} for a {rules.what}; docs/local_cluster.md lists those there are"
+                f"unexpected keyword argument {name!r} for a {rules.what}; docs/local_cluster.md lists those there are"
             )
     return options, settings
 

@@ -142,7 +142,6 @@ class LocalCluster(SpecCluster):
             processes = False if processes is None else processes
         if processes is None:
             processes = worker_class is None or issubclass(worker_class, Nanny)
-        self.status = None
         self.processes = processes
         security = _security(security)
         protocol = _protocol(protocol, host, security)

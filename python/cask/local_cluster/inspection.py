@@ -8,11 +8,13 @@ inside a cluster's event loop, too, and while that is busy.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from dask.typing import no_default
 from distributed.comm import connect
 from distributed.core import send_recv
 from distributed.protocol import deserialize
@@ -136,6 +138,15 @@ class SchedulerState(StateView):
     def processing(self) -> dict[str, set]:
         """Worker -> keys of the tasks that it has to do."""
         return {a: {ts.key for ts in ws.processing} for a, ws in self.workers.items()}
+
+    def get_metadata(self, keys: list[str], default: Any = no_default) -> Any:
+        absent = secrets.token_hex()  # no error of the scheduler's, whose class a Link would not tell
+        value = self._queries.ask("get_metadata", keys=keys, default=absent)
+        if value != absent:
+            return value
+        if default is no_default:
+            raise KeyError(keys)
+        return default
 
 
 class WorkerData(Mapping):

@@ -256,6 +256,11 @@ class Worker(CaskProcess):
         await super().close()
 
     @property
+    def process(self) -> Worker:
+        """A nanny's worker, in stock's clusters: here both are one."""
+        return self
+
+    @property
     def data(self) -> WorkerData:
         """What it holds, for looking at."""
         return WorkerData(self._common.link, self.worker_address)
