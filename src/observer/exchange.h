@@ -33,7 +33,8 @@ struct exchange {
     bool has_json;          /* its body says so */
     char peer[48];          /* of a POST: who sent it */
     bool accepts_html;      /* as browsers do that go to an address */
-    uint64_t counted;       /* by a question that takes several calls */
+    bool accepts_gzip;
+    uint64_t counted; /* by a question that takes several calls */
     /* the answer */
     bool is_answered, is_waiting; /* waiting: for the scheduler */
     int status;
@@ -41,6 +42,7 @@ struct exchange {
     struct text location;      /* of a redirect */
     const struct asset *asset; /* what is answered, if it is a file of the pages; else NULL */
     struct text body;          /* the first bytes are libwebsockets' */
+    bool is_packed;            /* the body is gzip */
     bool is_sandboxed;         /* what others made: without this site's origin */
     size_t body_begin, sent;
     bool head_sent;

@@ -3,9 +3,9 @@
  * Of many, those that failed and those that took longest are kept; utilisation tells of the others. A key that is its
  * group's name and indices is written as what follows the name; other keys do not pack (they are hashes), so only
  * those of runs that one looks for are written. */
-#include <zlib.h>
 
 #include "base/alloc.h"
+#include "observer/pack.h"
 #include "observer/report.h"
 #include "wire/key.h"
 
@@ -13,7 +13,6 @@
 #define RUNS_KEPT 20000u
 #define KEYS_MAX 2000u
 #define PACK_LEVEL 6
-#define GZIP_WINDOW (15 + 16) /* as zlib asks for a gzip header */
 
 /* ---- which ones --------------------------------------------------------------------------------- */
 
@@ -248,21 +247,9 @@ static void add_base64(struct span data, struct text *out)
 
 bool report_pack(struct span data, struct text *out)
 {
-    z_stream stream = {0};
-    if (data.size > UINT32_MAX / 2 ||
-        deflateInit2(&stream, PACK_LEVEL, Z_DEFLATED, GZIP_WINDOW, 8, Z_DEFAULT_STRATEGY) != Z_OK) {
-        return false;
-    }
-    size_t bound = deflateBound(&stream, data.size);
-    uint8_t *packed = mem_alloc(bound);
-    stream.next_in = (uint8_t *)(uintptr_t)data.data;
-    stream.avail_in = (uInt)data.size;
-    stream.next_out = packed;
-    stream.avail_out = (uInt)bound;
-    int code = deflate(&stream, Z_FINISH);
-    ASSERT(code == Z_STREAM_END); /* there is room for all of it */
-    add_base64(span_of(packed, bound - stream.avail_out), out);
-    deflateEnd(&stream);
-    mem_free(packed);
-    return true;
+    struct text packed = {0};
+    bool fine = pack_gzip(data, PACK_LEVEL, &packed);
+    add_base64(text_span(&packed), out);
+    text_fini(&packed);
+    return fine;
 }

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "observer/assets.h"
+#include "observer/pack.h"
 #include "observer/process.h"
 
 #define LOGGER "distributed.scheduler"
@@ -169,6 +170,19 @@ static bool wants_html(struct lws *wsi)
     return wants;
 }
 
+static bool takes_gzip(struct lws *wsi)
+{
+    static const char refused[] = "gzip;q=0"; /* not so gzip;q=0.5 */
+    struct text accepted = {0};
+    const char *found = header(wsi, WSI_TOKEN_HTTP_ACCEPT_ENCODING, &accepted)
+                            ? strstr(text_cstr(&accepted), "gzip")
+                            : NULL;
+    bool takes = found != NULL && (strncmp(found, refused, sizeof refused - 1) != 0 ||
+                                   found[sizeof refused - 1] == '.');
+    text_fini(&accepted);
+    return takes;
+}
+
 static void read_arguments(struct exchange *exchange, struct lws *wsi)
 {
     char few[2048];
@@ -209,6 +223,7 @@ static int begin_request(struct lws *wsi, struct session *session, struct span p
     bool is_head = lws_hdr_total_length(wsi, WSI_TOKEN_HEAD_URI) > 0;
     exchange->method = is_post ? METHOD_POST : is_head ? METHOD_HEAD : METHOD_GET;
     exchange->accepts_html = wants_html(wsi);
+    exchange->accepts_gzip = takes_gzip(wsi);
     read_arguments(exchange, wsi);
     if (is_post) {
         read_sender(exchange, wsi);
@@ -273,15 +288,40 @@ static void put_cookie(struct head *head, const struct observer *observer)
 }
 
 /* Names of the pages' files have a hash of what they hold; all else may be another the next moment. */
-static void put_freshness(struct head *head, const struct asset *asset)
+static void put_freshness(struct head *head, const struct asset *asset, bool is_packed)
 {
     bool is_fixed = asset != NULL && asset->is_gzip;
     put_header(head,
                "cache-control:", is_fixed ? "public, max-age=31536000, immutable" : "no-store");
-    if (is_fixed) {
+    if (is_fixed || is_packed) {
         put_header(head, "content-encoding:", "gzip");
     }
-    put_header(head, "vary:", "accept");
+    put_header(head, "vary:", "accept, accept-encoding");
+}
+
+/* Numbers as JSON are mostly air: a picture of the task stream goes through a wire in a twentieth. What is small fits
+ * into a packet anyhow; what is very large would keep others waiting. */
+#define PACK_LEVEL 1
+#define PACK_BYTES_MIN 1024u
+#define PACK_BYTES_MAX (8u << 20)
+
+static void pack_body(struct exchange *exchange)
+{
+    size_t size = exchange->body.size - exchange->body_begin;
+    if (!exchange->accepts_gzip || size < PACK_BYTES_MIN || size > PACK_BYTES_MAX ||
+        strcmp(exchange->type, TYPE_JSON) != 0) {
+        return;
+    }
+    struct text packed = {0};
+    text_add(&packed, span_of(exchange->body.data, exchange->body_begin));
+    struct span plain = span_of(exchange->body.data + exchange->body_begin, size);
+    if (!pack_gzip(plain, PACK_LEVEL, &packed)) {
+        text_fini(&packed);
+        return;
+    }
+    text_fini(&exchange->body);
+    exchange->body = packed;
+    exchange->is_packed = true;
 }
 
 static int write_head(struct lws *wsi, struct exchange *exchange)
@@ -294,7 +334,7 @@ static int write_head(struct lws *wsi, struct exchange *exchange)
                                     head.end) != 0) {
         return -1;
     }
-    put_freshness(&head, exchange->asset);
+    put_freshness(&head, exchange->asset, exchange->is_packed);
     put_header(&head, "x-content-type-options:", "nosniff");
     put_header(&head, "referrer-policy:", "same-origin");
     if (exchange->is_sandboxed) {
@@ -331,6 +371,7 @@ static int write_answer(struct lws *wsi, struct session *session)
     if (!exchange->head_sent) {
         exchange->head_sent = true;
         exchange->sent = exchange->body_begin;
+        pack_body(exchange);
         if (write_head(wsi, exchange) != 0) {
             return -1;
         }

@@ -6,6 +6,7 @@ What stock answers was recorded by observer_stock.py.
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import os
 import pathlib
@@ -13,6 +14,7 @@ import signal
 import socket
 import struct
 import urllib.parse
+import urllib.request
 
 import dask
 import pytest
@@ -232,14 +234,16 @@ def test_stream_series_lists(base, client):
     events = eventually(lambda: api(base, "events", topic="observed")["events"], 10)
     assert events[0]["event"] == {"x": 1}
     assert api(base, "graphs")["graphs"][0]["tasks"] > 0
-    assert any("Register worker" in line["text"] for line in api(base, "logs", level="INFO", limit=1000)["logs"])
+    logged = lambda: any("Register worker" in line["text"] for line in api(base, "logs", level="INFO", limit=1000)["logs"])
+    eventually(logged, 10, "lines are told with the next sample")
     assert api(base, "transfers")["transfers"] == []
     assert api(base, "stacks", worker=next(iter(client.scheduler_info()["workers"]))) == {}
 
 
 # ---- WebSockets ----------------------------------------------------------------------------------
 
-TYPES = {1: ("d", 8), 2: ("f", 4), 3: ("I", 4), 4: ("B", 1)}
+TYPES = {1: ("d", 8), 2: ("f", 4), 3: ("I", 4), 4: ("B", 1), 6: ("H", 2)}
+SAME = 0x80
 CHANNELS = {1: "summary", 2: "workers", 3: "groups", 4: "stream", 5: "failures", 6: "logs"}
 
 
@@ -250,18 +254,39 @@ def read_frame(data):
     found, at = {}, 32 + 8 * count
     for i in range(count):
         kind, number, size = struct.unpack_from("<BxHI", data, 32 + 8 * i)
-        if kind == 5:
-            ends = struct.unpack_from(f"<{rows + 1}I", data, at)
-            text = data[at + 4 * (rows + 1) : at + size]
-            found[number] = [text[a:b].decode() for a, b in zip(ends, ends[1:], strict=False)]
+        values = 1 if kind & SAME else rows
+        if kind & ~SAME == 5:
+            ends = struct.unpack_from(f"<{values + 1}I", data, at)
+            text = data[at + 4 * (values + 1) : at + size]
+            column = [text[a:b].decode() for a, b in zip(ends, ends[1:], strict=False)]
         else:
-            letter, width = TYPES[kind]
-            assert size == rows * width
-            found[number] = list(struct.unpack_from(f"<{rows}{letter}", data, at))
+            letter, width = TYPES[kind & ~SAME]
+            assert size == values * width
+            column = list(struct.unpack_from(f"<{values}{letter}", data, at))
+        found[number] = column * rows if kind & SAME else column
         at += -(-size // 8) * 8
     assert at == len(data)
     return {"mode": mode, "channel": CHANNELS[channel], "id": subscription, "sequence": sequence, "rows": rows,
             "columns": found}  # fmt: skip
+
+
+def test_json_is_packed_for_who_takes_it(base, client):
+    client.gather(client.map(inc, range(50), key="packed"))
+
+    def fetch(accepted):
+        request = urllib.request.Request(f"{base}/api/cask/v1/runs?limit=50", headers={"Accept-Encoding": accepted})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            body = answer.read()
+            assert int(answer.headers["Content-Length"]) == len(body)
+            return answer.headers.get("Content-Encoding"), body
+
+    kind, packed = fetch("br, gzip")
+    assert kind == "gzip"
+    assert len(json.loads(gzip.decompress(packed))["runs"]) == 50
+    for accepted in ("identity", "gzip;q=0", "br"):
+        kind, plain = fetch(accepted)
+        assert kind is None and len(json.loads(plain)["runs"]) == 50
+        assert len(packed) * 3 < len(plain)
 
 
 async def connect(base, path="/api/cask/v1/live", **headers):
