@@ -19,6 +19,8 @@ import time
 
 STREAM = 4
 STOP_COLUMNS = (4, 5)  # start, duration
+LETTERS = "?dfIB?H"
+SAME = 0x80
 
 
 def masked(text: str) -> bytes:
@@ -72,7 +74,8 @@ def stops(frame: bytes) -> list[float]:
     for i in range(count):
         kind, number, size = struct.unpack_from("<BxHI", frame, 32 + 8 * i)
         if number in STOP_COLUMNS:
-            columns[number] = struct.unpack_from(f"<{rows}{'d' if kind == 1 else 'f'}", frame, at)
+            values = 1 if kind & SAME else rows
+            columns[number] = struct.unpack_from(f"<{values}{LETTERS[kind & ~SAME]}", frame, at) * (rows // values if values else 1)
         at += -(-size // 8) * 8
     start, duration = (columns[number] for number in STOP_COLUMNS)
     return [a + b for a, b in zip(start, duration, strict=True)]

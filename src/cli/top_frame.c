@@ -8,7 +8,9 @@
 #define COLUMN_BYTES 8u
 #define ROWS_MAX (1u << 24)
 
-enum { TYPE_F64 = 1, TYPE_F32, TYPE_U32, TYPE_U8, TYPE_TEXT };
+#define SAME 0x80u
+
+enum { TYPE_F64 = 1, TYPE_F32, TYPE_U32, TYPE_U8, TYPE_TEXT, TYPE_U16 };
 
 static uint32_t word_at(struct span bytes, size_t at)
 {
@@ -20,10 +22,11 @@ static uint32_t word_at(struct span bytes, size_t at)
 /* Its data has what `rows` need. */
 static bool is_whole(const struct top_column *column, uint32_t rows)
 {
-    static const size_t sizes[] = {[TYPE_F64] = 8, [TYPE_F32] = 4, [TYPE_U32] = 4, [TYPE_U8] = 1};
+    static const size_t sizes[] = {
+        [TYPE_F64] = 8, [TYPE_F32] = 4, [TYPE_U32] = 4, [TYPE_U8] = 1, [TYPE_U16] = 2};
     struct span data = column->data;
     if (column->type != TYPE_TEXT) {
-        return column->type < TYPE_F64 || column->type > TYPE_TEXT ||
+        return column->type < TYPE_F64 || column->type > TYPE_U16 ||
                data.size >= sizes[column->type] * rows;
     }
     size_t offsets = ((size_t)rows + 1) * 4;
@@ -53,8 +56,10 @@ static int read_columns(struct span bytes, uint32_t count, struct top_frame *fra
         if (at > bytes.size || size > bytes.size - at) {
             return ERR_MALFORMED;
         }
-        struct top_column column = {.type = head[0], .data = span_of(bytes.data + at, size)};
-        if (!is_whole(&column, frame->rows)) {
+        struct top_column column = {.type = head[0] & (SAME - 1),
+                                    .is_same = (head[0] & SAME) != 0,
+                                    .data = span_of(bytes.data + at, size)};
+        if (!is_whole(&column, column.is_same ? 1 : frame->rows)) {
             return ERR_MALFORMED;
         }
         if (number < TOP_COLUMNS) {
@@ -91,8 +96,10 @@ double top_frame_number(const struct top_frame *frame, uint32_t column, uint32_t
     ASSERT(column < TOP_COLUMNS);
     ASSERT(row < frame->rows);
     const struct top_column *from = &frame->columns[column];
+    row = from->is_same ? 0 : row;
     double wide;
     float narrow;
+    uint16_t half;
     switch (from->type) {
     case TYPE_F64:
         memcpy(&wide, from->data.data + (size_t)row * 8, sizeof wide);
@@ -102,11 +109,20 @@ double top_frame_number(const struct top_frame *frame, uint32_t column, uint32_t
         return (double)narrow;
     case TYPE_U32:
         return word_at(from->data, (size_t)row * 4);
+    case TYPE_U16:
+        memcpy(&half, from->data.data + (size_t)row * 2, sizeof half);
+        return half;
     case TYPE_U8:
         return from->data.data[row];
     default:
         return 0;
     }
+}
+
+bool top_frame_has(const struct top_frame *frame, uint32_t column)
+{
+    ASSERT(column < TOP_COLUMNS);
+    return frame->columns[column].type != 0;
 }
 
 bool top_frame_is_text(const struct top_frame *frame, uint32_t column)
@@ -121,7 +137,10 @@ struct span top_frame_text(const struct top_frame *frame, uint32_t column, uint3
     if (!top_frame_is_text(frame, column)) {
         return (struct span){0};
     }
-    struct span data = frame->columns[column].data;
+    const struct top_column *from = &frame->columns[column];
+    struct span data = from->data;
+    size_t rows = from->is_same ? 1 : frame->rows;
+    row = from->is_same ? 0 : row;
     uint32_t begin = word_at(data, (size_t)row * 4), end = word_at(data, (size_t)row * 4 + 4);
-    return span_of(data.data + ((size_t)frame->rows + 1) * 4 + begin, end - begin);
+    return span_of(data.data + (rows + 1) * 4 + begin, end - begin);
 }

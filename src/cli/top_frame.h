@@ -19,6 +19,7 @@ enum top_channel {
 
 struct top_column {
     uint8_t type; /* 0: not in the frame */
+    bool is_same; /* one value, which all rows have */
     struct span data;
 };
 
@@ -37,6 +38,8 @@ int top_frame_read(struct span bytes, struct top_frame *out_frame) MUST_USE;
 double top_frame_number(const struct top_frame *frame, uint32_t column, uint32_t row);
 /* Empty if the frame lacks the column, or it is none of texts. */
 struct span top_frame_text(const struct top_frame *frame, uint32_t column, uint32_t row);
+/* Whether the frame has the column: what did not change may be left out of an upsert. */
+bool top_frame_has(const struct top_frame *frame, uint32_t column);
 bool top_frame_is_text(const struct top_frame *frame, uint32_t column);
 
 #endif

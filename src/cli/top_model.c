@@ -27,10 +27,14 @@ static void table_clear(struct top_table *table)
     vec_fini(&table->rows);
 }
 
+/* Of texts a frame has all or none. */
 static void row_read(struct top_row *row, const struct top_frame *frame, uint32_t at)
 {
     int texts = 0;
     for (uint32_t column = 0; column < TOP_COLUMNS; column++) {
+        if (!top_frame_has(frame, column)) {
+            continue;
+        }
         if (!top_frame_is_text(frame, column)) {
             row->numbers[column] = top_frame_number(frame, column, at);
         } else if (texts < TOP_TEXTS) {

@@ -5,7 +5,16 @@
 
 #include "base/text.h"
 
-enum column_type { COLUMN_F64 = 1, COLUMN_F32 = 2, COLUMN_U32 = 3, COLUMN_U8 = 4, COLUMN_TEXT = 5 };
+enum column_type {
+    COLUMN_F64 = 1,
+    COLUMN_F32 = 2,
+    COLUMN_U32 = 3,
+    COLUMN_U8 = 4,
+    COLUMN_TEXT = 5,
+    COLUMN_U16 = 6, /* only in frames: numbers that fit */
+};
+/* Added to the type of a column in a frame: one value, which all rows have. */
+#define COLUMN_SAME 0x80u
 enum frame_mode { MODE_REPLACE, MODE_UPSERT, MODE_APPEND };
 
 #define COLUMNS_MAX 40
@@ -20,6 +29,7 @@ struct columns {
     const enum column_type *types;
     uint32_t count;
     uint32_t rows, at; /* at: the next value's column */
+    uint64_t left_out; /* a bit a column: not written */
     struct column items[COLUMNS_MAX];
 };
 
@@ -37,7 +47,7 @@ struct frame_head {
     uint32_t subscription, sequence;
     double time;
 };
-/* Append the whole frame. */
+/* Append the whole frame, each column as narrow as its numbers are; the columns are to be begun anew then. */
 void columns_write(struct columns *columns, const struct frame_head *head, struct text *out);
 
 #endif

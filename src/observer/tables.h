@@ -35,6 +35,7 @@ struct memory_sample {
 struct worker_row {
     uint32_t id;
     uint64_t tick;
+    uint64_t told; /* tick of the last change of its names, status, limits */
     struct text address, name, host, nanny, directory, status, reason;
     uint32_t nthreads, dashboard;
     int64_t memory_limit, pid;
@@ -64,6 +65,7 @@ struct prefix_row {
 struct group_row {
     uint32_t id, prefix;
     uint64_t tick;
+    uint64_t told; /* tick of its names */
     struct text name;
     struct record_group_sample sample;
     uint64_t runs, failures;

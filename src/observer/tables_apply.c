@@ -39,7 +39,7 @@ static void presume_gone(struct tables *tables, double time)
         struct worker_row *row = tables->workers.items[i];
         if (row != NULL && row->removed == 0) {
             row->removed = time;
-            row->tick = tables->tick;
+            row->tick = row->told = tables->tick;
             table_set_text(&row->status, SPAN("closed"));
             table_set_text(&row->reason, SPAN("it left while nobody took note"));
             tables->gone_count++;
@@ -293,7 +293,7 @@ static void worker_added(struct tables *tables, const struct record_worker_added
     row->memory_limit = record->memory_limit;
     row->pid = record->pid;
     row->added = row->added > 0 ? row->added : record->added; /* it may be told again */
-    row->tick = tables->tick;
+    row->tick = row->told = tables->tick;
     if (row->removed > 0) { /* it was thought to have left */
         row->removed = 0;
         text_clear(&row->reason);
@@ -316,7 +316,7 @@ static void worker_removed(struct tables *tables, const struct record_worker_rem
     row->was_expected = (record->head.flags & REMOVED_EXPECTED) != 0;
     row->lost = record->lost;
     row->was_busy = record->busy;
-    row->tick = tables->tick;
+    row->tick = row->told = tables->tick;
     table_set_text(&row->reason, text);
     table_set_text(&row->status, SPAN("closed"));
     tables->gone_count++;
@@ -335,7 +335,7 @@ static void worker_status(struct tables *tables, const struct record_worker_stat
             text_add(&line->text, text);
         }
         table_set_text(&row->status, text);
-        row->tick = tables->tick;
+        row->tick = row->told = tables->tick;
     }
     seen(tables, record->time);
 }
@@ -448,7 +448,7 @@ static void group(struct tables *tables, const struct record_group *record, stru
     struct group_row *row = table_group_make(tables, record->id);
     if (row != NULL) {
         row->prefix = record->prefix;
-        row->tick = tables->tick;
+        row->tick = row->told = tables->tick;
         table_set_text(&row->name, text);
     }
 }

@@ -14,7 +14,7 @@ export interface Made {
 const utf8 = new TextEncoder();
 
 function typeOf(column: Column): number {
-  return Array.isArray(column) ? 5 : column instanceof Float64Array ? 1 : column instanceof Float32Array ? 2 : column instanceof Uint32Array ? 3 : 4;
+  return Array.isArray(column) ? 5 : column instanceof Float64Array ? 1 : column instanceof Float32Array ? 2 : column instanceof Uint32Array ? 3 : column instanceof Uint16Array ? 6 : 4;
 }
 
 function bytesOf(column: Column): Uint8Array {

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { CHANNELS, channelNamed, rowsOf } from "../src/wire/channels";
 import { decodeFrame, FrameError, Mode, type Column } from "../src/wire/frame";
+import { Table } from "../src/data/table";
 import { Cluster, FAILED } from "./cluster";
 import { encodeFrame } from "./encode";
 
@@ -25,7 +26,7 @@ test("a frame written down byte by byte is read as the contract says", () => {
 
 test("all types come back as they were sent, numbers as views of the received bytes", () => {
   const columns: [number, Column][] = [
-    [0, Float64Array.of(1.25, -1)], [1, Float32Array.of(0.5, 2)], [2, Uint32Array.of(7, 4294967295)], [3, Uint8Array.of(0, 255)], [4, ["", "naïve ✕"]],
+    [0, Float64Array.of(1.25, -1)], [1, Float32Array.of(0.5, 2)], [2, Uint32Array.of(7, 4294967295)], [3, Uint8Array.of(0, 255)], [4, ["", "naïve ✕"]], [5, Uint16Array.of(0, 65535)],
   ];
   const buffer = encodeFrame({ channel: 2, id: 9, rows: 2, columns });
   const frame = decodeFrame(buffer);
@@ -41,6 +42,21 @@ test("a column of a type from the future is skipped, those after it are read", (
   const frame = decodeFrame(buffer);
   assert.equal(frame.columns.has(0), false);
   assert.deepEqual(frame.columns.get(1), Uint32Array.of(6));
+});
+
+test("a column of one value is every row's", () => {
+  const one = encodeFrame({ channel: 2, id: 1, rows: 1, columns: [[0, Uint8Array.of(5)], [1, ["on"]], [5, Float64Array.of(0.5)]] });
+  const view = new DataView(one);
+  view.setUint32(12, 3, true);
+  [0, 1, 2].forEach((entry) => view.setUint8(32 + 8 * entry, view.getUint8(32 + 8 * entry) | 0x80));
+  assert.deepEqual(rowsOf(decodeFrame(one)), Array(3).fill({ id: 5, status: "on", limit: 0.5 }));
+});
+
+test("a row keeps what an upsert leaves out", () => {
+  const table = new Table<{ id: number; name: string; runs: number }>("id");
+  table.apply({ mode: Mode.Replace, time: 1, lost: false, rows: [{ id: 1, name: "a", runs: 0 }, { id: 2, name: "b", runs: 0 }] });
+  table.apply({ mode: Mode.Upsert, time: 2, lost: false, rows: [{ id: 2, runs: 7 }] });
+  assert.deepEqual(table.list(), [{ id: 1, name: "a", runs: 0 }, { id: 2, name: "b", runs: 7 }]);
 });
 
 test("a column that the table lacks is left out of the rows", () => {

@@ -39,6 +39,53 @@ static void send(struct top_model *model, struct columns *columns, uint16_t chan
     text_fini(&frame);
 }
 
+/* Columns of one value, of small numbers, and without what did not change, as workers' frames mostly are. */
+static void test_frames_are_as_narrow_as_their_numbers(void **state)
+{
+    (void)state;
+    static const enum column_type types[] = {T_U32, T_TEXT, T_U32, T_F64, T_F32, T_F64, T_TEXT};
+    static const double wide[] = {1.5, 70000, -1}, third[] = {300, 3, 65535};
+    struct columns columns = {0};
+    struct text bytes = {0};
+    struct top_frame frame;
+    columns_begin(&columns, types, sizeof types / sizeof types[0]);
+    for (uint32_t i = 0; i < 3; i++) {
+        columns_int(&columns, 1000000u + i);
+        columns_text(&columns, SPAN("running"));
+        columns_int(&columns, i == 2 ? 255 : i);
+        columns_real(&columns, wide[i]);
+        columns_real(&columns, 0);
+        columns_real(&columns, third[i]);
+        columns_text(&columns, i == 1 ? SPAN("") : SPAN("w"));
+    }
+    const struct frame_head head = {.mode = MODE_UPSERT, .channel = TOP_CHANNEL_WORKERS};
+    columns_write(&columns, &head, &bytes);
+    /* 12 + 4 bytes, 8 + 7 + 1, 3 + 5, 24, 1 + 7, 6 + 2, 4 × 4 + 2 + 6 */
+    assert_int_equal(bytes.size, 32 + 7 * 8 + 16 + 16 + 8 + 24 + 8 + 8 + 24);
+    assert_int_equal(top_frame_read(text_span(&bytes), &frame), OK);
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_true(top_frame_number(&frame, 0, i) == 1000000 + i);
+        assert_true(span_equal_text(top_frame_text(&frame, 1, i), "running"));
+        assert_true(top_frame_number(&frame, 2, i) == (i == 2 ? 255 : i));
+        assert_true(top_frame_number(&frame, 3, i) == wide[i]);
+        assert_true(top_frame_number(&frame, 4, i) == 0);
+        assert_true(top_frame_number(&frame, 5, i) == third[i]);
+        assert_true(span_equal_text(top_frame_text(&frame, 6, i), i == 1 ? "" : "w"));
+    }
+    columns_begin(&columns, types, 3);
+    columns_int(&columns, 5);
+    columns_text(&columns, SPAN("running"));
+    columns_int(&columns, 4);
+    columns.left_out = 1u << 1;
+    text_clear(&bytes);
+    columns_write(&columns, &head, &bytes);
+    assert_int_equal(top_frame_read(text_span(&bytes), &frame), OK);
+    assert_true(top_frame_has(&frame, 0) && !top_frame_has(&frame, 1) && top_frame_has(&frame, 2));
+    assert_true(top_frame_number(&frame, 2, 0) == 4);
+    text_fini(&bytes);
+    columns_fini(&columns);
+}
+
 static void send_summary(struct top_model *model, double rate)
 {
     static const enum column_type types[] = {
@@ -472,6 +519,7 @@ int main(void)
         STORY(test_keys_move_and_filter),
         STORY(test_actions_are_confirmed),
         STORY(test_workers_come_and_go),
+        STORY(test_frames_are_as_narrow_as_their_numbers),
         STORY(test_malformed_frames_are_refused),
         STORY(test_malformed_stream_is_refused),
     };

@@ -1,10 +1,9 @@
 // What the live channels said, as rows by their id, and as signals that pages look at.
-import { effect, signal, type ReadonlySignal } from "@preact/signals";
+import { effect, signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { assignColors } from "../base/palette";
-import type { Row } from "../wire/channels";
-import { Mode } from "../wire/frame";
 import { live, type Batch, type Wish } from "../wire/live";
+import { Table } from "./table";
 
 export interface Summary {
   state: number; workers: number; threads: number; idle: number; saturated: number; paused: number; retiring: number;
@@ -40,41 +39,6 @@ export interface FindingRow {
 
 export interface LogRow {
   n: number; time: number; level: number; logger: string; text: string;
-}
-
-// Rows by the first column, which is each channel's id. `most` bounds those that only grow.
-export class Table<T> {
-  readonly rows = new Map<number, T>();
-  private readonly changed = signal(0);
-  readonly version: ReadonlySignal<number> = this.changed;
-  time = 0;
-  loaded = false;
-
-  constructor(private readonly key: keyof T & string, private readonly most = Infinity) {}
-
-  apply(batch: Batch): void {
-    if (batch.mode === Mode.Replace) {
-      this.rows.clear();
-    }
-    for (const row of batch.rows as Row[]) {
-      this.rows.set(row[this.key] as number, row as T);
-    }
-    for (const id of this.rows.keys()) {
-      if (this.rows.size <= this.most) {
-        break;
-      }
-      this.rows.delete(id);
-    }
-    this.time = batch.time;
-    this.loaded = true;
-    this.changed.value++;
-  }
-
-  // The rows now; whoever calls this while rendering is rendered again when they change.
-  list(): T[] {
-    void this.changed.value;
-    return [...this.rows.values()];
-  }
 }
 
 const LOG_LINES = 2000;
@@ -120,7 +84,7 @@ function applyOf(table: Table<unknown>): (batch: Batch) => void {
   return apply;
 }
 
-export const useWorkers = (): Table<WorkerRow> => useTable(workers, "workers", 2);
+export const useWorkers = (hz = 2): Table<WorkerRow> => useTable(workers, "workers", hz);
 export const useGroups = (): Table<GroupRow> => useTable(groups, "groups", 2);
 
 // The busiest prefixes have the colours, on whichever page.

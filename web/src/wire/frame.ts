@@ -7,7 +7,7 @@ export const enum Mode {
   Append = 2,
 }
 
-export type Column = Float64Array | Float32Array | Uint32Array | Uint8Array | string[];
+export type Column = Float64Array | Float32Array | Uint32Array | Uint16Array | Uint8Array | string[];
 
 export interface Frame {
   mode: Mode;
@@ -24,6 +24,7 @@ export class FrameError extends Error {}
 const VERSION = 1;
 const HEADER = 32;
 const ENTRY = 8;
+const SAME = 0x80; // added to a type: one value, which all rows have
 const utf8 = new TextDecoder();
 
 function padded(size: number): number {
@@ -51,7 +52,7 @@ function texts(buffer: ArrayBuffer, at: number, size: number, rows: number): str
 
 // Types by number; a type that is not known yet gives undefined, and its column is skipped.
 function column(type: number, buffer: ArrayBuffer, at: number, size: number, rows: number): Column | undefined {
-  const width = [0, 8, 4, 4, 1, 0][type];
+  const width = [0, 8, 4, 4, 1, 0, 2][type];
   if (width === undefined || type === 0) {
     return undefined;
   }
@@ -67,9 +68,19 @@ function column(type: number, buffer: ArrayBuffer, at: number, size: number, row
       return new Uint32Array(buffer, at, rows);
     case 4:
       return new Uint8Array(buffer, at, rows);
+    case 6:
+      return new Uint16Array(buffer, at, rows);
     default:
       return texts(buffer, at, size, rows);
   }
+}
+
+function repeated(one: Column, rows: number): Column {
+  if (Array.isArray(one)) {
+    return new Array<string>(rows).fill(one[0]);
+  }
+  const Kind = one.constructor as new (size: number) => Exclude<Column, string[]>;
+  return new Kind(rows).fill(one[0]);
 }
 
 export function decodeFrame(buffer: ArrayBuffer): Frame {
@@ -93,9 +104,11 @@ export function decodeFrame(buffer: ArrayBuffer): Frame {
     if (size > buffer.byteLength - at) {
       throw new FrameError("column ends after its frame");
     }
-    const data = column(view.getUint8(place), buffer, at, size, rows);
+    const type = view.getUint8(place);
+    const same = (type & SAME) !== 0 && rows > 0;
+    const data = column(type & ~SAME, buffer, at, size, same ? 1 : rows);
     if (data !== undefined) {
-      columns.set(view.getUint16(place + 2, true), data);
+      columns.set(view.getUint16(place + 2, true), same ? repeated(data, rows) : data);
     }
     at += padded(size);
   }
