@@ -2,6 +2,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Runs, type Span, type Strips } from "../draw/timeline";
 import { get } from "../wire/api";
+import type { Row } from "../wire/channels";
 import { Mode } from "../wire/frame";
 import { live, type Batch } from "../wire/live";
 import { now, summary } from "./tables";
@@ -12,6 +13,7 @@ const SINGLE_MOST = 4000; // runs in a window that are drawn one by one
 const LIVE_MOST = 2000; // a second: beyond, the tail is not sent run by run
 const SETTLE_MS = 120; // a zoom asks when the hand rests
 const AGAIN_MS = 1000;
+const AGAIN_BUCKETS = 4; // a picture is asked for again when it has moved by so many
 
 // A window that ends now moves on with every frame of the screen, a little behind what has come, so that it glides.
 export function useFollowed(span: Span, following: boolean): Span {
@@ -37,25 +39,50 @@ export function useFollowed(span: Span, following: boolean): Span {
   return { since: end - (span.until - span.since), until: end };
 }
 
-// The newest runs as they come; `complete` from when on nothing is missing.
-function useTail(on: boolean): { runs: Runs; complete: number } {
+async function rowsOf(span: Span, stop: AbortSignal): Promise<Row[]> {
+  const rows: Row[] = [];
+  let after: string | undefined;
+  do {
+    const page = await get("runs", { since: span.since, until: span.until, limit: PAGE, after }, stop);
+    rows.push(...page.runs);
+    after = page.next ?? undefined;
+  } while (after !== undefined && rows.length < 2 * SINGLE_MOST);
+  return rows;
+}
+
+async function runsOf(span: Span, stop: AbortSignal): Promise<Runs> {
+  const runs = new Runs(2 * SINGLE_MOST);
+  (await rowsOf(span, stop)).forEach((row) => runs.add(row));
+  return runs;
+}
+
+interface Tail {
+  runs: Runs;
+  complete: number; // from when on nothing is missing
+  fill(since: number, stop: AbortSignal): Promise<void>; // have also what was before
+}
+
+// The newest runs as they come.
+function useTail(on: boolean, hz: number): Tail {
   const runs = useRef<Runs | undefined>(undefined);
   const complete = useRef(Infinity);
+  const first = useRef(Infinity); // the number of the first run that came
   runs.current ??= new Runs(CAPACITY);
   useEffect(() => {
     if (!on) {
       return undefined;
     }
     const kept = runs.current as Runs;
-    const leave = live().subscribe("stream", { hz: 5, p: { keys: false } }, (batch: Batch) => {
+    const leave = live().subscribe("stream", { hz, p: { keys: false } }, (batch: Batch) => {
       // Polled rows replace; the first frame of a subscription begins anew, too.
       if (batch.mode === Mode.Replace || complete.current === Infinity) {
         kept.clear();
         complete.current = Infinity;
       }
-      const first = complete.current === Infinity || batch.lost;
+      const begins = complete.current === Infinity || batch.lost;
       batch.rows.forEach((row) => kept.add(row));
-      if (first) {
+      if (begins) {
+        first.current = (batch.rows[0]?.n as number | undefined) ?? Infinity;
         const starts = batch.rows.map((row) => (row.start as number) + (row.duration as number));
         complete.current = batch.rows.length < PAGE ? 0 : starts.reduce((least, end) => Math.min(least, end), Infinity);
       }
@@ -64,22 +91,22 @@ function useTail(on: boolean): { runs: Runs; complete: number } {
       leave();
       complete.current = Infinity;
     };
-  }, [on]);
-  return { runs: runs.current, complete: complete.current };
+  }, [on, hz]);
+  const fill = async (since: number, stop: AbortSignal) => {
+    const until = complete.current;
+    if (until === Infinity || until <= since) {
+      return;
+    }
+    for (const row of await rowsOf({ since, until }, stop)) {
+      if ((row.n as number) < first.current) {
+        runs.current?.add(row);
+      }
+    }
+    complete.current = complete.current === until ? since : complete.current;
+  };
+  return { runs: runs.current, complete: complete.current, fill };
 }
 
-async function runsOf(span: Span, stop: AbortSignal): Promise<Runs> {
-  const runs = new Runs(2 * SINGLE_MOST);
-  let after: string | undefined;
-  do {
-    const page = await get("runs", { since: span.since, until: span.until, limit: PAGE, after }, stop);
-    for (const row of page.runs) {
-      runs.add(row);
-    }
-    after = page.next ?? undefined;
-  } while (after !== undefined && runs.size < runs.capacity);
-  return runs;
-}
 
 export interface WindowData {
   runs?: Runs;
@@ -87,9 +114,9 @@ export interface WindowData {
   error?: Error;
 }
 
-export function useWindow(span: Span, following: boolean, lanes: "thread" | "worker", buckets: number): WindowData {
+export function useWindow(span: Span, following: boolean, lanes: "thread" | "worker", buckets: number, hz: number): WindowData {
   const calm = (summary.value?.runRate ?? 0) < LIVE_MOST;
-  const tail = useTail(following && calm);
+  const tail = useTail(following && calm, hz);
   const direct = following && calm && tail.complete <= span.since;
   const [data, setData] = useState<WindowData>({});
   const latest = useRef(span);
@@ -106,15 +133,18 @@ export function useWindow(span: Span, following: boolean, lanes: "thread" | "wor
         const { since, until } = latest.current;
         const strips: Strips = await get("stream", { since, until, buckets: Math.min(buckets, 2000), lanes }, stop.signal);
         const total = strips.lanes.reduce((sum, lane) => sum + lane.runs.reduce((all, value) => all + value, 0), 0);
-        const runs = total <= SINGLE_MOST ? await runsOf({ since, until }, stop.signal) : undefined;
-        setData({ strips, runs });
+        if (following && calm && total <= SINGLE_MOST) {
+          await tail.fill(since, stop.signal); // from now on all comes by itself
+        }
+        setData({ strips, runs: following || total > SINGLE_MOST ? undefined : await runsOf({ since, until }, stop.signal) });
       } catch (error) {
         if (!stop.signal.aborted) {
           setData((before) => ({ ...before, error: error as Error }));
         }
       }
       if (following && !stop.signal.aborted) {
-        timer = window.setTimeout(() => void ask(), AGAIN_MS);
+        const bucket = (latest.current.until - latest.current.since) / buckets;
+        timer = window.setTimeout(() => void ask(), Math.max(AGAIN_MS, AGAIN_BUCKETS * bucket * 1000));
       }
     };
     timer = window.setTimeout(() => void ask(), SETTLE_MS);

@@ -132,7 +132,14 @@ interface CanvasProps {
   marked?(): void;
   facts?: Facts;
   find?: string; // a key: its last run is chosen
+  glance?: boolean; // a small picture: coarser, and asked for less often
 }
+
+const STREAM_HZ = 5;
+const GLANCE_HZ = 2;
+const LANES_HZ = 0.5;
+const BUCKET_PIXELS = 3;
+const GLANCE_BUCKET_PIXELS = 8;
 
 // Zooming, panning, choosing: the same for mouse and keyboard.
 function useGestures(props: CanvasProps, height: number) {
@@ -255,7 +262,8 @@ function Canvas(props: CanvasProps) {
   const [chosen, setChosen] = useState<number | undefined>(undefined);
   useFound(props.find, props.hold, setChosen);
   const lanes = look.lanes.some((lane) => lane.thread >= 0) ? "thread" : "worker";
-  const { runs, strips, error } = useWindow(props.span, props.live, lanes, Math.max(100, Math.floor((width - GUTTER) / 3)));
+  const buckets = Math.max(100, Math.floor((width - GUTTER) / (props.glance ? GLANCE_BUCKET_PIXELS : BUCKET_PIXELS)));
+  const { runs, strips, error } = useWindow(props.span, props.live, lanes, buckets, props.glance ? GLANCE_HZ : STREAM_HZ);
   const full: Look = { ...look, runs, strips, selected: chosen ?? -1 };
   // Other runs may have come since it was chosen: it is known by its number.
   const place = chosen === undefined || runs === undefined ? -1 : runs.n.indexOf(chosen);
@@ -311,11 +319,11 @@ const PLAIN: Filter = { by: "prefix" };
 
 export function MiniStream() {
   useGroups();
-  useWorkers();
+  useWorkers(LANES_HZ);
   const [span] = useSpan(MINI_SECONDS);
   const live = report() === undefined;
   const follow = useFollowed(span, live);
-  return <div class="mini"><Canvas span={follow} live={live} filter={PLAIN} hold={() => undefined} selectable={false} /></div>;
+  return <div class="mini"><Canvas span={follow} live={live} filter={PLAIN} hold={() => undefined} selectable={false} glance /></div>;
 }
 
 function Legend({ filter }: { filter: Filter }) {
