@@ -13,7 +13,9 @@
 #define STREAM_FIRST 1000u
 #define STREAM_ROWS_MAX 4096u
 #define LOGS_FIRST 200u
-#define SUMMARY_SECONDS 1.0
+/* Without news, in case rates still fall; and for so long after the last data of what has ended. */
+#define SUMMARY_SECONDS 2.0
+#define SETTLED_SECONDS 10.0
 /* Tables of which much changes are sent less often: at this rate, but not less often than that. */
 #define TABLE_BYTES_A_SECOND 8192.0
 #define TABLE_SECONDS_MAX 2.0
@@ -214,6 +216,10 @@ static void put_worker(struct columns *columns, const struct worker_row *row)
     columns_real(columns, row->removed);
 }
 
+/* Columns of what hardly ever changes: later frames have them only if it did. */
+#define WORKER_TOLD 0x3eu /* status … memory limit */
+#define GROUP_TOLD 0x06u  /* name, prefix */
+
 /* The first frame has all that are known, also those that left: what they did is still shown. Later ones have those that
  * changed. */
 static bool make_workers(struct making *making)
@@ -223,13 +229,15 @@ static bool make_workers(struct making *making)
                                              T_U32, T_F64,  T_F32,  T_F32,  T_F32, T_F32, T_U32,
                                              T_F64, T_F64,  T_U32,  T_F64,  T_F64};
     BEGIN(&making->columns, types);
-    bool is_first = !making->subscription->has_begun;
+    bool is_first = !making->subscription->has_begun, is_told = is_first;
     for (uint32_t i = 0; i < making->tables->workers.count; i++) {
         const struct worker_row *row = making->tables->workers.items[i];
         if (row != NULL && (is_first || row->tick > making->subscription->seen)) {
             put_worker(&making->columns, row);
+            is_told = is_told || row->told > making->subscription->seen;
         }
     }
+    making->columns.left_out = is_told ? 0 : WORKER_TOLD;
     making->mode = is_first ? MODE_REPLACE : MODE_UPSERT;
     return is_first || making->columns.rows > 0;
 }
@@ -258,13 +266,15 @@ static bool make_groups(struct making *making)
                                              T_U32, T_U32,  T_U32,  T_U32, T_U32, T_U32,
                                              T_F64, T_U32,  T_F64,  T_F64, T_F64, T_F64};
     BEGIN(&making->columns, types);
-    bool is_first = !making->subscription->has_begun;
+    bool is_first = !making->subscription->has_begun, is_told = is_first;
     for (uint32_t i = 0; i < making->tables->groups.count; i++) {
         const struct group_row *row = making->tables->groups.items[i];
         if (is_first || row->tick > making->subscription->seen) {
             put_group(making, row);
+            is_told = is_told || row->told > making->subscription->seen;
         }
     }
+    making->columns.left_out = is_told ? 0 : GROUP_TOLD;
     making->mode = is_first ? MODE_REPLACE : MODE_UPSERT;
     return is_first || making->columns.rows > 0;
 }
@@ -421,12 +431,7 @@ static bool make(struct viewer *viewer, struct subscription *subscription, doubl
     bool is_rows = subscription->channel != CHANNEL_STREAM && subscription->channel != CHANNEL_LOGS;
     bool is_new = makers[subscription->channel](&making);
     subscription->due = now + subscription->pause;
-    if (subscription->channel == CHANNEL_SUMMARY) {
-        /* It changes all the time, if only in its rates; when nothing happens it beats slowly. */
-        bool is_quiet = subscription->seen == tick;
-        subscription->due =
-            now + (is_quiet ? fmax(subscription->pause, SUMMARY_SECONDS) : subscription->pause);
-    }
+    subscription->beat = now + SUMMARY_SECONDS;
     if (is_rows) {
         subscription->seen = tick;
     }
@@ -448,6 +453,45 @@ static bool make(struct viewer *viewer, struct subscription *subscription, doubl
     return is_new;
 }
 
+/* A summary changes while nothing happens, in its rates, until these are none. */
+static bool has_beat(const struct observer *observer, const struct subscription *subscription,
+                     double now)
+{
+    const struct tables *tables = observer->tables;
+    bool is_over = tables->state != CLUSTER_RUNNING || observer->ring.shared == NULL;
+    return subscription->beat <= now && !(is_over && now > tables->time + SETTLED_SECONDS);
+}
+
+/* It is time for its next frame, and there may be something in it. */
+static bool is_due(const struct observer *observer, const struct subscription *subscription,
+                   double now)
+{
+    const struct tables *tables = observer->tables;
+    if (subscription->due > now || !subscription->has_begun) {
+        return subscription->due <= now;
+    }
+    switch (subscription->channel) {
+    case CHANNEL_STREAM:
+        return subscription->seen != tables->runs.next;
+    case CHANNEL_LOGS:
+        return subscription->seen != tables->logs.next;
+    case CHANNEL_SUMMARY:
+        return subscription->seen != tables->tick || has_beat(observer, subscription, now);
+    default:
+        return subscription->seen != tables->tick;
+    }
+}
+
+bool live_is_due(const struct viewer *viewer, double now)
+{
+    for (uint32_t i = 0; i < viewer->subscriptions.count && !viewer->is_paused; i++) {
+        if (is_due(viewer->observer, &viewer->subscriptions.items[i], now)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool live_next(struct viewer *viewer, double now, struct text *out)
 {
     if (viewer->is_paused) {
@@ -456,7 +500,7 @@ bool live_next(struct viewer *viewer, double now, struct text *out)
     for (uint32_t i = 0; i < viewer->subscriptions.count; i++) {
         uint32_t at = (viewer->turn + i) % viewer->subscriptions.count;
         struct subscription *subscription = &viewer->subscriptions.items[at];
-        if (subscription->due <= now && make(viewer, subscription, now, out)) {
+        if (is_due(viewer->observer, subscription, now) && make(viewer, subscription, now, out)) {
             viewer->turn = at + 1;
             return true;
         }

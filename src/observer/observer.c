@@ -1,7 +1,8 @@
 /* observer.c: the process: its beginning, its clock, the scheduler's end, its own.
  *
- * It wakes for connections and answers, and to look at the ring: ten times a second while somebody watches, twice
- * while there is work, every two seconds else. */
+ * It wakes for connections and answers, and to look at the ring: ten times a second while somebody watches work, four
+ * times while somebody watches none (a failure is to be seen at once), twice while there is work, every two seconds
+ * else. */
 #include "observer/observer.h"
 
 #include <signal.h>
@@ -22,11 +23,13 @@
 #define LOGGER "distributed.scheduler"
 #define NICENESS 5
 #define WATCHED_SECONDS 0.1
+#define WATCHED_IDLE_SECONDS 0.25
 #define WORKING_SECONDS 0.5
 #define IDLE_SECONDS 2.0
 /* Without records for so long, there is no work. */
 #define ACTIVE_SECONDS 5.0
-#define SAMPLE_WATCHED_SECONDS 0.5
+#define SAMPLE_WATCHED_SECONDS 1.0
+#define SAMPLE_WATCHED_IDLE_SECONDS 2.0
 #define SAMPLE_WORKING_SECONDS 5.0
 /* Records read before connections get their turn. */
 #define RECORDS_A_TURN 20000u
@@ -80,11 +83,18 @@ static void sample_taken(void *user, struct span answer)
     observer->is_sampling = false;
 }
 
+static bool is_active(const struct observer *observer, double now)
+{
+    return now - observer->active < ACTIVE_SECONDS;
+}
+
 static void sample_if_due(struct observer *observer, double now)
 {
     bool is_working =
         observer->active > observer->sampled || findings_hold(&observer->tables->findings);
-    double pause = observer->viewers.count > 0 ? SAMPLE_WATCHED_SECONDS : SAMPLE_WORKING_SECONDS;
+    double pause = observer->viewers.count == 0 ? SAMPLE_WORKING_SECONDS
+                   : is_active(observer, now)   ? SAMPLE_WATCHED_SECONDS
+                                                : SAMPLE_WATCHED_IDLE_SECONDS;
     if (observer->is_sampling || now - observer->sampled < pause ||
         (observer->viewers.count == 0 && !is_working)) {
         return;
@@ -120,9 +130,12 @@ static void drain_due(lws_sorted_usec_list_t *timer)
     for (uint32_t i = 0; i < observer->runs.count; i++) {
         viewers_beat(observer->runs.items[i]);
     }
-    double pause = observer->viewers.count > 0               ? WATCHED_SECONDS
-                   : now - observer->active < ACTIVE_SECONDS ? WORKING_SECONDS
-                                                             : IDLE_SECONDS;
+    double pause;
+    if (is_active(observer, now)) {
+        pause = observer->viewers.count > 0 ? WATCHED_SECONDS : WORKING_SECONDS;
+    } else {
+        pause = observer->viewers.count > 0 ? WATCHED_IDLE_SECONDS : IDLE_SECONDS;
+    }
     if (observer->ring.shared != NULL && ring_waiting(&observer->ring) > 0) {
         pause = 0.001; /* there is more than one turn's worth */
     }

@@ -100,7 +100,9 @@ static bool write_frame(struct viewer *viewer)
     if (live_next(viewer, observer_now(), &frame)) {
         goes_on =
             write_message(viewer, frame.data + LWS_PRE, frame.size - LWS_PRE, LWS_WRITE_BINARY);
-        lws_callback_on_writable(viewer->wsi); /* another subscription may be due */
+        if (live_is_due(viewer, observer_now())) {
+            lws_callback_on_writable(viewer->wsi);
+        }
     }
     text_fini(&frame);
     return goes_on;
@@ -123,12 +125,12 @@ bool viewer_writable(struct viewer *viewer)
 
 void viewers_beat(struct observer *observer)
 {
+    double now = observer_now();
     for (uint32_t i = 0; i < observer->viewers.count; i++) {
         struct viewer *viewer = observer->viewers.items[i];
         if (viewer->kind == VIEWER_EVENTS && !eventstream_tell(viewer)) {
             lws_set_timeout(viewer->wsi, PENDING_TIMEOUT_CLOSE_SEND, 1); /* it does not read */
-        } else if (viewer->kind == VIEWER_LIVE && !viewer->is_paused &&
-                   viewer->subscriptions.count > 0) {
+        } else if (viewer->kind == VIEWER_LIVE && live_is_due(viewer, now)) {
             lws_callback_on_writable(viewer->wsi);
         }
     }

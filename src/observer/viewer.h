@@ -25,6 +25,7 @@ struct subscription {
     bool wants_keys; /* stream */
     bool has_begun;
     double pause, due; /* seconds between frames; when the next may go */
+    double beat;       /* summary: when it goes without news */
     uint32_t sequence;
     uint64_t seen; /* tick, or number of the next row */
 };
@@ -47,6 +48,8 @@ bool viewer_say(struct viewer *viewer, struct span text);
 
 /* ---- live.c ---- */
 bool live_message(struct viewer *viewer, struct span message);
+/* Whether some frame may go now. */
+bool live_is_due(const struct viewer *viewer, double now);
 /* Make the next frame that is due into `out`; false: there is none. */
 bool live_next(struct viewer *viewer, double now, struct text *out);
 
