@@ -166,6 +166,9 @@ static void registered(struct worker_node *worker)
     io_timer_start(link->beat, link->beat_interval, 0);
     io_timer_start(link->alive, KEEP_ALIVE_SECONDS, KEEP_ALIVE_SECONDS);
     io_timer_start(link->missing, MISSING_SECONDS, MISSING_SECONDS);
+    if (worker->options.lifetime > 0) { /* of this life; its executors may have been slow to start */
+        io_timer_start(worker->lifetime, worker->options.lifetime, 0);
+    }
     log_info(LOGGER, "        Registered to: %26s", text_cstr(&worker->scheduler));
     log_info(LOGGER, "-------------------------------------------------");
 }

@@ -120,9 +120,6 @@ void worker_create_core(struct worker_node *worker)
         (uint32_t)config_int(settings, "distributed.admin.low-level-log-length", 1000);
     config.check = config_bool(settings, "distributed.worker.validate", false);
     worker->core = worker_create(&config);
-    if (worker->options.lifetime > 0) { /* of this life: a restart begins another */
-        io_timer_start(worker->lifetime, worker->options.lifetime, 0);
-    }
 }
 
 /* "GPU=2 MEM=10e9"; the setting distributed.worker.resources is a mapping. */
