@@ -18,6 +18,7 @@ struct waits VEC(struct wait *);
 struct lifecycle {
     struct node *node;
     struct waits pauses;
+    struct waits ends;    /* who waits until a task has ended; with timers, as pauses */
     struct waits nannies; /* who waits until no nanny is starting */
     struct waits turns;   /* who waits to move replicas, in order */
     uint32_t turns_taken;
@@ -35,7 +36,6 @@ struct lifecycle *lifecycle_create(struct node *node)
 static void go_on(void *user)
 {
     struct wait *wait = user;
-    io_timer_destroy(wait->timer);
     wait->go(wait->user);
     mem_free(wait);
 }
@@ -48,6 +48,8 @@ static void release(struct node *node, struct wait *wait)
 static void release_all(struct node *node, struct waits *waits)
 {
     for (uint32_t i = 0; i < waits->count; i++) {
+        io_timer_destroy(waits->items[i]->timer); /* it is not to come between */
+        waits->items[i]->timer = NULL;
         release(node, waits->items[i]);
     }
     waits->count = 0;
@@ -56,12 +58,9 @@ static void release_all(struct node *node, struct waits *waits)
 void lifecycle_destroy(struct lifecycle *lifecycle)
 {
     struct node *node = lifecycle->node;
-    struct waits *all[] = {&lifecycle->pauses, &lifecycle->nannies, &lifecycle->turns};
+    struct waits *all[] = {&lifecycle->pauses, &lifecycle->ends, &lifecycle->nannies,
+                           &lifecycle->turns};
     for (uint32_t i = 0; i < sizeof all / sizeof all[0]; i++) {
-        for (uint32_t j = 0; j < all[i]->count; j++) {
-            io_timer_destroy(all[i]->items[j]->timer);
-            all[i]->items[j]->timer = NULL;
-        }
         release_all(node, all[i]);
         vec_fini(all[i]);
     }
@@ -94,19 +93,44 @@ static void pause_over(void *user)
 {
     struct wait *wait = user;
     forget(&wait->lifecycle->pauses, wait);
+    forget(&wait->lifecycle->ends, wait);
+    io_timer_destroy(wait->timer);
     go_on(wait);
+}
+
+/* False: the scheduler closes, and it goes on at once. */
+static bool start(struct node *node, struct wait *wait, double seconds)
+{
+    if (node->is_closing) {
+        release(node, wait);
+        return false;
+    }
+    wait->timer = io_timer_create(node->loop, pause_over, wait);
+    io_timer_start(wait->timer, seconds, 0);
+    return true;
 }
 
 void lifecycle_pause(struct node *node, double seconds, lifecycle_go *go, void *user)
 {
     struct wait *wait = wait_create(node, go, user);
-    if (node->is_closing) {
-        release(node, wait);
-        return;
+    if (start(node, wait, seconds)) {
+        vec_push(&node->lifecycle->pauses, wait);
     }
-    wait->timer = io_timer_create(node->loop, pause_over, wait);
-    io_timer_start(wait->timer, seconds, 0);
-    vec_push(&node->lifecycle->pauses, wait);
+}
+
+void lifecycle_when_ended(struct node *node, double seconds, lifecycle_go *go, void *user)
+{
+    struct wait *wait = wait_create(node, go, user);
+    if (start(node, wait, seconds)) {
+        vec_push(&node->lifecycle->ends, wait);
+    }
+}
+
+void lifecycle_ended(struct node *node)
+{
+    if (node->lifecycle != NULL) {
+        release_all(node, &node->lifecycle->ends);
+    }
 }
 
 /* ---- nannies ----------------------------------------------------------------------------------- */

@@ -363,9 +363,11 @@ static void carry_out(struct node *node, const struct action *action)
         TO_CLIENTS(node, action->of.key_in_memory.client, batch,
                    message_encode_key_in_memory(batch, action->of.key_in_memory.key,
                                                 action->of.key_in_memory.type));
+        lifecycle_ended(node);
         break;
     case ACTION_KEY_ERRED:
         key_erred(node, &action->of.key_erred);
+        lifecycle_ended(node);
         break;
     case ACTION_LOST_DATA:
         client_key(node, MESSAGE_LOST_DATA, action->of.lost_data.client, action->of.lost_data.key);
@@ -376,9 +378,11 @@ static void carry_out(struct node *node, const struct action *action)
         break;
     case ACTION_KEYS_CANCELLED:
         keys_cancelled(node, &action->of.keys_cancelled);
+        lifecycle_ended(node);
         break;
     case ACTION_CLIENT_RESTART:
         client_restart(node, action->of.client_restart.client);
+        lifecycle_ended(node);
         break;
     case ACTION_REPLY:
         coordination_reply(node, action->of.reply.request, action->of.reply.answer);

@@ -11,7 +11,6 @@
 #include "node/values.h"
 #include "node/versions.h"
 
-#define CAUSE_PAUSE 0.02 /* seconds */
 #define CAUSE_SECONDS 30.0
 
 /* Send what `answer` holds. */
@@ -279,10 +278,9 @@ static void look_for_cause(void *user)
     bool is_under_way;
     request_decode(request, &message);
     struct span cause = find_cause(node, message.body.get_error_cause.keys, &is_under_way);
-    bool waits = cause.size == 0 && is_under_way && !request->is_gone && !node->is_closing &&
-                 io_monotonic() < query->deadline;
-    if (waits) {
-        lifecycle_pause(node, CAUSE_PAUSE, look_for_cause, query);
+    double left = query->deadline - io_monotonic();
+    if (cause.size == 0 && is_under_way && !request->is_gone && !node->is_closing && left > 0) {
+        lifecycle_when_ended(node, left, look_for_cause, query);
         return;
     }
     mem_free(query);

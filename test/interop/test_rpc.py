@@ -1,10 +1,12 @@
 """Operations that no method of a client calls, or only by a detour: asked for by name."""
 
+import concurrent.futures
+import os
 import time
 
 import pytest
 from distributed import Future, Lock, Queue, Variable, wait
-from harness import eventually
+from harness import KIND, eventually
 from tasks import inc, slowinc
 
 
@@ -163,3 +165,34 @@ def test_blocked_handlers(make_cluster, connect):
         client.get_versions()
     assert client.run_on_scheduler(lambda dask_scheduler: type(dask_scheduler).__name__)
     assert client.nthreads() == {}
+
+
+def run_until(path, error=None):
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    if error is not None:
+        raise error
+    return "done"
+
+
+@pytest.mark.skipif(KIND == "stock", reason="stock's scheduler says nil, which its client cannot take")
+@pytest.mark.parametrize("error, cause", [(ValueError("x"), "x"), (None, None)])
+def test_error_cause_of_what_is_under_way(cluster, client, tmp_path, error, cause):
+    """Answered when clients are told of the end, as the asker may have been told of an earlier one"""
+    x = client.submit(run_until, str(tmp_path / "go"), error, key="x")
+    y = client.submit(inc, x, key="y")
+    eventually(lambda: cluster.ask("get_task_status", keys=["y"]) == {"y": "waiting"})
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(cluster.ask, "get_error_cause", keys=["y", "nobody's"])
+        eventually(lambda: cluster.ask("get_task_status", keys=["x"]) == {"x": "processing"})
+        (tmp_path / "go").touch()
+        if cause is None:
+            eventually(lambda: x.status == "finished")
+            with pytest.raises(TypeError):
+                y.result()  # it cannot add to a text, and is asked about
+            assert asked.result(60) == "y"
+        else:
+            assert asked.result(60) == cause
+            wait([y])
+            assert y.status == "error"
+    assert cluster.ask("get_error_cause", keys=["nobody's"]) is None
