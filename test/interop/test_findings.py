@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from distributed import Client, KilledWorker, wait
 
+import cgroups
 from harness import CASK_WORKER, KIND, Cluster, eventually
 from tasks import inc
 from test_observer import ON, api, base_of, child_of
@@ -91,6 +92,45 @@ def test_a_task_that_takes_its_process_along(cluster, base, client):
     (failure,) = (one for one in api(base, "failures")["failures"] if one["keys"] == ["crash-1"])
     assert failure["type"] == "KilledWorker" and failure["message"].endswith(ended)
     assert failure["where"].startswith("test_findings.py:") and failure["where"].endswith(" in crash")
+
+
+@pytest.fixture
+def group():
+    """For a worker whose executors the kernel may end; None where there can be none, which is printed"""
+    made, why = cgroups.make()
+    print(why or made.path)
+    yield made
+    if made is not None:
+        made.remove()
+
+
+def hog():
+    held = []
+    while True:
+        held.append(bytearray(b"x" * 10_000_000))
+
+
+def test_a_task_that_takes_all_memory(cluster, base, client, group):
+    """Really ended by the kernel, if it can be had; else by the worker, which looks each 0.1 s"""
+    looks = {} if group is None else {"DASK_DISTRIBUTED__WORKER__MEMORY__MONITOR_INTERVAL": "1 hour"}
+    command = CASK_WORKER if group is None else group.command()
+    cluster.start_workers("olive", command=command, memory="400MiB", nanny=True, env=looks)
+    try:
+        olive = cluster.addresses()["olive"]
+        with pytest.raises(KilledWorker):
+            client.submit(hog, key="hog-1", workers=[olive]).result()
+        found = eventually(lambda: find(base, "out-of-memory"), 60)
+        assert found["keys"] == ["hog-1"] and found["worker"] == olive and found["severity"] == "error"
+        told = "Out of memory (OOM). Task hog-1 took the process that ran it along, on worker olive ("
+        assert found["sentence"].startswith(told)
+        assert found["memory"]["limit"] == 400 << 20
+        said = "memory limit: 400.00 MiB" if group is None else "(OOM kill): it held 400.00 MiB of its limit of 400.00 MiB"
+        assert said in found["sentence"]
+    finally:
+        worker = cluster.workers.pop("olive")
+        client.retire_workers([olive])  # so that it is no lost one
+        worker.wait(60)
+        worker.close()
 
 
 def test_tasks_that_nobody_may_run_until_they_are_not_wanted(base, client):
