@@ -178,21 +178,37 @@ static bool is_of_the_dead(const char *name)
            io_process_started((int)pid) != started;
 }
 
-static void remove_dead(const struct cgroup_home *home)
+static int remove_group(const struct cgroup_system *system, const char *path);
+
+/* Below `path`; of a worker that was killed. One that still has processes stays, for the next who looks. */
+static void remove_dead(const struct cgroup_system *system, const char *path)
 {
-    DIR *directory = opendir(text_cstr(&home->path));
+    DIR *directory = opendir(path);
     if (directory == NULL) {
         return;
     }
     for (struct dirent *entry; (entry = readdir(directory)) != NULL;) {
         if (is_of_the_dead(entry->d_name)) {
-            struct text path = {0};
-            text_printf(&path, "%s/%s", text_cstr(&home->path), entry->d_name);
-            home->system.remove(text_cstr(&path)); /* a process is in it: the next one tries */
-            text_fini(&path);
+            struct text below = {0};
+            text_printf(&below, "%s/%s", path, entry->d_name);
+            (void)remove_group(system, text_cstr(&below));
+            text_fini(&below);
         }
     }
     closedir(directory);
+}
+
+/* 0 or an errno. A task may have run a worker of its own, which has made groups below and was killed. */
+static int remove_group(const struct cgroup_system *system, const char *path)
+{
+    if (system->remove(path) == 0) {
+        return 0;
+    }
+    if (errno == EBUSY) {
+        remove_dead(system, path);
+        return system->remove(path) == 0 ? 0 : errno;
+    }
+    return errno;
 }
 
 /* ---- which group ---- */
@@ -319,6 +335,7 @@ static bool use_parent(struct cgroup_home *home)
     text_add(&parent, span_of(own, (size_t)(slash - own)));
     const char *path = text_cstr(&parent);
     bool is_good = names_memory(path, "cgroup.controllers") && home->system.is_marked(path) &&
+                   may_write_in(home, path, "cgroup.procs") &&
                    (names_memory(path, "cgroup.subtree_control") ||
                     write_file(path, "cgroup.subtree_control", "+memory") == 0);
     if (is_good) {
@@ -404,7 +421,7 @@ int cgroup_home_open(const struct cgroup_options *options, struct cgroup_home **
     bool is_good = find_own(home, why) && (home->is_v2 ? prepare_v2(home, options->is_told, why)
                                                        : is_ours(home, options->is_told, why));
     if (is_good) {
-        remove_dead(home);
+        remove_dead(&home->system, text_cstr(&home->path));
     }
     if (!is_good || try_one(home, why) != OK) {
         cgroup_home_close(home);
@@ -424,7 +441,7 @@ static void remove_left(struct cgroup_home *home)
 {
     for (uint32_t i = home->left.count; i > 0; i--) {
         char *path = home->left.items[i - 1];
-        if (home->system.remove(path) == 0 || errno != EBUSY) {
+        if (remove_group(&home->system, path) != EBUSY) {
             mem_free(path);
             vec_swap_remove(&home->left, i - 1);
         }

@@ -53,7 +53,7 @@ struct executor_death {
 };
 
 void executor_death_fini(struct executor_death *death);
-/* It was the kernel, for memory: certain if it had a cgroup of its own. */
+/* It was the kernel, for memory: by the count of its own cgroup, if it had one. */
 bool executor_death_is_oom(const struct executor_death *death);
 /* One sentence: "the executor (process 12) was ended by SIGSEGV (Segmentation fault) at address 0x0". */
 void executor_death_summary(const struct executor_death *death, struct text *out);

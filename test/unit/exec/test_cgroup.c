@@ -123,7 +123,7 @@ static int fill(const char *path)
     return 0;
 }
 
-/* Not while a process is in it, but for us, as the stand-in does not take us out of a group that we leave. */
+/* Not while a group or a process is in it, but for us, as the stand-in does not take us out of a group that we leave. */
 static int empty(const char *path)
 {
     char command[600], procs[512];
@@ -134,7 +134,8 @@ static int empty(const char *path)
         pid = fscanf(file, "%d", &pid) == 1 ? pid : 0;
         fclose(file);
     }
-    if (pid != 0 && pid != getpid()) {
+    snprintf(command, sizeof command, "find '%s' -mindepth 1 -type d | grep -q .", path);
+    if ((pid != 0 && pid != getpid()) || system(command) == 0) {
         errno = EBUSY;
         return -1;
     }
@@ -486,6 +487,18 @@ static void test_of_the_dead(void **state)
     assert_true(is_there(living));
 }
 
+/* A task has run a worker of its own, and both were killed: theirs go with it, but not those of a stranger. */
+static void test_below_the_dead(void **state)
+{
+    (void)state;
+    write_below(JOB "/cask-1-1-1/cask-2-1-worker/cgroup.procs", "");
+    write_below(JOB "/cask-1-1-1/cask-2-1-1/cask-3-1-1/cgroup.procs", "");
+    write_below(JOB "/cask-1-1-2/other/cgroup.procs", "");
+    cgroup_home_close(open_home(false));
+    assert_false(is_there(JOB "/cask-1-1-1"));
+    assert_true(is_there(JOB "/cask-1-1-2/other"));
+}
+
 /* A kernel without the files: found out at the start, and nothing is left. */
 static void test_no_limits(void **state)
 {
@@ -528,6 +541,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_what_it_held, setup, teardown),
         cmocka_unit_test_setup_teardown(test_left_behind, setup, teardown),
         cmocka_unit_test_setup_teardown(test_of_the_dead, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_below_the_dead, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_limits, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_more, setup, teardown),
     };
