@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "observer/routes.h"
+#include "observer/singles.h"
 #include "wire/key.h"
 
 /* Runs looked at for one answer; who wants more goes on from `next`. */
@@ -20,7 +21,7 @@ void api_put_run(const struct tables *tables, const struct run *run, struct jot 
     jot_open(jot, '{');
     jot_put_int(jot, "n", (int64_t)run->n);
     jot_put_text(jot, "key", &key);
-    jot_put_int(jot, "group", run->group);
+    jot_put_int(jot, "group", singles_group(run->group, run->prefix));
     jot_put_cstr(jot, "prefix", tables_prefix_name(tables, run->prefix));
     jot_put_int(jot, "worker", run->worker);
     jot_put_int(jot, "lane", run->lane);
@@ -87,7 +88,8 @@ static bool passes(const struct run_filter *filter, const struct runs_chunk *chu
     return chunk->start[i] + (double)chunk->duration[i] >= filter->since &&
            chunk->start[i] <= filter->until && (double)chunk->duration[i] >= filter->min_duration &&
            (filter->prefix == 0 || chunk->prefix[i] == filter->prefix) &&
-           (filter->group == ANY || chunk->group[i] == filter->group) &&
+           (filter->group == ANY ||
+            singles_group(chunk->group[i], chunk->prefix[i]) == filter->group) &&
            (filter->worker == ANY || chunk->worker[i] == filter->worker) &&
            (filter->is_erred < 0 || chunk->is_erred[i] == filter->is_erred);
 }

@@ -1,9 +1,11 @@
 /* api_stream.c: GET api/cask/v1/stream: the task stream at any zoom, as large as the screen and not as the work.
  *
  * Runs are added up by lane and bucket when somebody asks: a chunk whose time is outside is skipped, so the cost is
- * that of the runs inside, some nanoseconds each. What a bucket shows as `top` is found as majorities are (Boyer and
- * Moore): the prefix that has more than half of its time, if one has, else one of the larger ones. */
+ * that of the runs inside, some nanoseconds each. What a bucket shows as `top` is found as frequent items are (Misra and
+ * Gries, with two counters): a prefix with more than a third of its time is one of the two, and has at least the time
+ * that is counted for it; of one or two prefixes in a bucket that is exact. */
 #include <math.h>
+#include <stdio.h>
 
 #include "base/alloc.h"
 #include "observer/routes.h"
@@ -14,8 +16,8 @@
 enum lane_kind { LANE_THREAD, LANE_WORKER, LANE_HOST };
 
 struct bucket {
-    double compute, transfer, deserialize, disk, top_weight;
-    uint32_t top, runs, failed;
+    double compute, transfer, deserialize, disk, top_seconds, next_seconds;
+    uint32_t top, next, runs, failed;
 };
 
 struct lane {
@@ -95,15 +97,31 @@ static double *part_of(struct bucket *bucket, enum part part)
     }
 }
 
+/* top_seconds is never less than next_seconds. */
 static void vote(struct bucket *bucket, uint32_t prefix, double seconds)
 {
     if (bucket->top == prefix) {
-        bucket->top_weight += seconds;
-    } else if (bucket->top_weight >= seconds) {
-        bucket->top_weight -= seconds;
+        bucket->top_seconds += seconds;
+        return;
+    }
+    if (bucket->next == prefix || bucket->next_seconds == 0) {
+        bucket->next = prefix;
+        bucket->next_seconds += seconds;
     } else {
-        bucket->top = prefix;
-        bucket->top_weight = seconds - bucket->top_weight;
+        double least = fmin(bucket->next_seconds, seconds);
+        bucket->top_seconds -= least;
+        bucket->next_seconds -= least;
+        if (seconds > least) { /* the second place is free */
+            bucket->next = prefix;
+            bucket->next_seconds = seconds - least;
+        }
+    }
+    if (bucket->next_seconds > bucket->top_seconds) {
+        struct bucket was = *bucket;
+        bucket->top = was.next;
+        bucket->top_seconds = was.next_seconds;
+        bucket->next = was.top;
+        bucket->next_seconds = was.top_seconds;
     }
 }
 
@@ -208,6 +226,43 @@ static void put_counts(const struct picture *picture, const struct lane *lane, c
     jot_close(jot, ']');
 }
 
+/* The least share of its computing that a bucket's `top` has. */
+static void put_top_shares(const struct picture *picture, const struct lane *lane, struct jot *jot)
+{
+    jot_name(jot, "top_share");
+    jot_open(jot, '[');
+    for (uint32_t i = 0; i < picture->bucket_count; i++) {
+        const struct bucket *bucket = &lane->buckets[i];
+        double share = bucket->compute > 0 ? bucket->top_seconds / bucket->compute : 0;
+        jot_real(jot, round(fmin(share, 1) * 1e2) / 1e2);
+    }
+    jot_close(jot, ']');
+}
+
+/* The names of the prefixes that are some bucket's `top`, by number. */
+static void put_prefixes(const struct picture *picture, struct jot *jot)
+{
+    uint32_t count = picture->tables->prefixes.count;
+    bool *is_there = mem_zalloc((size_t)count + 1, sizeof *is_there);
+    for (uint32_t l = 0; l < picture->lanes.count; l++) {
+        for (uint32_t i = 0; i < picture->bucket_count; i++) {
+            uint32_t top = picture->lanes.items[l].buckets[i].top;
+            is_there[top <= count ? top : 0] = true;
+        }
+    }
+    jot_name(jot, "prefixes");
+    jot_open(jot, '{');
+    for (uint32_t id = 1; id <= count; id++) {
+        char name[16];
+        if (is_there[id]) {
+            snprintf(name, sizeof name, "%u", id);
+            jot_put_cstr(jot, name, tables_prefix_name(picture->tables, id));
+        }
+    }
+    jot_close(jot, '}');
+    mem_free(is_there);
+}
+
 static void put_lane(const struct picture *picture, const struct lane *lane, struct jot *jot)
 {
     const struct worker_row *row = tables_worker(picture->tables, lane->worker);
@@ -228,6 +283,7 @@ static void put_lane(const struct picture *picture, const struct lane *lane, str
     put_counts(picture, lane, "runs", offsetof(struct bucket, runs), jot);
     put_counts(picture, lane, "failed", offsetof(struct bucket, failed), jot);
     put_counts(picture, lane, "top", offsetof(struct bucket, top), jot);
+    put_top_shares(picture, lane, jot);
     jot_close(jot, '}');
 }
 
@@ -264,6 +320,7 @@ void api_stream(struct exchange *exchange)
     jot_put_real(&jot, "until", picture.until);
     jot_put_int(&jot, "buckets", picture.bucket_count);
     jot_put_int(&jot, "left_out", (int64_t)picture.left_out);
+    put_prefixes(&picture, &jot);
     jot_name(&jot, "lanes");
     jot_open(&jot, '[');
     for (uint32_t i = 0; i < picture.lanes.count; i++) {

@@ -3,6 +3,7 @@
 
 #include "observer/activities.h"
 #include "observer/routes.h"
+#include "observer/singles.h"
 
 #define LIMIT_DEFAULT 100.0
 #define LIMIT_MAX 1000.0
@@ -387,21 +388,55 @@ static void put_group(const struct tables *tables, const struct group_row *row, 
     jot_close(jot, '}');
 }
 
+/* As a group, of which less is known. */
+static void put_single(const struct tables *tables, const struct single_row *row, struct jot *jot)
+{
+    const struct stats none = {.sum = row->seconds};
+    const struct prefix_row *prefix = tables_prefix(tables, row->prefix);
+    bool is_all = prefix != NULL && prefix->runs == row->runs;
+    jot_open(jot, '{');
+    jot_put_int(jot, "id", row->id);
+    jot_put_cstr(jot, "name", tables_prefix_name(tables, row->prefix));
+    jot_put_cstr(jot, "prefix", tables_prefix_name(tables, row->prefix));
+    jot_put_int(jot, "size", row->size);
+    jot_name(jot, "states");
+    put_states(jot, row->states);
+    jot_put_int(jot, "runs", (int64_t)row->runs);
+    jot_put_int(jot, "failures", (int64_t)row->failures);
+    put_stats(is_all ? &prefix->stats : &none, jot);
+    jot_put_real(jot, "transfer", is_all ? prefix->sample.transfer : NAN);
+    jot_put_int(jot, "nbytes", row->nbytes);
+    jot_put_real(jot, "start", NAN);
+    jot_put_real(jot, "stop", NAN);
+    jot_name(jot, "depends_on");
+    jot_open(jot, '[');
+    jot_close(jot, ']');
+    jot_close(jot, '}');
+}
+
+/* The groups, then what is in none of them. */
 static void groups_sampled(struct exchange *exchange)
 {
     const struct tables *tables = exchange->observer->tables;
     struct page page = api_page(exchange);
+    struct single_rows singles = {0};
+    singles_list(tables, &singles);
     uint32_t begin = page.has_after && page.after < UINT32_MAX ? (uint32_t)page.after + 1 : 0;
-    uint32_t at = begin;
+    uint32_t at = begin, groups = tables->groups.count, all = groups + singles.count;
     struct jot jot = api_begin(exchange);
     jot_name(&jot, "groups");
     jot_open(&jot, '[');
-    for (; at < tables->groups.count && at - begin < page.limit; at++) {
-        put_group(tables, tables->groups.items[at], &jot);
+    for (; at < all && at - begin < page.limit; at++) {
+        if (at < groups) {
+            put_group(tables, tables->groups.items[at], &jot);
+        } else {
+            put_single(tables, &singles.items[at - groups], &jot);
+        }
     }
     jot_close(&jot, ']');
-    api_put_next(&jot, at < tables->groups.count, at == 0 ? 0 : at - 1);
+    api_put_next(&jot, at < all, at == 0 ? 0 : at - 1);
     api_end(exchange, &jot);
+    vec_fini(&singles);
 }
 
 void api_groups(struct exchange *exchange)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "observer/jot.h"
+#include "observer/singles.h"
 #include "observer/viewer.h"
 #include "wire/key.h"
 
@@ -260,6 +261,43 @@ static void put_group(struct making *making, const struct group_row *row)
     columns_real(columns, row->sample.stop);
 }
 
+static void put_single(struct making *making, const struct single_row *row)
+{
+    struct columns *columns = &making->columns;
+    struct span name = span_of_text(tables_prefix_name(making->tables, row->prefix));
+    columns_int(columns, row->id);
+    columns_text(columns, name);
+    columns_text(columns, name);
+    columns_int(columns, row->size);
+    for (int i = 0; i < RECORD_STATES; i++) {
+        columns_int(columns, row->states[i]);
+    }
+    columns_real(columns, (double)row->runs);
+    columns_int(columns, row->failures);
+    columns_real(columns, row->seconds);
+    columns_real(columns, (double)row->nbytes);
+    columns_real(columns, 0);
+    columns_real(columns, 0);
+}
+
+/* True: there are others than in the frame before, whose names are to be told. */
+static bool put_singles(struct making *making, bool all)
+{
+    struct single_rows singles = {0};
+    uint64_t who = 0;
+    singles_list(making->tables, &singles);
+    for (uint32_t i = 0; i < singles.count; i++) {
+        who = who * 31 + singles.items[i].id;
+        if (all || singles.items[i].tick > making->subscription->seen) {
+            put_single(making, &singles.items[i]);
+        }
+    }
+    vec_fini(&singles);
+    bool is_new = making->subscription->singles != who;
+    making->subscription->singles = who;
+    return is_new;
+}
+
 static bool make_groups(struct making *making)
 {
     static const enum column_type types[] = {T_U32, T_TEXT, T_TEXT, T_U32, T_U32, T_U32,
@@ -274,6 +312,7 @@ static bool make_groups(struct making *making)
             is_told = is_told || row->told > making->subscription->seen;
         }
     }
+    is_told = put_singles(making, is_first) || is_told;
     making->columns.left_out = is_told ? 0 : GROUP_TOLD;
     making->mode = is_first ? MODE_REPLACE : MODE_UPSERT;
     return is_first || making->columns.rows > 0;
@@ -300,7 +339,7 @@ static bool make_stream(struct making *making)
         columns_real(columns, (double)n);
         columns_int(columns, run.worker);
         columns_int(columns, run.lane);
-        columns_int(columns, run.group);
+        columns_int(columns, singles_group(run.group, run.prefix));
         columns_real(columns, run.start);
         columns_real(columns, (double)run.duration);
         columns_real(columns, (double)run.transfer);

@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "observer/pack.h"
 #include "observer/report.h"
+#include "observer/singles.h"
 #include "wire/key.h"
 
 #define RUNS_MAX 200000u
@@ -171,7 +172,7 @@ static void put_numbers(const struct columns_of *columns, struct jot *jot)
                                       micro((double)run->disk),
                                       run->worker,
                                       run->lane,
-                                      run->group,
+                                      singles_group(run->group, run->prefix),
                                       run->prefix,
                                       run->is_erred};
             jot_int(jot, values[c]);

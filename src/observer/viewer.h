@@ -27,7 +27,8 @@ struct subscription {
     double pause, due; /* seconds between frames; when the next may go */
     double beat;       /* summary: when it goes without news */
     uint32_t sequence;
-    uint64_t seen; /* tick, or number of the next row */
+    uint64_t seen;    /* tick, or number of the next row */
+    uint64_t singles; /* groups: which rows of single tasks were told (a sum over their numbers) */
 };
 
 struct viewer {

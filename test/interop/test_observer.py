@@ -48,6 +48,10 @@ def raiser(x):
     raise ValueError(f"not {x}")
 
 
+def lonely(x):
+    return 10 // x
+
+
 @pytest.fixture(scope="module")
 def observed():
     """A scheduler with a dashboard and a worker, and a client; what one test leaves does not disturb another"""
@@ -213,6 +217,17 @@ def test_task_why_story(base, client):
     assert get(base + "/api/cask/v1/story?key=")[0] == 400
 
 
+def test_tasks_that_are_a_group_of_their_own_are_one_row(base, client):
+    futures = client.map(lonely, range(8), pure=False)  # keys are lonely-UUID
+    futures[0].exception()
+    client.gather(futures[1:])
+    row = eventually(lambda: next((g for g in api(base, "groups", limit=1000)["groups"] if g["prefix"] == "lonely" and g["runs"] == 8), None), 30)
+    assert row["name"] == "lonely" and row["failures"] == 1 and row["duration"]["max"] is not None
+    eventually(lambda: next(g for g in api(base, "groups", limit=1000)["groups"] if g["id"] == row["id"])["states"]["memory"] == 7, 30)
+    runs = api(base, "runs", group=row["id"])["runs"]
+    assert len(runs) == 8 and {run["group"] for run in runs} == {row["id"]}
+
+
 def test_stream_series_lists(base, client):
     import time
 
@@ -222,6 +237,9 @@ def test_stream_series_lists(base, client):
     runs = sum(sum(lane["runs"]) for lane in stream["lanes"])
     assert runs == 20 and 1 <= len(stream["lanes"]) <= 2
     assert all(0 <= share <= 1.01 for lane in stream["lanes"] for share in lane["busy"])
+    (number,) = [number for number, name in stream["prefixes"].items() if name == "streamed"]
+    tops = [(lane["top_share"][i], lane["top"][i]) for lane in stream["lanes"] for i in range(10) if lane["busy"][i] > 0.1]
+    assert tops and max(tops) == (1, int(number))
     assert get(base + "/api/cask/v1/stream?since=5&until=4")[0] == 400
     group = next(g["id"] for g in api(base, "groups", limit=1000)["groups"] if g["name"] == "streamed")
     chosen = api(base, "runs", group=group, limit=1000)["runs"]

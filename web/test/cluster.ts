@@ -205,7 +205,7 @@ export class Cluster {
     );
     const zeros = () => new Array<number>(buckets).fill(0);
     const made = list.map(({ worker, thread, name }) => ({
-      name, worker, thread, nthreads: thread < 0 ? this.scene.threads : 1, busy: zeros(), transfer: zeros(), disk: zeros(), deserialize: zeros(), failed: zeros(), runs: zeros(), top: zeros(), top_share: zeros(),
+      name, worker, lane: Math.max(thread, 0), nthreads: thread < 0 ? this.scene.threads : 1, busy: zeros(), transfer: zeros(), disk: zeros(), deserialize: zeros(), failed: zeros(), runs: zeros(), top: zeros(), top_share: zeros(),
     }));
     for (const run of this.runs) {
       const bucket = Math.floor((run.start - since) / width);
@@ -219,7 +219,7 @@ export class Cluster {
         lane.top_share[bucket] = 0.8;
       }
     }
-    return { since, until, buckets, lanes: made };
+    return { since, until, buckets, left_out: 0, prefixes: Object.fromEntries(PREFIXES.map((prefix, index) => [index + 1, prefix])), lanes: made };
   }
 
   runsOf(query: URLSearchParams): Json {

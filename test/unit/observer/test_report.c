@@ -106,7 +106,7 @@ static void test_columns(void **state)
         "{\"total\": 2, \"since\": 1000500000, \"start\": [0, -250000], \"duration\": [250000, "
         "250000], "
         "\"transfer\": [0, 0], \"deserialize\": [0, 0], \"disk\": [0, 0], \"worker\": [3, 3], "
-        "\"lane\": [1, 1], \"group\": [1, 0], \"prefix\": [1, 1], \"erred\": [0, 1], "
+        "\"lane\": [1, 1], \"group\": [1, 2147483649], \"prefix\": [1, 1], \"erred\": [0, 1], "
         "\"key\": [\", 7)\", \"inc-1\"]}");
     text_fini(&out);
     text_fini(&key);

@@ -22,6 +22,8 @@ export interface Look {
   strips?: Strips;
   selected: number; // a run's number, -1: none
   color(group: number, failed: boolean): Rgb;
+  colorOf(prefix: string): Rgb;
+  filter?: string; // only this prefix
   name(group: number): string;
   shown(worker: number, group: number): boolean;
   dark: boolean;
@@ -207,7 +209,7 @@ export class StreamPainter {
   private drawStrips(look: Look, strips: Strips, at: Geometry): void {
     const place = laneIndex(look.lanes);
     for (const strip of strips.lanes) {
-      const lane = place(strip.worker, strip.thread);
+      const lane = place(strip.worker, strip.lane);
       if (lane >= 0) {
         this.drawStrip(look, strips, strip, at, this.laneTop(at, lane));
       }
@@ -230,9 +232,10 @@ export class StreamPainter {
       const left = Math.max(x0, at.left);
       // At least a pixel for what was there at all.
       const busy = Math.max(1, Math.min(room, Math.round(strip.busy[bucket] * room)));
-      const main = look.shown(strip.worker, strip.top[bucket]) ? Math.round(strip.top_share[bucket] * busy) : 0;
+      const top = strips.prefixes[strip.top[bucket]] ?? "";
+      const main = look.filter === undefined || look.filter === top ? Math.round(strip.top_share[bucket] * busy) : 0;
       this.raster.fill(left, floor - busy, x1, floor, grey);
-      this.raster.fill(left, floor - main, x1, floor, pixel(look.color(strip.top[bucket], false)));
+      this.raster.fill(left, floor - main, x1, floor, pixel(look.colorOf(top)));
       const moving = Math.round((strip.transfer[bucket] + strip.disk[bucket] + strip.deserialize[bucket]) * room);
       this.raster.hatch(left, Math.max(y0, floor - busy - moving), x1, floor - busy, transfer);
       if (strip.failed[bucket] > 0) {

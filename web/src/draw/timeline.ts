@@ -137,18 +137,20 @@ export class Runs {
 // The task stream in buckets, as GET stream gives it.
 export interface Strip {
   worker: number;
-  thread: number;
+  lane: number; // the thread's place in its worker
+  nthreads: number;
   busy: number[];
   transfer: number[];
   disk: number[];
   deserialize: number[];
   failed: number[];
   runs: number[];
-  top: number[];
+  top: number[]; // numbers of prefixes
   top_share: number[];
 }
 
 export interface Strips extends Span {
   buckets: number;
+  prefixes: Record<string, string>; // of `top`
   lanes: Strip[];
 }

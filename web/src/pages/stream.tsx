@@ -46,6 +46,8 @@ function lookAt(span: Span, height: number, filter: Filter): Omit<Look, "runs" |
     span,
     lanes: lanesOf(shown, height - AXIS),
     color: colorsBy(filter.by),
+    colorOf: (prefix) => (filter.by === "prefix" ? prefixColor(prefix) : filter.by === "action" ? COMPUTING : GOOD),
+    filter: filter.prefix,
     marked: range.value,
     name: (group) => groups.rows.get(group)?.prefix ?? "",
     shown: (_worker, group) => filter.prefix === undefined || groups.rows.get(group)?.prefix === filter.prefix,

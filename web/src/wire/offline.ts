@@ -102,7 +102,7 @@ function runsOf(query: Query): Json {
   return { at: until, runs: found, next: index > 0 ? String(index) : null };
 }
 
-const PARTS = ["busy", "transfer", "deserialize", "disk", "runs", "failed", "top"] as const;
+const PARTS = ["busy", "transfer", "deserialize", "disk", "runs", "failed", "top", "top_share"] as const;
 
 // As GET stream, of the runs that are here.
 function streamOf(query: Query): Json {
@@ -144,9 +144,11 @@ function streamOf(query: Query): Json {
       lane.runs[bucket]++;
       lane.failed[bucket] += runs.erred[index];
       lane.top[bucket] = runs.prefix[index];
+      lane.top_share[bucket] = 1;
     }
   }
-  return { since, until, buckets, left_out: 0, lanes: [...lanes.values()] };
+  const tops = new Set([...lanes.values()].flatMap((lane) => lane.top as number[]));
+  return { since, until, buckets, left_out: 0, prefixes: Object.fromEntries([...tops].map((id) => [id, named("prefixes", id)])), lanes: [...lanes.values()] };
 }
 
 function taskOf(query: Query): Json {
