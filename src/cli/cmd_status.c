@@ -120,6 +120,8 @@ static void print_tasks(struct span prefixes)
 
 #ifdef CASK_HAVE_OBSERVER
 #define FINDINGS_SHOWN 10u
+#define FAILURES_SHOWN 5u
+#define FAILURES_PATH "failures?limit=5"
 
 static void print_findings(const json_t *findings)
 {
@@ -142,37 +144,91 @@ static void print_findings(const json_t *findings)
     }
 }
 
-/* Of the dashboard, if there is one; NULL: what it has cannot be had. The rest is told all the same. */
-static json_t *ask_findings(const struct ask_options *where, struct span identity)
+static const char *field(const json_t *object, const char *name)
 {
-    struct top_place place = {0};
-    struct text address = {0}, body = {0}, why = {0};
-    json_t *answer = NULL;
-    if (answer_number(answer_field(identity, "services"), "dashboard", 0) > 0) {
-        if (top_place_find(where, NULL, &place, &address, &why) == OK &&
-            top_fetch(&place, "findings", &body, &why) == OK) {
-            answer = json_loadb(text_cstr(&body), body.size, 0, NULL);
-        } else {
-            fprintf(stderr, "cask status: no findings: %s\n", text_cstr(&why));
-        }
-    }
-    json_t *findings = json_incref(json_object_get(answer, "findings"));
-    json_decref(answer);
-    top_place_fini(&place);
-    text_fini(&address);
-    text_fini(&body);
-    text_fini(&why);
-    return findings;
+    const char *value = json_string_value(json_object_get(object, name));
+    return value == NULL ? "" : value;
 }
 
-static void show_findings(const struct ask_options *where, struct span identity)
+/* Users' text, up to its first line's end: it does not steer the terminal. */
+static void print_plain(const char *text)
 {
-    json_t *findings = ask_findings(where, identity);
-    print_findings(findings);
-    json_decref(findings);
+    for (size_t i = 0, size = strcspn(text, "\n"); i < size; i++) {
+        unsigned char c = (unsigned char)text[i];
+        putchar(c < 0x20 || c == 0x7f ? '?' : c);
+    }
+}
+
+/* What failed alike is one line, and the first of its keys another. */
+static void print_failures(const json_t *failures)
+{
+    size_t count = json_array_size(failures);
+    if (count > 0) {
+        printf("\nfailures, the newest kind first (cask report --format text has tracebacks)\n");
+    }
+    for (size_t i = 0; i < count && i < FAILURES_SHOWN; i++) {
+        const json_t *failure = json_array_get(failures, i);
+        const json_t *keys = json_object_get(failure, "keys");
+        const char *key = json_string_value(json_array_get(keys, 0));
+        const char *where = field(failure, "where");
+        printf("%" JSON_INTEGER_FORMAT " × ",
+               json_integer_value(json_object_get(failure, "count")));
+        print_plain(field(failure, "prefix"));
+        fputs("  ", stdout);
+        print_plain(field(failure, "type"));
+        fputs(": ", stdout);
+        print_plain(field(failure, "message"));
+        if (key != NULL) {
+            fputs("\n    ", stdout);
+            print_plain(key);
+            fputs(where[0] == '\0' ? "" : ", at ", stdout);
+            print_plain(where);
+        }
+        putchar('\n');
+    }
+}
+
+/* A list of the dashboard's; NULL: it cannot be had. The rest is told all the same. */
+static json_t *ask_list(const struct top_place *place, const char *path, const char *name)
+{
+    struct text body = {0}, why = {0};
+    json_t *answer = NULL;
+    if (top_fetch(place, path, &body, &why) == OK) {
+        answer = json_loadb(text_cstr(&body), body.size, 0, NULL);
+    } else {
+        fprintf(stderr, "cask status: no %s: %s\n", name, text_cstr(&why));
+    }
+    json_t *list = json_incref(json_object_get(answer, name));
+    json_decref(answer);
+    text_fini(&body);
+    text_fini(&why);
+    return list;
+}
+
+/* What went wrong, if there is a dashboard that knows. */
+static void show_troubles(const struct ask_options *where, struct span identity)
+{
+    struct top_place place = {0};
+    struct text address = {0}, why = {0};
+    if (answer_number(answer_field(identity, "services"), "dashboard", 0) <= 0) {
+        return;
+    }
+    if (top_place_find(where, NULL, &place, &address, &why) == OK) {
+        json_t *failures = ask_list(&place, FAILURES_PATH, "failures");
+        json_t *findings = ask_list(&place, "findings", "findings");
+        print_failures(failures);
+        print_findings(findings);
+        json_decref(failures);
+        json_decref(findings);
+    } else {
+        fprintf(stderr, "cask status: no findings: %s\n", text_cstr(&why));
+    }
+    top_place_fini(&place);
+    text_fini(&address);
+    text_fini(&why);
 }
 #else
-static void show_findings(const struct ask_options *where, struct span identity)
+static void show_troubles(const struct ask_options *where, struct span identity)
 {
     (void)where; /* this cask was built without what finds them */
     (void)identity;
@@ -245,7 +301,7 @@ static int status(struct asker *asker, const struct ask_options *where, bool as_
         print_tasks(slice_span(answers.prefixes));
         /* A stock scheduler has no answer about its loop, and no findings. */
         if (answer_number(slice_span(answers.turns), "count", -1) >= 0) {
-            show_findings(where, slice_span(answers.identity));
+            show_troubles(where, slice_span(answers.identity));
         }
     }
     slice_fini(&answers.identity);

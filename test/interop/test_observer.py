@@ -10,6 +10,7 @@ import gzip
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import struct
@@ -22,6 +23,7 @@ from distributed import Client
 from harness import KIND, eventually, free_port
 from observer_stock import GOLDEN, answers_of, families, get, play
 from tasks import inc
+from test_cli import cask
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 
@@ -203,6 +205,15 @@ def test_failures_are_grouped(base, client):
     whole = api(base, "failure", id=rows[0]["id"])
     assert "raise ValueError" in whole["traceback"] and "not" in whole["exception"]
     assert get(base + "/api/cask/v1/failure?id=123456")[0] == 404
+
+
+def test_status_says_what_failed(observed, client):
+    future = client.submit(raiser, "good", key="sorry-1")
+    eventually(lambda: future.status == "error", 20)
+    told = eventually(lambda: (text := cask("status", observed.address)) and "sorry-1" in text and text, 10)
+    line, where = re.search(r"^(1 × sorry .*)\n    (sorry-1.*)$", told, re.MULTILINE).groups()
+    assert line == "1 × sorry  ValueError: not good"
+    assert re.fullmatch(r"sorry-1, at test_observer.py:\d+ in raiser", where)
 
 
 def test_task_why_story(base, client):
