@@ -3,6 +3,7 @@
  * The listening socket is the scheduler's, so connections are accepted here and handed to the library. Each has a
  * `session`: an exchange while a request is open, a viewer once it is a WebSocket. */
 #include <errno.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -183,6 +184,26 @@ static bool takes_gzip(struct lws *wsi)
     return takes;
 }
 
+/* NAME_json=…: what cannot stand in an address as it is. */
+static void add_argument(struct exchange *exchange, struct span given)
+{
+    static const char mark[] = "_json=";
+    struct text *argument = &exchange->arguments[exchange->argument_count++];
+    const uint8_t *end = memchr(given.data, '=', given.size);
+    size_t size = end == NULL ? 0 : (size_t)(end - given.data) + 1;
+    if (size < sizeof mark ||
+        memcmp(given.data + size - (sizeof mark - 1), mark, sizeof mark - 1) != 0) {
+        text_add(argument, given);
+        return;
+    }
+    json_t *value =
+        json_loadb((const char *)given.data + size, given.size - size, JSON_DECODE_ANY, NULL);
+    text_add(argument, span_of(given.data, size - (sizeof mark - 1)));
+    text_add_char(argument, '=');
+    text_add_cstr(argument, json_is_string(value) ? json_string_value(value) : "");
+    json_decref(value);
+}
+
 static void read_arguments(struct exchange *exchange, struct lws *wsi)
 {
     char few[2048];
@@ -191,8 +212,14 @@ static void read_arguments(struct exchange *exchange, struct lws *wsi)
         if (size <= 0) {
             return;
         }
-        text_add(&exchange->arguments[exchange->argument_count++], span_of(few, (size_t)size));
+        add_argument(exchange, span_of(few, (size_t)size));
     }
+}
+
+/* libwebsockets ends an address at a line break that is decoded from it, and with it loses the version behind. */
+static bool is_cut_off(struct lws *wsi)
+{
+    return lws_hdr_total_length(wsi, WSI_TOKEN_HTTP) == 0;
 }
 
 /* What speaks for it that a person, and not another site's page in a person's browser, wants this. */
@@ -234,6 +261,8 @@ static int begin_request(struct lws *wsi, struct session *session, struct span p
     if (!is_below) {
         text_add(&exchange->path, path);
         exchange_fail(exchange, 404, "there is nothing at this path");
+    } else if (is_cut_off(wsi)) {
+        exchange_fail(exchange, 400, "an address has no line breaks; say NAME_json=\"…\\n…\"");
     } else if (!is_post && !is_get && !is_head) {
         exchange_fail(exchange, 405, "this method is not for here");
     } else if (!is_probe && !has_token(wsi, observer, &exchange->is_cookie_wanted)) {

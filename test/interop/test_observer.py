@@ -318,6 +318,14 @@ def test_json_is_packed_for_who_takes_it(base, client):
         assert len(packed) * 3 < len(plain)
 
 
+def test_keys_of_several_lines(base, client):
+    client.submit(inc, 1, key="two\nlines").result()
+    task = lambda: api(base, "task", key_json=json.dumps("two\nlines"))
+    assert task()["key"] == "two\nlines" and len(eventually(lambda: task()["runs"], 10)) == 1
+    status, _, body = get(f"{base}/api/cask/v1/task?key=two%0Alines")
+    assert status == 400 and "line breaks" in json.loads(body)["error"]
+
+
 async def connect(base, path="/api/cask/v1/live", **headers):
     url = base.replace("http", "ws", 1) + path
     return await websocket_connect(HTTPRequest(url, headers=headers, connect_timeout=10))

@@ -23,7 +23,10 @@ export async function get(path: string, parameters: Parameters = {}, signal?: Ab
   }
   const url = apiUrl(path, root);
   for (const [name, value] of Object.entries(parameters)) {
-    if (value !== undefined) {
+    // Servers end an address at a line break.
+    if (typeof value === "string" && /[\r\n]/.test(value)) {
+      url.searchParams.set(`${name}_json`, JSON.stringify(value));
+    } else if (value !== undefined) {
       url.searchParams.set(name, String(value));
     }
   }
