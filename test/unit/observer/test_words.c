@@ -75,7 +75,7 @@ static void test_columns(void **state)
     const struct frame_head head = {
         .mode = MODE_UPSERT, .channel = 2, .subscription = 3, .sequence = 4, .time = 9};
     columns_write(&columns, &head, &out);
-    /* head 32, three descriptions 24, u8 2 → 8, f64 16, text 12 + 3 → 16 */
+    /* head 32, three descriptions 24, one u8 for both rows → 8, f64 16, text 12 + 3 → 16 */
     assert_int_equal(out.size, 32 + 24 + 8 + 16 + 16);
     uint32_t words[24];
     memcpy(words, out.data, sizeof words);
@@ -84,8 +84,8 @@ static void test_columns(void **state)
     assert_int_equal(words[2], 4);
     assert_int_equal(words[3], 2);
     assert_int_equal(words[6], 3);
-    assert_int_equal(words[8], COLUMN_U8);
-    assert_int_equal(words[9], 2);
+    assert_int_equal(words[8], COLUMN_U8 | COLUMN_SAME);
+    assert_int_equal(words[9], 1);
     assert_int_equal(words[10], COLUMN_F64 | 1 << 16);
     assert_int_equal(words[11], 16);
     assert_int_equal(words[13], 15);
