@@ -32,6 +32,7 @@ struct picture {
     double since, until, width; /* of a bucket */
     uint32_t bucket_count;
     enum lane_kind kind;
+    struct span host; /* only its workers; empty: all */
     struct VEC(struct lane) lanes;
     struct map places; /* worker, thread; or the host's name → place */
     uint64_t left_out; /* runs of lanes beyond LANES_MAX */
@@ -153,12 +154,21 @@ static void spread(struct picture *picture, struct lane *lane, struct stretch st
     }
 }
 
+static bool is_asked(const struct picture *picture, uint32_t worker)
+{
+    const struct worker_row *row =
+        picture->host.size == 0 ? NULL : tables_worker(picture->tables, worker);
+    return picture->host.size == 0 ||
+           (row != NULL && span_equal(text_span(&row->host), picture->host));
+}
+
 static void add_run(struct picture *picture, const struct runs_chunk *chunk, uint32_t i)
 {
     double start = chunk->start[i], stop = start + (double)chunk->duration[i];
     double before = (double)chunk->deserialize[i], earlier = (double)chunk->transfer[i],
            first = (double)chunk->disk[i];
-    if (stop < picture->since || start - before - earlier - first > picture->until || start <= 0) {
+    if (stop < picture->since || start - before - earlier - first > picture->until || start <= 0 ||
+        !is_asked(picture, chunk->worker[i])) {
         return;
     }
     struct lane *lane = lane_of(picture, chunk->worker[i], chunk->lane[i]);
@@ -308,6 +318,7 @@ void api_stream(struct exchange *exchange)
                                    : buckets > BUCKETS_MAX ? BUCKETS_MAX
                                                            : buckets),
         .kind = kind_of(exchange),
+        .host = exchange_argument(exchange, "host"),
     };
     if (!(picture.until > picture.since)) {
         exchange_fail(exchange, 400, "until must come after since");

@@ -92,6 +92,11 @@ export class Cluster {
     };
   }
 
+  // Many workers share hosts, twenty each.
+  private host(index: number): string {
+    return this.scene.workers > 100 ? `10.0.1.${Math.floor(index / 20) + 1}` : `10.0.0.${index + 2}`;
+  }
+
   workers(): Json[] {
     return this.once("workers", () => this.makeWorkers());
   }
@@ -100,7 +105,7 @@ export class Cluster {
     return Array.from({ length: this.scene.workers }, (_, index) => {
       const mine = this.runs.filter((run) => run.worker === index + 1);
       return {
-        id: index + 1, address: `tcp://10.0.0.${index + 2}:40001`, name: `w${index}`, host: `10.0.0.${index + 2}`,
+        id: index + 1, address: `tcp://${this.host(index)}:${40001 + (this.scene.workers > 100 ? index % 20 : 0)}`, name: `w${index}`, host: this.host(index),
         status: index === 2 ? "paused" : "running", nthreads: this.scene.threads, pid: 900 + index, added: this.scene.began,
         removed: null, reason: null, ...this.memory(0.3 + 0.09 * (index % 6)), cpu: 340 - 20 * (index % 6), processing: 6, executing: this.scene.threads,
         ready: 2, has_what: 230, fds: 40 + index, occupancy: 3.1, bandwidth: 1e8, net_read: 1.2e6 * index, net_write: 4e5, disk_read: 0, disk_write: 2e5 * index,
@@ -198,19 +203,43 @@ export class Cluster {
     };
   }
 
-  stream(since: number, until: number, buckets: number, lanes: string): Json {
+  // Strips of hosts are those of their workers, added up.
+  hostStream(since: number, until: number, buckets: number): Json {
+    const all = this.stream(since, until, buckets, "worker", null) as { lanes: Record<string, number | string | number[]>[] };
+    const hosts = new Map<string, Record<string, number | string | number[]>>();
+    for (const lane of all.lanes) {
+      const host = this.host((lane.worker as number) - 1);
+      const sum = hosts.get(host);
+      if (sum === undefined) {
+        hosts.set(host, { ...lane, name: host });
+      } else {
+        for (const part of ["busy", "transfer", "runs", "failed"]) {
+          sum[part] = (sum[part] as number[]).map((value, index) => value + (lane[part] as number[])[index] / (part === "busy" || part === "transfer" ? 20 : 1));
+        }
+        sum.top = (sum.top as number[]).map((value, index) => value || (lane.top as number[])[index]);
+        sum.top_share = (sum.top_share as number[]).map((value, index) => Math.max(value, (lane.top_share as number[])[index]));
+      }
+    }
+    return { ...all, lanes: [...hosts.values()] };
+  }
+
+  stream(since: number, until: number, buckets: number, lanes: string, only: string | null): Json {
     const width = (until - since) / buckets;
-    const list = this.workers().flatMap((worker) =>
+    const list = this.workers().filter((worker) => only === null || worker.host === only).flatMap((worker) =>
       (lanes === "thread" ? Array.from({ length: this.scene.threads }, (_, thread) => thread) : [-1]).map((thread) => ({ worker: worker.id as number, thread, name: worker.name as string })),
     );
     const zeros = () => new Array<number>(buckets).fill(0);
     const made = list.map(({ worker, thread, name }) => ({
       name, worker, lane: Math.max(thread, 0), nthreads: thread < 0 ? this.scene.threads : 1, busy: zeros(), transfer: zeros(), disk: zeros(), deserialize: zeros(), failed: zeros(), runs: zeros(), top: zeros(), top_share: zeros(),
     }));
+    const at = new Map(made.map((lane) => [`${lane.worker}/${lane.lane}`, lane]));
     for (const run of this.runs) {
       const bucket = Math.floor((run.start - since) / width);
       if (bucket >= 0 && bucket < buckets) {
-        const lane = made[lanes === "thread" ? (run.worker - 1) * this.scene.threads + run.lane : run.worker - 1];
+        const lane = at.get(`${run.worker}/${lanes === "thread" ? run.lane : 0}`);
+        if (lane === undefined) {
+          continue;
+        }
         lane.busy[bucket] = Math.min(1, lane.busy[bucket] + run.duration / width / lane.nthreads);
         lane.transfer[bucket] = Math.min(1, lane.transfer[bucket] + run.transfer / width / lane.nthreads);
         lane.runs[bucket]++;
@@ -247,7 +276,7 @@ export class Cluster {
   why(key: string): Json {
     return {
       key, known: true, summary: "It waits for 2 of its 3 inputs.", advice: ["Start a worker with the resource GPU."], missing: ["inc-1", "inc-2"], missing_total: 2,
-      root_cause: "inc-1", queue_place: 0, inputs: [{ key: "inc-1", state: "erred" }], inputs_total: 3, users: [{ key: "inc-2", state: "waiting" }], users_total: 1, workers: this.workers().map((worker, index) => ({ address: worker.address, eligible: index > 1, reason: index > 1 ? "" : "it lacks the resource GPU" })),
+      root_cause: "inc-1", queue_place: 0, inputs: [{ key: "inc-1", state: "erred" }, ...this.runs.slice(0, 2).map((run) => ({ key: run.key, state: "memory" }))], inputs_total: 3, users: [{ key: "inc-2", state: "waiting" }], users_total: 1, workers: this.workers().map((worker, index) => ({ address: worker.address, eligible: index > 1, reason: index > 1 ? "" : "it lacks the resource GPU" })),
     };
   }
 
@@ -318,7 +347,8 @@ export class Cluster {
       prefixes: () => ({ at, next: null, prefixes: this.groups().map((group) => ({ ...group, name: group.prefix })) }),
       history: () => ({ at, folder: "/home/ada/.local/state/cask/history", next: null, history: this.history() }),
       runs: () => this.runsOf(query),
-      stream: () => this.stream(Number(query.get("since")), Number(query.get("until")), Number(query.get("buckets") ?? 400), query.get("lanes") ?? "thread"),
+      stream: () => (query.get("lanes") === "host" ? this.hostStream(Number(query.get("since")), Number(query.get("until")), Number(query.get("buckets") ?? 400))
+        : this.stream(Number(query.get("since")), Number(query.get("until")), Number(query.get("buckets") ?? 400), query.get("lanes") ?? "thread", query.get("host"))),
       findings: () => ({ at, findings: this.findings() }),
       failures: () => ({ at, next: null, total: 1, failures: this.failures() }),
       failure: () => ({ ...failure, inputs: failure === undefined ? null : this.given((failure.keys as string[])[0]), exception: `${failure?.type as string}('${failure?.message as string}')`, traceback: TRACEBACK }),

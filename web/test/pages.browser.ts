@@ -353,6 +353,8 @@ test("in the task stream a key is found, its neighbours are a key away, idle tim
     await page.keyboard.press("Enter");
     await page.locator(".selected-run code", { hasText: run.key }).waitFor();
     await page.locator(".selected-run .keys-of", { hasText: "inc-1" }).waitFor();
+    const input = server.cluster.runs[0].key;
+    await until(page, "where an input ran is asked for its arrow", () => server.queries.includes(`?${new URLSearchParams({ key: input })}`));
     await page.locator(".stream canvas").focus();
     await page.keyboard.press("]");
     await page.locator(".selected-run code", { hasText: lane[close + 1].key }).waitFor();
@@ -369,6 +371,28 @@ test("in the task stream a key is found, its neighbours are a key away, idle tim
     await page.keyboard.press("c");
     await page.waitForFunction(() => location.search.includes("colour=action"));
     await until(page, "one colour for all that computes, and one for transfers", async () => (await inked(page)) <= 2);
+    assert.deepEqual(wrong, []);
+  });
+});
+
+test("many workers are gathered by host, which opens to its workers, and they to their threads", async () => {
+  await visiting({ ...BUSY, workers: 400, threads: 2, tasks: 4000 }, {}, async ({ page, base, server, wrong }) => {
+    await page.goto(`${base}tasks`);
+    await page.getByLabel(/Task stream of 20 lanes, one a host/).waitFor();
+    await page.locator("canvas").click({ position: { x: 40, y: 30 } });
+    await page.getByLabel(/Task stream of 40 lanes, one a host/).waitFor();
+    assert.equal(new URL(page.url()).searchParams.get("hosts"), "10.0.1.1");
+    await page.locator(".tools.below select").selectOption("10.0.1.20");
+    await page.getByLabel(/Task stream of 60 lanes/).waitFor();
+    await until(page, "the strips of an open host are asked for", () => server.queries.some((query) => /lanes=worker.*host=10\.0\.1\.20/.test(query)));
+    await page.getByRole("button", { name: "close all" }).click();
+    await page.getByLabel(/Task stream of 20 lanes/).waitFor();
+    await page.goto(`${base}tasks?hosts=10.0.1.1`);
+    await page.getByLabel(/Task stream of 40 lanes/).waitFor();
+    const box = await page.locator("canvas").boundingBox();
+    await page.locator("canvas").click({ position: { x: 40, y: 22 + 1.5 * Math.floor(((box?.height ?? 0) - 22) / 40) } });
+    await page.getByRole("button", { name: "only w0 ✕" }).waitFor();
+    await page.getByLabel(/Task stream of 2 lanes, one a thread/).waitFor();
     assert.deepEqual(wrong, []);
   });
 });

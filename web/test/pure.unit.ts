@@ -12,7 +12,7 @@ import { cells, indices } from "../src/draw/chunks";
 import { boxes, subtree, totals, type ProfileTree } from "../src/draw/flame";
 import { gapsOf, neighbour, reasonOf } from "../src/draw/gaps";
 import { layout } from "../src/draw/layers";
-import { laneIndex, lanesOf, pan, Runs, ticks, tickStep, zoom } from "../src/draw/timeline";
+import { hostOf, laneIndex, lanesOf, pan, Runs, ticks, tickStep, zoom } from "../src/draw/timeline";
 
 const plain = (text: string): string => text.replace(/\u202f/g, " ");
 
@@ -77,7 +77,7 @@ test("ticks are round and no more than fit", () => {
 });
 
 test("lanes are threads where they fit, else workers; runs find theirs either way", () => {
-  const workers = [{ id: 2, name: "w10", nthreads: 2 }, { id: 1, name: "w9", nthreads: 2 }];
+  const workers = [{ id: 2, name: "w10", host: "b", nthreads: 2 }, { id: 1, name: "w9", host: "a", nthreads: 2 }];
   const threads = lanesOf(workers, 100);
   assert.deepEqual(threads.map((lane) => [lane.worker, lane.thread, lane.first]), [[1, 0, true], [1, 1, false], [2, 0, true], [2, 1, false]]);
   assert.equal(laneIndex(threads)(2, 1), 3);
@@ -85,6 +85,21 @@ test("lanes are threads where they fit, else workers; runs find theirs either wa
   const rolled = lanesOf(workers, 10);
   assert.deepEqual(rolled.map((lane) => [lane.worker, lane.thread]), [[1, -1], [2, -1]]);
   assert.equal(laneIndex(rolled)(2, 1), 1);
+});
+
+test("where workers do not fit either, lanes are hosts, and of open ones their workers below them", () => {
+  const workers = Array.from({ length: 40 }, (_, index) => ({ id: index + 1, name: `w${index}`, host: `10.0.0.${10 - Math.floor(index / 10)}`, nthreads: 2 }));
+  assert.deepEqual(lanesOf(workers, 80).map((lane) => lane.kind).filter((kind) => kind !== "worker"), []);
+  const closed = lanesOf(workers, 60);
+  assert.deepEqual(closed.map((lane) => lane.name), ["▸ 10.0.0.7 (10)", "▸ 10.0.0.8 (10)", "▸ 10.0.0.9 (10)", "▸ 10.0.0.10 (10)"]);
+  const open = lanesOf(workers, 60, new Set(["10.0.0.8"]));
+  assert.equal(open.length, 14);
+  assert.deepEqual(open.slice(0, 4).map((lane) => lane.name), ["▸ 10.0.0.7 (10)", "▾ 10.0.0.8 (10)", "w20", "w21"]);
+  const place = laneIndex(open);
+  assert.deepEqual([place(1, 0, "10.0.0.8"), place(21, 0), place(1, 0), place(99, 0, "10.0.0.10")], [1, 2, -1, 13]);
+  // One worker a host: nothing to gather.
+  assert.equal(lanesOf(workers.map((worker) => ({ ...worker, host: worker.name })), 60).length, 40);
+  assert.deepEqual(["tcp://10.0.0.2:40001", "tls://[::1]:8786", "inproc-7"].map(hostOf), ["10.0.0.2", "[::1]", "inproc-7"]);
 });
 
 test("a full store of runs forgets the oldest", () => {

@@ -50,6 +50,7 @@ export interface Options {
 export class PageServer {
   readonly server: Server;
   readonly asked: string[] = []; // what came, in order
+  readonly queries: string[] = []; // and with what
   readonly said: Record<string, unknown>[] = []; // what came over WebSockets
   private readonly sockets = new Map<Socket, () => Cluster>(); // and what each is told about
   private waiting: (() => void)[] | undefined; // WebSockets that nobody answers, until they are let in
@@ -106,6 +107,7 @@ export class PageServer {
   private answer(request: IncomingMessage): { status: number; type: string; body: string | Buffer } {
     const { cluster, path, whole, url } = this.clusterOf(request);
     this.asked.push(whole);
+    this.queries.push(url.search);
     if (path.startsWith("api/cask/v1/")) {
       const { status, body } = cluster.answer(path.slice("api/cask/v1/".length), url.searchParams);
       return { status, type: "application/json", body: JSON.stringify(body) };

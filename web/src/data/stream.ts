@@ -1,6 +1,6 @@
 // What the task stream draws for a window of time: single runs while they fit, else strips of buckets.
 import { useEffect, useRef, useState } from "preact/hooks";
-import { Runs, type Span, type Strips } from "../draw/timeline";
+import { Runs, type LaneKind, type Span, type Strips } from "../draw/timeline";
 import { get } from "../wire/api";
 import type { Row } from "../wire/channels";
 import { Mode } from "../wire/frame";
@@ -107,6 +107,20 @@ function useTail(on: boolean, hz: number): Tail {
   return { runs: runs.current, complete: complete.current, fill };
 }
 
+// Strips of hosts, and of the workers of those that are open.
+async function stripsOf(span: Span, lanes: LaneKind, open: readonly string[], buckets: number, stop: AbortSignal): Promise<Strips> {
+  const asked = { since: span.since, until: span.until, buckets: Math.min(buckets, 2000) };
+  const strips: Strips = await get("stream", { ...asked, lanes }, stop);
+  if (lanes !== "host") {
+    return strips;
+  }
+  const opened: Strips[] = await Promise.all(open.map((host) => get("stream", { ...asked, lanes: "worker", host }, stop)));
+  return {
+    ...strips,
+    prefixes: Object.assign({}, strips.prefixes, ...opened.map((one) => one.prefixes)),
+    lanes: [...strips.lanes.map((lane) => ({ ...lane, host: lane.name })), ...opened.flatMap((one) => one.lanes)],
+  };
+}
 
 export interface WindowData {
   runs?: Runs;
@@ -114,8 +128,16 @@ export interface WindowData {
   error?: Error;
 }
 
-export function useWindow(span: Span, following: boolean, lanes: "thread" | "worker", buckets: number, hz: number): WindowData {
-  const calm = (summary.value?.runRate ?? 0) < LIVE_MOST;
+export interface Drawn {
+  lanes: LaneKind;
+  open: readonly string[]; // hosts whose workers are drawn, too
+  buckets: number;
+  hz: number;
+}
+
+export function useWindow(span: Span, following: boolean, { lanes, open, buckets, hz }: Drawn): WindowData {
+  // A host's runs would lie on top of one another.
+  const calm = lanes !== "host" && (summary.value?.runRate ?? 0) < LIVE_MOST;
   const tail = useTail(following && calm, hz);
   const direct = following && calm && tail.complete <= span.since;
   const [data, setData] = useState<WindowData>({});
@@ -131,12 +153,12 @@ export function useWindow(span: Span, following: boolean, lanes: "thread" | "wor
     const ask = async () => {
       try {
         const { since, until } = latest.current;
-        const strips: Strips = await get("stream", { since, until, buckets: Math.min(buckets, 2000), lanes }, stop.signal);
+        const strips = await stripsOf({ since, until }, lanes, open, buckets, stop.signal);
         const total = strips.lanes.reduce((sum, lane) => sum + lane.runs.reduce((all, value) => all + value, 0), 0);
         if (following && calm && total <= SINGLE_MOST) {
           await tail.fill(since, stop.signal); // from now on all comes by itself
         }
-        setData({ strips, runs: following || total > SINGLE_MOST ? undefined : await runsOf({ since, until }, stop.signal) });
+        setData({ strips, runs: following || lanes === "host" || total > SINGLE_MOST ? undefined : await runsOf({ since, until }, stop.signal) });
       } catch (error) {
         if (!stop.signal.aborted) {
           setData((before) => ({ ...before, error: error as Error }));
@@ -152,6 +174,6 @@ export function useWindow(span: Span, following: boolean, lanes: "thread" | "wor
       stop.abort();
       window.clearTimeout(timer);
     };
-  }, [asked, direct, lanes, buckets]);
+  }, [asked, direct, lanes, open.join(" "), buckets]);
   return direct ? { runs: tail.runs } : data;
 }

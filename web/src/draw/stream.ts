@@ -29,6 +29,14 @@ export interface Look {
   dark: boolean;
   facts?: Facts; // that say why lanes are idle
   marked?: Span; // the range that other pages keep to
+  arrows?: readonly Arrow[]; // from the inputs of the selected run
+}
+
+// Where an input was made, and when it was done.
+export interface Arrow {
+  worker: number;
+  lane: number;
+  until: number;
 }
 
 export interface Target {
@@ -89,6 +97,7 @@ export class StreamPainter {
       this.nameRuns(look, look.runs, at);
     }
     this.drawMarked(look, at);
+    this.drawArrows(look, at);
     this.drawEdges(look, at);
   }
 
@@ -206,10 +215,49 @@ export class StreamPainter {
     context.fillRect(x1, at.top, Math.max(1, this.raster.ratio), height);
   }
 
+  // From the end of each input's run to the beginning of the selected one.
+  private drawArrows(look: Look, at: Geometry): void {
+    const { context, ratio } = this.raster;
+    const { runs } = look;
+    const to = runs === undefined ? -1 : runs.n.indexOf(look.selected);
+    if (runs === undefined || to < 0 || to >= runs.size || look.arrows === undefined) {
+      return;
+    }
+    const place = laneIndex(look.lanes);
+    const middle = (lane: number) => this.laneTop(at, lane) + at.lane / 2;
+    const x = (time: number) => at.left + (time - look.span.since) * at.perSecond;
+    const x1 = x(runs.start[to]);
+    const y1 = middle(place(runs.worker[to], runs.lane[to]));
+    context.strokeStyle = context.fillStyle = look.dark ? "#ffffff" : "#000000";
+    context.lineWidth = 1.5 * ratio;
+    for (const arrow of look.arrows) {
+      const lane = place(arrow.worker, arrow.lane);
+      if (lane < 0) {
+        continue;
+      }
+      const x0 = Math.max(x(arrow.until), at.left - 1e4);
+      const bend = Math.max(12 * ratio, (x1 - x0) / 3);
+      context.beginPath();
+      context.moveTo(x0, middle(lane));
+      context.bezierCurveTo(x0 + bend, middle(lane), x1 - bend, y1, x1 - 6 * ratio, y1);
+      context.stroke();
+      context.beginPath();
+      context.arc(x0, middle(lane), 2.5 * ratio, 0, 2 * Math.PI);
+      context.fill();
+    }
+    if (look.arrows.length > 0) {
+      context.beginPath();
+      context.moveTo(x1, y1);
+      context.lineTo(x1 - 7 * ratio, y1 - 4 * ratio);
+      context.lineTo(x1 - 7 * ratio, y1 + 4 * ratio);
+      context.fill();
+    }
+  }
+
   private drawStrips(look: Look, strips: Strips, at: Geometry): void {
     const place = laneIndex(look.lanes);
     for (const strip of strips.lanes) {
-      const lane = place(strip.worker, strip.lane);
+      const lane = place(strip.worker, strip.lane, strip.host);
       if (lane >= 0) {
         this.drawStrip(look, strips, strip, at, this.laneTop(at, lane));
       }
@@ -258,7 +306,8 @@ export class StreamPainter {
     look.lanes.forEach((lane, index) => {
       const y = this.laneTop(at, index) + at.lane / 2;
       if (lane.first && y >= below) {
-        context.fillText(fitted(context, lane.name, at.left - 12 * ratio), 4 * ratio, y);
+        const inside = lane.kind === "worker" && look.lanes[0].kind === "host" ? 14 * ratio : 0;
+        context.fillText(fitted(context, lane.name, at.left - 12 * ratio - inside), 4 * ratio + inside, y);
         below = y + 12 * ratio;
       }
     });
@@ -294,6 +343,11 @@ export class StreamPainter {
       }
     }
     return undefined;
+  }
+
+  laneAt(look: Look, y: number): Lane | undefined {
+    const at = this.geometry(look);
+    return look.lanes[Math.floor((y * this.raster.ratio - at.top) / at.lane)];
   }
 
   // The idle time below a point.

@@ -49,34 +49,54 @@ export type LaneKind = "thread" | "worker" | "host";
 export interface LaneWorker {
   id: number;
   name: string;
+  host: string;
   nthreads: number;
 }
 
 export interface Lane {
-  worker: number;
-  thread: number; // -1: all of the worker's
+  kind: LaneKind;
+  worker: number; // of a host: 0
+  thread: number; // -1: all of them
   name: string;
+  host: string;
   first: boolean; // of its worker
 }
 
-// A lane a thread where that leaves each LANE_LEAST pixels, else one a worker.
+// A lane a thread where that leaves each LANE_LEAST pixels; else one a worker, down to WORKER_LEAST; else one a host, and
+// below those that are open their workers. Where every worker has a host of its own there is nothing to gather.
 export const LANE_LEAST = 4;
+export const WORKER_LEAST = 2;
 
-export function lanesOf(workers: readonly LaneWorker[], height: number): Lane[] {
-  const sorted = [...workers].sort((one, other) => byName(one.name, other.name));
+export const hostOf = (address: string): string => /^(?:\w+:\/\/)?(.*):\d+$/.exec(address)?.[1] ?? address;
+
+const workerLane = ({ id, name, host }: LaneWorker): Lane => ({ kind: "worker", worker: id, thread: -1, name, host, first: true });
+
+export function lanesOf(workers: readonly LaneWorker[], height: number, open: ReadonlySet<string> = new Set()): Lane[] {
+  const hosts = new Set(workers.map((worker) => worker.host));
+  const gathers = hosts.size < workers.length;
+  const sorted = [...workers].sort((one, other) => (gathers && byName(one.host, other.host)) || byName(one.name, other.name));
   const threads = sorted.reduce((sum, worker) => sum + worker.nthreads, 0);
-  if (threads * LANE_LEAST > height) {
-    return sorted.map(({ id, name }) => ({ worker: id, thread: -1, name, first: true }));
+  if (threads * LANE_LEAST <= height) {
+    return sorted.flatMap(({ id, name, host, nthreads }) =>
+      Array.from({ length: nthreads }, (_, thread): Lane => ({ kind: "thread", worker: id, thread, name, host, first: thread === 0 })),
+    );
   }
-  return sorted.flatMap(({ id, name, nthreads }) =>
-    Array.from({ length: nthreads }, (_, thread) => ({ worker: id, thread, name, first: thread === 0 })),
-  );
+  if (!gathers || sorted.length * WORKER_LEAST <= height) {
+    return sorted.map(workerLane);
+  }
+  return [...hosts].sort(byName).flatMap((host): Lane[] => {
+    const its = sorted.filter((worker) => worker.host === host);
+    const head: Lane = { kind: "host", worker: 0, thread: -1, name: `${open.has(host) ? "▾" : "▸"} ${host} (${its.length})`, host, first: true };
+    return open.has(host) ? [head, ...its.map(workerLane)] : [head];
+  });
 }
 
-export function laneIndex(lanes: readonly Lane[]): (worker: number, thread: number) => number {
+export type LanePlace = (worker: number, thread: number, host?: string) => number;
+
+export function laneIndex(lanes: readonly Lane[]): LanePlace {
   const places = new Map<string, number>();
-  lanes.forEach((lane, index) => places.set(`${lane.worker}/${lane.thread}`, index));
-  return (worker, thread) => places.get(`${worker}/${thread}`) ?? places.get(`${worker}/-1`) ?? -1;
+  lanes.forEach((lane, index) => places.set(lane.kind === "host" ? `host ${lane.host}` : `${lane.worker}/${lane.thread}`, index));
+  return (worker, thread, host) => (host === undefined ? places.get(`${worker}/${thread}`) ?? places.get(`${worker}/-1`) : places.get(`host ${host}`)) ?? -1;
 }
 
 // Runs as columns. When full, the oldest go.
@@ -136,6 +156,8 @@ export class Runs {
 
 // The task stream in buckets, as GET stream gives it.
 export interface Strip {
+  name: string;
+  host?: string; // of all of whose workers it tells
   worker: number;
   lane: number; // the thread's place in its worker
   nthreads: number;

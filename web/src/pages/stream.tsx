@@ -1,15 +1,15 @@
 // The task stream: who ran what when, at any zoom. Live, the window ends now and moves; a touch of zoom or pan holds it.
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { count, duration, shortKey } from "../base/format";
+import { count, duration, plural, shortKey } from "../base/format";
 import { useKeys } from "../base/keys";
 import { ALARM, css, dark, prefixColor, GREY, type Rgb } from "../base/palette";
 import { place as here, range, setQuery, setRange } from "../base/route";
 import { history } from "../data/history";
 import { prefixes } from "../data/prefixes";
-import { groups, now, summary, useGroups, useWorkers, workers } from "../data/tables";
+import { groups, now, summary, useGroups, useWorkers, workers, type WorkerRow } from "../data/tables";
 import { neighbour, says, type Facts, type Gap } from "../draw/gaps";
-import { AXIS, GUTTER, StreamPainter, type Look, type Target } from "../draw/stream";
-import { lanesOf, pan, Runs, zoom, type Span } from "../draw/timeline";
+import { AXIS, GUTTER, StreamPainter, type Arrow, type Look, type Target } from "../draw/stream";
+import { WORKER_LEAST, hostOf, lanesOf, pan, Runs, zoom, type Lane, type Span } from "../draw/timeline";
 import { Choice, Copy, Empty, Go, Problem, Swatch, TaskLink, WorkerLink, useSize } from "../parts/common";
 import { get, useAnswer } from "../wire/api";
 import { keptName } from "../wire/base";
@@ -21,6 +21,7 @@ type By = "prefix" | "action" | "state";
 const BYS: readonly (readonly [By, string])[] = [["prefix", "by prefix"], ["action", "by action"], ["state", "by state"]];
 
 interface Filter {
+  open?: ReadonlySet<string>; // hosts
   prefix?: string;
   worker?: number;
   by: By;
@@ -40,11 +41,14 @@ function colorsBy(by: By): (group: number, failed: boolean) => Rgb {
   };
 }
 
+// A report has no strips of hosts: there each worker stands for itself.
+const hostFor = (worker: WorkerRow): string => (report() === undefined ? hostOf(worker.address) : worker.name);
+
 function lookAt(span: Span, height: number, filter: Filter): Omit<Look, "runs" | "strips" | "selected"> {
   const shown = workers.list().filter((worker) => (worker.removed === 0 || worker.removed > span.since) && (filter.worker === undefined || worker.id === filter.worker));
   return {
     span,
-    lanes: lanesOf(shown, height - AXIS),
+    lanes: lanesOf(shown.map((worker) => ({ ...worker, host: hostFor(worker) })), height - AXIS, filter.open),
     color: colorsBy(filter.by),
     colorOf: (prefix) => (filter.by === "prefix" ? prefixColor(prefix) : filter.by === "action" ? COMPUTING : GOOD),
     filter: filter.prefix,
@@ -90,9 +94,19 @@ function GapTip({ gap, facts, left, top }: { gap: Gap; facts?: Facts; left: numb
 const INPUTS_SHOWN = 8;
 
 // What it was made of, as long as the scheduler knows; a link shows when that ran.
-function Inputs({ name }: { name: string }) {
+function Inputs({ name, found }: { name: string; found(arrows: readonly Arrow[]): void }) {
   const { data } = useAnswer("why", { key: name });
   const inputs: { key: string }[] = data?.inputs ?? [];
+  useEffect(() => {
+    const stop = new AbortController();
+    const places = inputs.slice(0, INPUTS_SHOWN).map(({ key }) => get("task", { key }, stop.signal).then(({ runs: [run] }) => run, () => undefined)); // gone: no arrow
+    void Promise.all(places).then((runs) => stop.signal.aborted
+      || found(runs.filter((run) => run !== undefined).map((run) => ({ worker: run.worker, lane: run.lane, until: run.start + run.duration }))));
+    return () => {
+      stop.abort();
+      found([]);
+    };
+  }, [data]);
   if (inputs.length === 0) {
     return null;
   }
@@ -105,7 +119,7 @@ function Inputs({ name }: { name: string }) {
 }
 
 // Of a run that was clicked: its key and all else, which the picture does not carry.
-function Selected({ runs, index }: { runs: Runs; index: number }) {
+function Selected({ runs, index, inputs }: { runs: Runs; index: number; inputs(arrows: readonly Arrow[]): void }) {
   const start = runs.start[index];
   const around = { worker: runs.worker[index], since: start - 0.001, until: start + runs.duration[index] + 0.001, limit: 1000 };
   const { data, error } = useAnswer("runs", around);
@@ -118,7 +132,7 @@ function Selected({ runs, index }: { runs: Runs; index: number }) {
     <div class="selected-run" role="status">
       <TaskLink name={found.key} /> on {worker && <WorkerLink address={worker.address} name={worker.name} />}, took <b>{duration(found.duration)}</b>,
       transfer {duration(found.transfer)}, disk {duration(found.disk)}, deserialize {duration(found.deserialize)}{found.status !== "ok" && <b class="bad"> ✕ failed</b>}
-      {report() === undefined && keptName() === undefined && <Inputs name={found.key} />}
+      {report() === undefined && keptName() === undefined && <Inputs name={found.key} found={inputs} />}
       <Copy text={found.key} />
     </div>
   );
@@ -258,15 +272,40 @@ function isEmpty({ runs, strips, span }: Look): boolean {
   return true;
 }
 
+function toggle(open: ReadonlySet<string> | undefined, host: string): void {
+  const next = new Set(open);
+  if (!next.delete(host)) {
+    next.add(host);
+  }
+  setQuery({ hosts: [...next].join(",") || undefined });
+}
+
+// What a click at a host's lane does, for the keyboard.
+function Hosts({ lanes, open }: { lanes: readonly Lane[]; open: ReadonlySet<string> | undefined }) {
+  const hosts = lanes.filter((lane) => lane.kind === "host").map((lane) => lane.host);
+  const options = hosts.map((host): [string, string] => [host, `${open?.has(host) ? "close" : "open"} ${host}`]);
+  return (
+    <div class="tools below">
+      <Choice label="host" value="" options={[["", plural(hosts.length, "host")], ...options]} onChange={(host) => host !== "" && toggle(open, host)} />
+      {(open?.size ?? 0) > 0 && <button type="button" onClick={() => setQuery({ hosts: undefined })}>close all</button>}
+      <span class="dim">A lane is all workers of a host; click it for the workers, and the name of one for its threads.</span>
+    </div>
+  );
+}
+
 function Canvas(props: CanvasProps) {
-  const { element, width, height } = useSize<HTMLDivElement>();
-  const { canvas, painter, tip, gap, drag, look, latest, handlers } = useGestures(props, height);
+  const { element, width, height: room } = useSize<HTMLDivElement>();
+  const { canvas, painter, tip, gap, drag, look, latest, handlers } = useGestures(props, room);
+  // Lanes that do not fit are scrolled to.
+  const height = props.selectable ? Math.max(room, AXIS + look.lanes.length * WORKER_LEAST) : room;
   const [chosen, setChosen] = useState<number | undefined>(undefined);
+  const [arrows, setArrows] = useState<readonly Arrow[]>([]);
   useFound(props.find, props.hold, setChosen);
-  const lanes = look.lanes.some((lane) => lane.thread >= 0) ? "thread" : "worker";
+  const lanes = look.lanes[0]?.kind ?? "worker";
+  const open = [...(props.filter.open ?? [])].filter((host) => look.lanes.some((lane) => lane.host === host));
   const buckets = Math.max(100, Math.floor((width - GUTTER) / (props.glance ? GLANCE_BUCKET_PIXELS : BUCKET_PIXELS)));
-  const { runs, strips, error } = useWindow(props.span, props.live, lanes, buckets, props.glance ? GLANCE_HZ : STREAM_HZ);
-  const full: Look = { ...look, runs, strips, selected: chosen ?? -1 };
+  const { runs, strips, error } = useWindow(props.span, props.live, { lanes, open, buckets, hz: props.glance ? GLANCE_HZ : STREAM_HZ });
+  const full: Look = { ...look, runs, strips, selected: chosen ?? -1, arrows };
   // Other runs may have come since it was chosen: it is known by its number.
   const place = chosen === undefined || runs === undefined ? -1 : runs.n.indexOf(chosen);
   latest.current.look = full;
@@ -291,7 +330,12 @@ function Canvas(props: CanvasProps) {
       props.marked?.();
     }
     const target = moved ? undefined : painter.current?.find(full, event.offsetX, event.offsetY);
-    if (!moved && props.selectable) {
+    const lane = moved || target !== undefined || !props.selectable ? undefined : painter.current?.laneAt(full, event.offsetY);
+    if (lane?.kind === "host") {
+      toggle(props.filter.open, lane.host);
+    } else if (lane?.kind === "worker" && event.offsetX < GUTTER) {
+      setQuery({ worker: String(lane.worker) });
+    } else if (!moved && props.selectable) {
       setChosen(target && runs && runs.n[target.index]);
       if (target !== undefined && props.live) {
         props.hold(props.span);
@@ -301,9 +345,9 @@ function Canvas(props: CanvasProps) {
   const shown = runs === undefined ? "as utilisation of each lane" : `${count(runs.size)} runs`;
   return (
     <>
-      <div class="stream" ref={element}>
+      <div class={height > room ? "stream long" : "stream"} ref={element}>
         <canvas ref={canvas} style={{ width: `${width}px`, height: `${height}px` }} role="img" tabIndex={props.selectable ? 0 : undefined}
-          aria-label={`Task stream of ${look.lanes.length} lanes over ${duration(props.span.until - props.span.since)}, ${shown}`}
+          aria-label={`Task stream of ${look.lanes.length} lanes, one a ${lanes}, over ${duration(props.span.until - props.span.since)}, ${shown}`}
           onPointerUp={click} {...(props.selectable ? handlers : {})} />
         {tip !== undefined && runs !== undefined && tip.index < runs.size && <Tip runs={runs} target={tip} width={width} />}
         {gap !== undefined && tip === undefined && <GapTip gap={gap.gap} facts={props.facts} left={gap.left} top={gap.top} />}
@@ -311,7 +355,8 @@ function Canvas(props: CanvasProps) {
         {look.lanes.length > 0 && isEmpty(full) && <p class="nothing">No task ended in this time.</p>}
       </div>
       <Problem error={error} />
-      {runs !== undefined && place >= 0 && place < runs.size && <Selected key={runs.n[place]} runs={runs} index={place} />}
+      {lanes === "host" && props.selectable && <Hosts lanes={look.lanes} open={props.filter.open} />}
+      {runs !== undefined && place >= 0 && place < runs.size && <Selected key={runs.n[place]} runs={runs} index={place} inputs={setArrows} />}
     </>
   );
 }
@@ -387,6 +432,7 @@ export function Stream() {
     () => ({
       prefix: query.get("prefix") ?? undefined,
       worker: query.has("worker") ? Number(query.get("worker")) : undefined,
+      open: new Set(query.get("hosts")?.split(",") ?? []),
       by: BYS.find(([by]) => by === query.get("colour"))?.[0] ?? "prefix",
     }),
     [query],
