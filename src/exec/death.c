@@ -29,7 +29,12 @@ bool executor_death_is_oom(const struct executor_death *death)
 static void add_oom(const struct executor_death *death, struct text *out)
 {
     text_add_cstr(out, ": the kernel ended it because memory was out (OOM kill)");
-    if (!death->has_cgroup || death->memory_held == 0) {
+    if (!death->has_cgroup) {
+        return;
+    }
+    if (death->memory_held == 0) {
+        text_add_cstr(out, ": its limit was ");
+        text_add_bytes_size(out, (double)death->memory_max);
         return;
     }
     text_add_cstr(out, ": it held ");
@@ -90,7 +95,7 @@ static void add_memory(const struct executor_death *death, struct text *out)
 {
     text_add_cstr(out, "memory: highest ");
     text_add_bytes_size(out, (double)death->rss_peak);
-    if (death->memory_max > 0) {
+    if (death->memory_max > 0 && death->memory_held > 0) {
         text_add_cstr(out, death->has_cgroup ? "; its cgroup held at most "
                                              : "; the cgroup of its worker held ");
         text_add_bytes_size(out, (double)death->memory_held);

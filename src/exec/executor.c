@@ -158,12 +158,12 @@ static void read_memory(struct executor *executor)
     death->has_cgroup = executor->cgroup != NULL;
     if (death->has_cgroup) {
         cgroup_read(executor->cgroup, &memory);
+        death->memory_held = memory.peak; /* what it holds now, without its process, says nothing */
     } else {
         oom_read(&memory);
         killed_before = executor->memory_before.kills;
-        memory.peak = 0; /* of all that was ever in it */
+        death->memory_held = memory.current; /* the peak is that of all that was ever in it */
     }
-    death->memory_held = memory.peak > 0 ? memory.peak : memory.current;
     death->memory_max = memory.max;
     death->oom_kills = memory.kills > killed_before ? memory.kills - killed_before : 0;
 }

@@ -35,8 +35,9 @@ class Group:
         (self.path / ("memory.max" if self.is_v2 else "memory.limit_in_bytes")).write_text(str(size))
 
     def command(self, command=harness.CASK_WORKER):
-        """What starts in it"""
-        return f"sh -c 'echo $$ >{self.path}/cgroup.procs && exec \"$0\" \"$@\"' {command}"
+        """What starts in it. A worker that was killed could not put things back (version 2), as whoever manages a group then does"""
+        back = f"echo -memory >{self.path}/cgroup.subtree_control; " if self.is_v2 else ""
+        return f"sh -c '{back}echo $$ >{self.path}/cgroup.procs && exec \"$0\" \"$@\"' {command}"
 
     def below(self):
         """Names of executors' groups"""

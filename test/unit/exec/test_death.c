@@ -52,6 +52,20 @@ static void test_anothers_limit(void **state)
          "the machine, or a cgroup above, that had no more");
 }
 
+/* Version 2 before Linux 5.19 does not tell what was held at most. */
+static void test_no_peak(void **state)
+{
+    (void)state;
+    const struct executor_death death = {.pid = 12,
+                                         .signal_number = SIGKILL,
+                                         .has_cgroup = true,
+                                         .oom_kills = 1,
+                                         .memory_max = 400 * MIB};
+    says(&death,
+         "the executor (process 12) was ended by SIGKILL (Killed): the kernel ended it because "
+         "memory was out (OOM kill): its limit was 400.00 MiB");
+}
+
 /* Without one of its own only the count of the worker's is known, not whose limit it was. */
 static void test_no_group_of_its_own(void **state)
 {
@@ -82,9 +96,8 @@ static void test_somebody_else(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_its_own_limit),
-        cmocka_unit_test(test_anothers_limit),
-        cmocka_unit_test(test_no_group_of_its_own),
+        cmocka_unit_test(test_its_own_limit), cmocka_unit_test(test_anothers_limit),
+        cmocka_unit_test(test_no_peak),       cmocka_unit_test(test_no_group_of_its_own),
         cmocka_unit_test(test_somebody_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
