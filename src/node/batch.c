@@ -225,39 +225,50 @@ static void find_ahead(const struct node *node, const struct ahead *ahead)
     }
 }
 
+static enum inbound_result apply_ahead(struct node *node, struct stream *stream,
+                                       const struct frames *frames, struct ahead *ahead,
+                                       struct text *why)
+{
+    while (ahead->applied < ahead->decoded) {
+        find_ahead(node, ahead);
+        uint32_t place = ahead->applied++ % RING;
+        int result = apply(node, stream, frames, &ahead->messages[place], why);
+        if (result != 1) {
+            return result_of(result);
+        }
+        decode_ahead(node, ahead);
+        if (!stream->is_held && ahead->applied % LOOK_EVERY == 0 &&
+            ahead->applied < ahead->decoded && turn_is_over(node->turn)) {
+            stream_hold(stream);
+            turn_later(node->turn, stream);
+        }
+        if (stream->is_held) {
+            stream->rest = ahead->rests[place];
+            return INBOUND_GOES_ON;
+        }
+    }
+    if (ahead->got < 0) {
+        text_add(why, text_span(&node->stream_decoder.error));
+        return INBOUND_REFUSED;
+    }
+    return INBOUND_GOES_ON;
+}
+
 /* Apply the messages of a batch until its end, or until the stream is held; then keep the rest. */
 static enum inbound_result apply_batch(struct node *node, struct stream *stream,
                                        const struct frames *frames,
                                        const struct message_batch *batch, struct text *why)
 {
     struct ahead ahead;
+    double began = io_monotonic();
     ahead.batch = *batch;
     ahead.applied = ahead.decoded = 0;
     ahead.got = 1;
     decode_ahead(node, &ahead);
-    while (ahead.applied < ahead.decoded) {
-        find_ahead(node, &ahead);
-        uint32_t place = ahead.applied++ % RING;
-        int result = apply(node, stream, frames, &ahead.messages[place], why);
-        if (result != 1) {
-            return result_of(result);
-        }
-        decode_ahead(node, &ahead);
-        if (!stream->is_held && ahead.applied % LOOK_EVERY == 0 && ahead.applied < ahead.decoded &&
-            turn_is_over(node->turn)) {
-            stream_hold(stream);
-            turn_later(node->turn, stream);
-        }
-        if (stream->is_held) {
-            stream->rest = ahead.rests[place];
-            return INBOUND_GOES_ON;
-        }
-    }
-    if (ahead.got < 0) {
-        text_add(why, text_span(&node->stream_decoder.error));
-        return INBOUND_REFUSED;
-    }
-    return INBOUND_GOES_ON;
+    uint32_t kind = ahead.decoded > 0 ? ahead.messages[0].id : MESSAGE_UNKNOWN;
+    enum inbound_result result = apply_ahead(node, stream, frames, &ahead, why);
+    lags_add(&node->lags, kind, began);
+    return result;
 }
 
 /* The same with what a thread decoded. */
@@ -266,7 +277,10 @@ static enum inbound_result apply_decoded(struct node *node, struct stream *strea
     struct decoded *decoded = stream->decoded;
     while (decoded->next < decoded->messages.count) {
         struct message *message = &decoded->messages.items[decoded->next++];
+        double began = io_monotonic();
+        uint32_t kind = message->id;
         int result = apply(node, stream, &stream->held, message, why);
+        lags_add(&node->lags, kind, began);
         if (result != 1) {
             return result_of(result);
         }
@@ -329,7 +343,10 @@ enum inbound_result inbound_go_on(struct node *node, struct stream *stream, stru
     stream->is_held = false;
     enum inbound_result result = INBOUND_GOES_ON;
     if (stream->part != NULL) {
+        double began = io_monotonic();
+        uint32_t kind = stream->part->id;
         result = result_of(go_on_with_part(node, stream, why));
+        lags_add(&node->lags, kind, began);
     }
     if (result == INBOUND_GOES_ON && !stream->is_held) {
         struct message_batch batch = stream->rest;

@@ -15,6 +15,7 @@
 #include "core/scheduler/view.h"
 #include "node/comm.h"
 #include "node/config.h"
+#include "node/lags.h"
 #include "node/request.h"
 #include "node/rpc.h"
 #include "node/server.h"
@@ -87,6 +88,7 @@ struct node {
     struct topics *topics;
     struct task_stream *task_stream;
     struct turn *turn;
+    struct lags lags;
     struct graph_queue *graph_queue;
     struct planner *planner;
     struct observer_link *observer;      /* NULL: no dashboard */

@@ -43,6 +43,7 @@ static void forget(struct recorder *recorder)
     vec_fini(&recorder->prefixes);
     vec_fini(&recorder->prefix_changes);
     vec_fini(&recorder->worker_seen);
+    memset(recorder->lag_counts, 0, sizeof recorder->lag_counts);
     recorder->transitions_seen = UINT64_MAX;
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/map.h"
 #include "base/vec.h"
+#include "node/lags.h"
 #include "node/record.h"
 #include "record/ring.h"
 
@@ -33,7 +34,8 @@ struct recorder {
     uint32_t text_last;
     struct VEC(double) worker_seen; /* by worker: last_seen of the last sample */
     uint64_t transitions_seen;
-    double log_time; /* of the newest line told */
+    uint64_t lag_counts[LAG_COUNT]; /* of the last sample */
+    double log_time;                /* of the newest line told */
     bool has_unrunnable;
 };
 

@@ -296,6 +296,29 @@ static void sample_totals(struct recorder *recorder)
     ring_publish(recorder->ring);
 }
 
+/* Kinds that came since. */
+static void sample_lags(struct recorder *recorder)
+{
+    for (uint32_t kind = 0; kind < LAG_COUNT; kind++) {
+        const struct lag *lag = &recorder->node->lags.items[kind];
+        if (lag->count == recorder->lag_counts[kind]) {
+            continue;
+        }
+        struct span name = span_of_text(lags_name(kind));
+        struct record_lag *record = ring_reserve(recorder->ring, RECORD_LAG, name.size);
+        if (record == NULL) {
+            return;
+        }
+        record->kind = kind;
+        record->count = lag->count;
+        record->busy = lag->busy;
+        record->longest = lag->longest;
+        ring_put_text(record, name);
+        ring_publish(recorder->ring);
+        recorder->lag_counts[kind] = lag->count;
+    }
+}
+
 /* Some of the tasks that no worker may run, and why; once more when there are none any more. Each asks about all workers. */
 static void sample_unrunnable(struct recorder *recorder, uint32_t total)
 {
@@ -420,6 +443,7 @@ void recorder_sample(struct recorder *recorder, bool all)
     }
     sample_unrunnable(recorder, totals.unrunnable_count);
     sample_totals(recorder);
+    sample_lags(recorder);
     if (all) {
         sample_semaphores(recorder);
         sample_steals(recorder);

@@ -135,7 +135,11 @@ static void create_core(struct node *node)
 
 static void dispatch(void *user, struct request *request, const struct message *message)
 {
-    rpc_dispatch(user, request, message);
+    struct node *node = user;
+    double began = io_monotonic();
+    uint32_t kind = message->id;
+    rpc_dispatch(node, request, message);
+    lags_add(&node->lags, kind, began);
 }
 
 static void request_gone(void *user, struct request *request)

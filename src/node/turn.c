@@ -111,10 +111,15 @@ static void go_on(void *user)
     begin(turn, LATE_SECONDS);
     run_late(turn);
     turn->share = PIECES_SECONDS;
+    bool is_piece = node->step.pending || turn->works.count > 0;
+    double began = io_monotonic();
     run_pieces(turn);
     begin(turn, WORKS_SECONDS);
     run_works(turn);
     bool more = graph_queue_run(node->graph_queue);
+    if (is_piece || more) {
+        lags_add(&node->lags, LAG_PIECES, began);
+    }
     if (more || node->step.pending || turn->works.count > 0 || turn->late.count > turn->late_head) {
         turn_more(turn);
     }

@@ -505,6 +505,25 @@ void api_transfers(struct exchange *exchange)
     api_end(exchange, &jot);
 }
 
+void api_loop(struct exchange *exchange)
+{
+    const struct tables *tables = exchange->observer->tables;
+    struct jot jot = api_begin(exchange);
+    jot_name(&jot, "kinds");
+    jot_open(&jot, '[');
+    for (uint32_t i = 0; i < tables->lags.count; i++) {
+        const struct lag_row *row = &tables->lags.items[i];
+        jot_open(&jot, '{');
+        jot_put_text(&jot, "kind", &row->name);
+        jot_put_int(&jot, "count", (int64_t)row->last.count);
+        jot_put_real(&jot, "busy", row->last.busy);
+        jot_put_real(&jot, "longest", row->last.longest);
+        jot_close(&jot, '}');
+    }
+    jot_close(&jot, ']');
+    api_end(exchange, &jot);
+}
+
 void api_activities(struct exchange *exchange)
 {
     const struct tables *tables = exchange->observer->tables;

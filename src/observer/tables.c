@@ -131,6 +131,10 @@ void tables_clear(struct tables *tables)
         text_fini(&tables->semaphores.items[i].name);
     }
     vec_fini(&tables->semaphores);
+    for (uint32_t i = 0; i < tables->lags.count; i++) {
+        text_fini(&tables->lags.items[i].name);
+    }
+    vec_fini(&tables->lags);
     for (uint32_t i = 0; i < tables->clients.count; i++) {
         text_fini(&tables->clients.items[i]);
     }

@@ -19,6 +19,7 @@
 #define TABLE_LINES_MAX 5000u
 #define TABLE_FAILURES_MAX 1000u
 #define TABLE_GONE_MAX 500u
+#define TABLE_LAGS_MAX 1000u
 #define TABLE_ID_MAX (1u << 22)
 #define SERIES_SECONDS 3600u
 #define STEAL_LEVELS_MAX 32u
@@ -135,6 +136,12 @@ struct semaphore_row {
     struct record_semaphore last;
 };
 
+/* What the scheduler's loop was busy with. */
+struct lag_row {
+    struct text name;
+    struct record_lag last;
+};
+
 struct second_row {
     uint64_t second; /* 0: empty */
     uint32_t runs, failures, transfers;
@@ -184,6 +191,7 @@ struct tables {
     struct VEC(struct activity_row *) activities;
     struct map activity_places; /* context, function, activity, unit → place */
     struct VEC(struct semaphore_row) semaphores;
+    struct VEC(struct lag_row) lags;
     struct record_steal_level steals[STEAL_LEVELS_MAX];
     struct VEC(struct text) clients; /* by number; empty: not here */
     uint64_t clients_added, clients_removed, workers_added, workers_removed, graphs_total;

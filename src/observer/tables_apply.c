@@ -492,6 +492,23 @@ static void semaphore(struct tables *tables, const struct record_semaphore *reco
     tables->semaphores.items[at].last = *record;
 }
 
+static void lag(struct tables *tables, const struct record_lag *record, struct span text)
+{
+    uint32_t at = 0;
+    while (at < tables->lags.count && tables->lags.items[at].last.kind != record->kind) {
+        at++;
+    }
+    if (at == TABLE_LAGS_MAX) {
+        return;
+    }
+    if (at == tables->lags.count) {
+        struct lag_row row = {0};
+        text_add(&row.name, text);
+        vec_push(&tables->lags, row);
+    }
+    tables->lags.items[at].last = *record;
+}
+
 /* LONG: a case for each record, one call each. */
 void tables_apply(struct tables *tables, const union any_record *record)
 {
@@ -569,6 +586,9 @@ void tables_apply(struct tables *tables, const union any_record *record)
         if (record->steal_level.level < STEAL_LEVELS_MAX) {
             tables->steals[record->steal_level.level] = record->steal_level;
         }
+        break;
+    case RECORD_LAG:
+        lag(tables, &record->lag, text);
         break;
     case RECORD_SEMAPHORE:
         semaphore(tables, &record->semaphore, text);

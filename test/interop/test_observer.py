@@ -299,6 +299,21 @@ def read_frame(data):
             "columns": found}  # fmt: skip
 
 
+def test_what_the_loop_is_busy_with(base, client):
+    client.gather(client.map(inc, range(30), key="busy"))
+    expected = {"task-finished", "update-graph", "heartbeat_worker", "gather"}
+
+    def told():
+        get(f"{base}/metrics")  # which has everything sampled
+        kinds = {kind["kind"]: kind for kind in api(base, "loop")["kinds"]}
+        return expected <= kinds.keys() and kinds
+
+    kinds = eventually(told, 20, "a sample tells them")
+    assert all(0 < kind["longest"] <= kind["busy"] and kind["count"] > 0 for kind in kinds.values())
+    before = kinds["heartbeat_worker"]["count"]
+    eventually(lambda: told()["heartbeat_worker"]["count"] > before, 20, "workers beat on")
+
+
 def test_json_is_packed_for_who_takes_it(base, client):
     client.gather(client.map(inc, range(50), key="packed"))
 

@@ -356,6 +356,7 @@ export class Cluster {
       events: () => ({ at, next: null, events: [{ n: 1, time: at, topic: "progress", event: { step: 3, of: 12 } }] }),
       graphs: () => ({ at, next: null, graphs: [{ n: 1, time: this.scene.began, client: "Client-5f0c", tasks: this.scene.tasks, new_tasks: this.scene.tasks, collisions: 0, state: "OK", reason: null }] }),
       transfers: () => ({ at, transfers: this.scene.workers < 2 ? [] : [{ from: 1, to: 2, count: 30, seconds: 0.4, longest: 0.1 }, { from: 2, to: 3, count: 310, seconds: 4.4, longest: 1.1 }, { from: 3, to: 1, count: 3, seconds: 0.02, longest: 0.01 }] }),
+      loop: () => ({ at, kinds: [{ kind: "task-finished", count: 1200, busy: 0.31, longest: 0.002 }, { kind: "update-graph", count: 3, busy: 0.02, longest: 0.011 }] }),
       activities: () => ({ at, activities: this.activities() }),
       why: () => this.why(key),
       neighbourhood: () => this.neighbourhood(key),

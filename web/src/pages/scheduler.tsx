@@ -4,7 +4,10 @@ import { history } from "../data/history";
 import { summary } from "../data/tables";
 import { Chart } from "../parts/chart";
 import { Copy, Panel, Problem, Stat } from "../parts/common";
+import { Grid, type GridColumn } from "../parts/grid";
 import { useAnswer } from "../wire/api";
+import { keptName } from "../wire/base";
+import { report } from "../wire/offline";
 import { Graphs } from "./logs";
 import { WorkerStates } from "./overview";
 
@@ -14,6 +17,28 @@ export function LoopChart({ height = 150 }: { height?: number }) {
 }
 
 const LONG_SECONDS = 0.25;
+
+interface KindRow {
+  kind: string; count: number; busy: number; longest: number;
+}
+
+const KINDS: readonly GridColumn<KindRow>[] = [
+  { id: "kind", title: "message", text: true, grow: true, value: (row) => row.kind },
+  { id: "count", title: "times", says: "calls, or batches of messages that begin with one", value: (row) => row.count, cell: (row) => count(row.count) },
+  { id: "busy", title: "in all", value: (row) => row.busy, cell: (row) => duration(row.busy) },
+  { id: "mean", title: "mean", value: (row) => row.busy / row.count, cell: (row) => duration(row.busy / row.count) },
+  { id: "longest", title: "longest", value: (row) => row.longest, cell: (row) => duration(row.longest) },
+];
+
+function Kinds() {
+  const { data, error } = useAnswer("loop", {}, 2);
+  return (
+    <>
+      <Problem error={error} />
+      <Grid label="The loop's time by message" rows={(data?.kinds ?? []) as KindRow[]} columns={KINDS} id={(row) => row.kind} sort="-longest" empty="Nothing came yet." />
+    </>
+  );
+}
 
 export function Scheduler() {
   const row = summary.value;
@@ -38,6 +63,7 @@ export function Scheduler() {
         <Panel title="Longest turn of the loop" side="no request waits longer than this"><LoopChart /></Panel>
         <Panel title="Workers">{row && <WorkerStates row={row} />}</Panel>
       </div>
+      {report() === undefined && keptName() === undefined && <Panel title="What its turns were for" side="since it began"><Kinds /></Panel>}
       <Panel title="Graphs that came"><Graphs /></Panel>
     </>
   );
