@@ -326,12 +326,14 @@ export class Cluster {
     };
   }
 
-  private profile(): Json {
+  // Worker 1 reads more than the others, and cleans less.
+  private profile(worker: string | null): Json {
     const leaf = (name: string, count: number, children: Json[] = []) => ({
       count, identifier: `${name};f.py;1`, description: { name, filename: "/home/ada/analysis/clean.py", line_number: 12, line: "return x" },
       children: Object.fromEntries(children.map((child) => [child.identifier as string, child])),
     });
-    return leaf("root", 1000, [leaf("execute_task", 900, [leaf("clean", 500, [leaf("inc", 450)]), leaf("read", 380)]), leaf("gc", 60)]);
+    return worker === "1" ? leaf("root", 100, [leaf("execute_task", 96, [leaf("clean", 20, [leaf("inc", 16)]), leaf("read", 70)])])
+      : leaf("root", 1000, [leaf("execute_task", 900, [leaf("clean", 500, [leaf("inc", 450)]), leaf("read", 380)]), leaf("gc", 60)]);
   }
 
   answer(path: string, query: URLSearchParams): { status: number; body: Json } {
@@ -362,7 +364,7 @@ export class Cluster {
       neighbourhood: () => this.neighbourhood(key),
       attempts: () => this.attempts(key),
       stacks: () => ({ "tcp://10.0.0.2:40001": { "inc-1": ["  File \"clean.py\", line 12, in inc", "    time.sleep(x)"] } }),
-      profile: () => this.profile(),
+      profile: () => this.profile(query.get("worker")),
       task: () => ({
         at, key, group: known ? 1 : null, prefix: known ? "read-parquet" : null, runs: this.runs.filter((run) => run.key === key), failures: key === "inc-1" ? [1] : [], inputs: key === "inc-1" ? this.given(key) : null,
         scheduler: known || key === "after" ? this.why(key) : { ...this.why(key), known: false },

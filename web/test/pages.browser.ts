@@ -12,7 +12,7 @@ import { PageServer, type Options } from "./server";
 const assets = process.env.CASK_PAGES as string;
 const axe = readFileSync(createRequire(join(assets, "x.js")).resolve("axe-core/axe.min.js"), "utf8");
 const ours = ["problems", "status", "tasks", "groups", "memory", "workers", "profile", "transfers", "scheduler", "logs", "stacks", "why", "history", "activities"];
-const about = ["failure/1", "info/task/inc-1.html", "info/task/after.html", "info/worker/tcp%3A%2F%2F10.0.0.2%3A40001.html", "why/inc-1", "groups?group=3", "history?earlier=yesterday", "info/call-stacks/tcp%3A%2F%2F10.0.0.2%3A40001.html"];
+const about = ["failure/1", "info/task/inc-1.html", "info/task/after.html", "info/worker/tcp%3A%2F%2F10.0.0.2%3A40001.html", "why/inc-1", "groups?group=3", "history?earlier=yesterday", "profile?worker=1&than=workers", "profile?function=%2Fhome%2Fada%2Fanalysis%2Fclean.py%0Aclean", "info/call-stacks/tcp%3A%2F%2F10.0.0.2%3A40001.html"];
 const stock = [
   "", "status", "workers", "tasks", "system", "profile", "profile-server", "graph", "groups", "gpu", "hardware", "shuffle", "stealing", "events", "counters",
   "exceptions", "info/main/workers.html", "info/main/exceptions.html", "info/main/logs.html",
@@ -445,6 +445,31 @@ test("time by activity: functions as bars, the most first, in each unit", async 
       await page.getByRole("combobox", { name: "unit" }).selectOption("bytes");
       await page.locator(".legend", { hasText: "477" }).waitFor();
       assert.ok(page.url().includes("function=sum&unit=bytes"));
+    }
+    assert.deepEqual(wrong, []);
+  });
+});
+
+test("a profile turns around one function, is compared with another, and saved", async () => {
+  await visiting(BUSY, {}, async ({ page, base, wrong }) => {
+    await page.goto(`${base}profile`);
+    await page.getByRole("link", { name: "clean", exact: true }).click();
+    await page.getByText("clean has 50").waitFor();
+    await page.getByLabel("Who calls it; the table").waitFor();
+    await page.getByRole("region", { name: "Functions" }).getByRole("link", { name: "inc" }).click();
+    await page.getByText("inc has 45").waitFor();
+    await page.getByLabel("Who calls it; the table").click({ position: { x: 30, y: 2 * 18 - 9 } }); // its caller, just above it
+    await page.getByText("clean has 50").waitFor();
+    await page.getByRole("button", { name: "all functions" }).click();
+    await page.locator("label.choice", { hasText: /^\s*worker/ }).locator("select").selectOption("1");
+    await page.locator("label.choice", { hasText: /^\s*compare with/ }).locator("select").selectOption("workers");
+    await page.getByLabel(/Difference of two flame graphs, 1,000 samples of all workers and 100 here/).first().waitFor();
+    const first = page.getByRole("region", { name: "Changes" }).locator("tbody tr").first();
+    assert.match((await first.textContent()) ?? "", /read.*\+32.%.*38.%.*70.%/);
+    for (const [name, content] of [["speedscope", /^\{"\$schema"/], ["collapsed stacks", /^execute_task .*;clean .*;inc .* 16$/m]] as const) {
+      const coming = page.waitForEvent("download");
+      await page.getByRole("button", { name }).click();
+      assert.match(readFileSync(await (await coming).path(), "utf8"), content);
     }
     assert.deepEqual(wrong, []);
   });

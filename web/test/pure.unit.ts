@@ -9,7 +9,7 @@ import { attemptsOf } from "../src/data/attempts";
 import { oddities } from "../src/data/odd";
 import { folds, framesOf } from "../src/data/traceback";
 import { cells, indices } from "../src/draw/chunks";
-import { boxes, subtree, totals, type ProfileTree } from "../src/draw/flame";
+import { boxes, collapsed, difference, functionOf, sandwich, speedscope, subtree, totals, type ProfileTree } from "../src/draw/flame";
 import { gapsOf, neighbour, reasonOf } from "../src/draw/gaps";
 import { layout } from "../src/draw/layers";
 import { hostOf, laneIndex, lanesOf, pan, Runs, ticks, tickStep, zoom } from "../src/draw/timeline";
@@ -154,6 +154,40 @@ test("a function that calls itself counts once in its total", () => {
   const sums = new Map(totals(PROFILE).map((row) => [row.name, [row.self, row.total]]));
   assert.deepEqual(sums.get("a"), [4, 7]);
   assert.deepEqual(sums.get("b"), [5, 5]);
+});
+
+// name count (what is below it), so that a tree is a line.
+const drawn = (tree: ProfileTree): string => {
+  const below = Object.values(tree.children).map(drawn);
+  return `${tree.description.name} ${tree.count}${below.length > 0 ? ` (${below.join(", ")})` : ""}`;
+};
+
+test("a function between those that call it and those it calls, wherever it was called; inside of itself it counts once", () => {
+  const [a, b] = ["f.py\na", "f.py\nb"].map((id) => sandwich(PROFILE, id));
+  assert.equal(functionOf(PROFILE.children["a;x"]), "f.py\na");
+  assert.deepEqual([drawn(b.callees), drawn(b.callers)], ["b 5", "b 5 (a 3)"]);
+  assert.deepEqual([drawn(a.callees), drawn(a.callers)], ["a 7 (b 3, a 2)", "a 7"]);
+  assert.equal(sandwich(PROFILE, "f.py\nnowhere").callees.count, 0);
+});
+
+test("the difference of two profiles has both, as shares of each, and its boxes add up", () => {
+  const after = frame("root", 100, [frame("a", 20), frame("c", 60, [frame("d", 60)])]);
+  const root = difference(PROFILE, after);
+  const { "a;x": a, "b;x": b, "c;x": c } = root.children;
+  assert.deepEqual([a, b, c].map((one) => [one.before, one.after]), [[0.7, 0.2], [0.2, 0], [0, 0.6]]);
+  assert.deepEqual([root.before, root.after, c.children["d;x"].after, a.children["b;x"].after], [1, 1, 0.6, 0]);
+  assert.ok(Object.values(root.children).reduce((sum, child) => sum + child.count, 0) <= root.count);
+  assert.deepEqual([difference(frame("root", 0), after).children["a;x"].before, difference(frame("root", 0), after).before], [0, 0]);
+});
+
+test("a profile goes to other programs as the stacks that have samples of their own", () => {
+  const lines = collapsed(PROFILE).trimEnd().split("\n").sort();
+  assert.deepEqual(lines, ["a (f.py:1) 2", "a (f.py:1);a (f.py:1) 2", "a (f.py:1);b (f.py:1) 3", "b (f.py:1) 2"]);
+  assert.equal(collapsed(frame("root", 1, [frame("a;b c", 1)])), "a b c (f.py:1) 1\n");
+  const { shared, profiles: [one] } = JSON.parse(speedscope(PROFILE, "x"));
+  assert.deepEqual(shared.frames.map((each: { name: string }) => each.name).sort(), ["a", "b"]);
+  assert.deepEqual([one.type, one.startValue, one.endValue, one.samples.length, one.weights.reduce((sum: number, weight: number) => sum + weight, 0)], ["sampled", 0, 9, 4, 9]);
+  assert.ok(one.samples.flat().every((place: number) => place < shared.frames.length));
 });
 
 const kind = (name: string, runs: number, seconds: number, transfer = 0) =>

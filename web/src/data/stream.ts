@@ -13,6 +13,8 @@ const SINGLE_MOST = 4000; // runs in a window that are drawn one by one
 const LIVE_MOST = 2000; // a second: beyond, the tail is not sent run by run
 const SETTLE_MS = 120; // a zoom asks when the hand rests
 const AGAIN_MS = 1000;
+const CELLS_MOST = 40_000; // buckets of all workers of a host, of each at least LEAST
+const LEAST = 40;
 const AGAIN_BUCKETS = 4; // a picture is asked for again when it has moved by so many
 
 // A window that ends now moves on with every frame of the screen, a little behind what has come, so that it glides.
@@ -108,13 +110,13 @@ function useTail(on: boolean, hz: number): Tail {
 }
 
 // Strips of hosts, and of the workers of those that are open.
-async function stripsOf(span: Span, lanes: LaneKind, open: readonly string[], buckets: number, stop: AbortSignal): Promise<Strips> {
+async function stripsOf(span: Span, { lanes, open, buckets, many }: Drawn, stop: AbortSignal): Promise<Strips> {
   const asked = { since: span.since, until: span.until, buckets: Math.min(buckets, 2000) };
   const strips: Strips = await get("stream", { ...asked, lanes }, stop);
   if (lanes !== "host") {
     return strips;
   }
-  const opened: Strips[] = await Promise.all(open.map((host) => get("stream", { ...asked, lanes: "worker", host }, stop)));
+  const opened: Strips[] = await Promise.all(open.map((host) => get("stream", { ...asked, buckets: Math.min(asked.buckets, Math.max(LEAST, Math.floor(CELLS_MOST / many(host)))), lanes: "worker", host }, stop)));
   return {
     ...strips,
     prefixes: Object.assign({}, strips.prefixes, ...opened.map((one) => one.prefixes)),
@@ -131,11 +133,13 @@ export interface WindowData {
 export interface Drawn {
   lanes: LaneKind;
   open: readonly string[]; // hosts whose workers are drawn, too
+  many(host: string): number; // how many those are
   buckets: number;
   hz: number;
 }
 
-export function useWindow(span: Span, following: boolean, { lanes, open, buckets, hz }: Drawn): WindowData {
+export function useWindow(span: Span, following: boolean, drawn: Drawn): WindowData {
+  const { lanes, open, buckets, hz } = drawn;
   // A host's runs would lie on top of one another.
   const calm = lanes !== "host" && (summary.value?.runRate ?? 0) < LIVE_MOST;
   const tail = useTail(following && calm, hz);
@@ -153,7 +157,7 @@ export function useWindow(span: Span, following: boolean, { lanes, open, buckets
     const ask = async () => {
       try {
         const { since, until } = latest.current;
-        const strips = await stripsOf({ since, until }, lanes, open, buckets, stop.signal);
+        const strips = await stripsOf({ since, until }, drawn, stop.signal);
         const total = strips.lanes.reduce((sum, lane) => sum + lane.runs.reduce((all, value) => all + value, 0), 0);
         if (following && calm && total <= SINGLE_MOST) {
           await tail.fill(since, stop.signal); // from now on all comes by itself

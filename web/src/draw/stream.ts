@@ -265,13 +265,14 @@ export class StreamPainter {
   }
 
   private drawStrip(look: Look, strips: Strips, strip: Strips["lanes"][number], at: Geometry, y0: number): void {
-    const width = (strips.until - strips.since) / strips.buckets;
+    const buckets = strip.busy.length;
+    const width = (strips.until - strips.since) / buckets;
     const floor = y0 + at.lane - at.gap;
     const room = at.lane - at.gap;
     const grey = pixel(GREY);
     const transfer = pixel(TRANSFER);
     const alarm = pixel(ALARM);
-    for (let bucket = 0; bucket < strips.buckets; bucket++) {
+    for (let bucket = 0; bucket < buckets; bucket++) {
       const x0 = Math.floor(at.left + (strips.since + bucket * width - look.span.since) * at.perSecond);
       const x1 = Math.ceil(at.left + (strips.since + (bucket + 1) * width - look.span.since) * at.perSecond);
       if (x1 <= at.left || x0 >= this.raster.width || strip.runs[bucket] + strip.busy[bucket] + strip.transfer[bucket] === 0) {

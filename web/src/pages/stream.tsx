@@ -304,7 +304,7 @@ function Canvas(props: CanvasProps) {
   const lanes = look.lanes[0]?.kind ?? "worker";
   const open = [...(props.filter.open ?? [])].filter((host) => look.lanes.some((lane) => lane.host === host));
   const buckets = Math.max(100, Math.floor((width - GUTTER) / (props.glance ? GLANCE_BUCKET_PIXELS : BUCKET_PIXELS)));
-  const { runs, strips, error } = useWindow(props.span, props.live, { lanes, open, buckets, hz: props.glance ? GLANCE_HZ : STREAM_HZ });
+  const { runs, strips, error } = useWindow(props.span, props.live, { lanes, open, many: (host) => look.lanes.filter((lane) => lane.host === host).length, buckets, hz: props.glance ? GLANCE_HZ : STREAM_HZ });
   const full: Look = { ...look, runs, strips, selected: chosen ?? -1, arrows };
   // Other runs may have come since it was chosen: it is known by its number.
   const place = chosen === undefined || runs === undefined ? -1 : runs.n.indexOf(chosen);
