@@ -102,7 +102,7 @@ static void compute(struct node *node, const struct action_compute *action)
         const struct input *input = &action->inputs.items[i];
         dependencies[i] = (struct compute_task_dependency){
             .key = input->key,
-            .nbytes = input->nbytes,
+            .nbytes = input->nbytes < 0 ? 0 : input->nbytes, /* unknown: still to be computed */
             .holders = holder_addresses(node, input),
             .holder_count = input->holder_count,
         };
@@ -121,6 +121,7 @@ static void compute(struct node *node, const struct action_compute *action)
         .actor = task.actor,
         .annotations = annotations,
         .span_id = task.span_id,
+        .ahead = action->ahead,
     };
     message_encode_compute_task(stream_batch(stream), &message);
     blob_unref(annotations);

@@ -177,6 +177,7 @@ static bool read_worker(struct node *node, struct request *request,
         .services = msgpack_is_nil(m->services) ? NULL : values_plain(m->services),
         .versions = msgpack_is_nil(m->versions) ? NULL : values_plain(m->versions),
         .metrics = metrics,
+        .takes_forwarded = m->takes_forwarded,
     };
     if (!msgpack_is_nil(m->extra.raw) &&
         payload_take(&request->message, m->extra.raw, &info->extra) != OK) {

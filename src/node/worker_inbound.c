@@ -110,6 +110,7 @@ static bool compute_task(struct worker_node *worker, const struct frames *frames
     of->key = m->key;
     of->run_id = m->run_id;
     of->actor = m->actor;
+    of->ahead = m->ahead;
     of->span_id = m->span_id;
     event.stimulus = m->stimulus_id;
     if (!read_priority(m->priority, &of->priority) ||

@@ -67,6 +67,7 @@ static void register_now(void *user, struct comm *comm)
                               "cask-task-records\xc3")}, /* task_records.h */
         .stimulus_id = worker_stimulus(worker, "worker-connect"),
         .server_id = text_span(&worker->id),
+        .takes_forwarded = true,
         .resolve_address = true,
     };
     if (worker->nanny.address.size > 0) {

@@ -129,6 +129,7 @@ struct compute_task {
     bool actor;
     const struct blob *annotations; /* NULL: {} */
     struct span span_id;            /* data NULL: nil */
+    bool ahead;                     /* written only if set: stock's workers are never told */
 };
 void message_encode_compute_task(struct outgoing *out, const struct compute_task *task);
 /* key-in-memory without the table; `type` data NULL: without one. */

@@ -268,7 +268,8 @@ void message_encode_compute_task(struct outgoing *out, const struct compute_task
         outgoing_item(out);
     }
     uint8_t *at = msgpack_room(head, compute_task_size(task));
-    at = PUT(at, "\x8c\xa2op\xac"
+    *at++ = task->ahead ? 0x8d : 0x8c; /* a map of so many fields */
+    at = PUT(at, "\xa2op\xac"
                  "compute-task\xa3key");
     at = put_span(at, task->key);
     at = PUT(at, "\xa6run_id");
@@ -300,9 +301,13 @@ void message_encode_compute_task(struct outgoing *out, const struct compute_task
     if (task->annotations != NULL) {
         payload_put(out, task->annotations);
     }
-    at = msgpack_room(head, 16 + task->span_id.size);
+    at = msgpack_room(head, 32 + task->span_id.size);
     at = PUT(at, "\xa7span_id");
     at = task->span_id.data != NULL ? put_str(at, task->span_id) : PUT(at, "\xc0");
+    if (task->ahead) {
+        at = PUT(at, "\xaa"
+                     "cask-ahead\xc3");
+    }
     put_done(head, at);
 }
 

@@ -65,6 +65,12 @@ uint32_t machine_features(void)
     return FEATURE_ALL;
 }
 
+bool machine_takes_forwarded(const struct sim_worker *worker)
+{
+    (void)worker;
+    return false;
+}
+
 bool machine_is_running(const struct sim_worker *worker)
 {
     return worker->machine->running;

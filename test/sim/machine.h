@@ -13,6 +13,8 @@ enum wtask_state machine_state(const struct sim *sim, const struct sim_worker *w
                                uint32_t key);
 /* What it is simulated with: enum feature. */
 uint32_t machine_features(void);
+/* Whether it can be told to compute what waits for its own results: worker_info.takes_forwarded. */
+bool machine_takes_forwarded(const struct sim_worker *worker);
 /* Not paused. */
 bool machine_is_running(const struct sim_worker *worker);
 

@@ -280,6 +280,11 @@ uint32_t machine_features(void)
     return FEATURE_SHUFFLE - 1; /* no shuffles, and nothing that was simulated after them */
 }
 
+bool machine_takes_forwarded(const struct sim_worker *worker)
+{
+    return worker->slot % 4 != 3; /* one of an earlier version is among them */
+}
+
 bool machine_is_running(const struct sim_worker *worker)
 {
     struct worker_summary all;
@@ -359,6 +364,7 @@ void machine_compute(struct sim *sim, struct sim_worker *worker, const struct le
                                    .inputs = read_holdings(sim, letter),
                                    .resources = {gpu, key->needs_gpu},
                                    .actor = key->is_actor,
+                                   .ahead = letter->ahead,
                                }});
 }
 

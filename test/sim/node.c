@@ -151,6 +151,7 @@ static void register_worker(struct sim *sim, const struct letter *letter)
         .resources = &gpu,
         .resource_count = worker->gpus > 0,
         .metrics = &metrics,
+        .takes_forwarded = machine_takes_forwarded(worker),
     };
     struct event event = {.kind = EVENT_WORKER_ADD, .of.worker_add.info = &info};
     if (letter->life <= worker->lost) {

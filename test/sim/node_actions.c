@@ -50,7 +50,8 @@ static void compute(struct sim *sim, const struct action_compute *action)
     struct letter letter = {.kind = LETTER_COMPUTE,
                             .key = key,
                             .number = action->run_id,
-                            .real = view.priority_generation};
+                            .real = view.priority_generation,
+                            .ahead = action->ahead};
     add_inputs(sim, &letter, action->inputs);
     to_worker(sim, action->worker, letter);
 }

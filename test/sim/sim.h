@@ -131,6 +131,7 @@ struct letter {
     uint32_t
         name; /* client → scheduler: of the client: new with each process, not with each connection */
     uint32_t key;
+    bool ahead; /* compute-task: inputs without holders are computed there */
     int64_t number;
     double real;
     uint32_t *words; /* owned; NULL none */

@@ -151,7 +151,7 @@ STAGE_FUNCTION void stage_print_worker_action(struct stage *stage, const struct 
     struct text *out = &stage->transcript;
     switch (action->kind) {
     case ACTION_COMPUTE:
-        text_add_cstr(out, "compute ");
+        text_add_cstr(out, action->of.compute.ahead ? "ahead " : "compute ");
         stage_print_key(stage, view_task_key(action->of.compute.task));
         text_add_char(out, '@');
         stage_print_worker(stage, action->of.compute.worker);

@@ -41,7 +41,7 @@ struct wstage {
     struct worker_priority priority; /* of the next compute */
     const char *resource;            /* … of which the next compute takes `amount`; NULL none */
     double amount;
-    bool actor;
+    bool actor, ahead; /* … as what */
 };
 
 /* ---- words to values ---- */
@@ -323,6 +323,7 @@ WSTAGE_FUNCTION void wstage_compute(struct wstage *stage, const char *key, const
                                                  .inputs = wstage_holdings(stage, inputs),
                                                  .resources = {resource, stage->resource != NULL},
                                                  .actor = stage->actor,
+                                                 .ahead = stage->ahead,
                                              }});
 }
 

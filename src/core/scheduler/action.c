@@ -78,9 +78,9 @@ static struct input input_of(const struct scheduler *s, const struct task *task,
         .key = task->key, .nbytes = task->nbytes, .holders = holders, .holder_count = count};
 }
 
-void action_compute(struct scheduler *s, struct task *task, struct step *step)
+static void tell_compute(struct scheduler *s, struct task *task, worker_id worker, bool ahead,
+                         struct step *step)
 {
-    ASSERT(task->processing_on != WORKER_NONE);
     if (s->compute_stimulus.size == 0) {
         s->compute_stimulus = stimulus_make(step, "compute-task");
     }
@@ -91,14 +91,28 @@ void action_compute(struct scheduler *s, struct task *task, struct step *step)
     const struct link *links = links_items(&task->dependencies);
     for (uint32_t i = 0; i < count; i++) {
         inputs[i] = input_of(s, task_at(s, links[i].other), &step->arena);
-        ASSERT(inputs[i].holder_count > 0);
+        ASSERT(ahead || inputs[i].holder_count > 0);
     }
     action_add(step, ACTION_COMPUTE)->of.compute =
-        (struct action_compute){.worker = task->processing_on,
+        (struct action_compute){.worker = worker,
                                 .task = task,
                                 .run_id = task->run_id,
                                 .inputs = {inputs, count},
-                                .stimulus = s->compute_stimulus};
+                                .stimulus = s->compute_stimulus,
+                                .ahead = ahead};
+}
+
+void action_compute(struct scheduler *s, struct task *task, struct step *step)
+{
+    ASSERT(task->processing_on != WORKER_NONE);
+    tell_compute(s, task, task->processing_on, false, step);
+}
+
+void action_compute_ahead(struct scheduler *s, struct task *task, const struct worker *worker,
+                          struct step *step)
+{
+    ASSERT(task->state == TASK_WAITING && worker->known);
+    tell_compute(s, task, worker->id, true, step);
 }
 
 struct span_list span_list_one(struct step *step, struct span key)

@@ -11,6 +11,9 @@ struct span stimulus_make(struct step *step, const char *name);
 
 /* compute-task to task->processing_on, with a new run_id. */
 void action_compute(struct scheduler *s, struct task *task, struct step *step);
+/* The same for a waiting task, to a worker that computes the inputs that nobody holds. */
+void action_compute_ahead(struct scheduler *s, struct task *task, const struct worker *worker,
+                          struct step *step);
 /* FREE_KEYS or REMOVE_REPLICAS of one key, stimulus of the step. */
 void action_worker_key(struct step *step, enum action_kind kind, worker_id worker, struct span key);
 /* The tasks' keys, sizes and holders as they are now, in the step's arena: for ACQUIRE_REPLICAS and

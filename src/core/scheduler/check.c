@@ -4,6 +4,7 @@
 #include "core/scheduler/action.h"
 #include "core/scheduler/departure.h"
 #include "core/scheduler/failure.h"
+#include "core/scheduler/forward.h"
 #include "core/scheduler/groups.h"
 #include "core/scheduler/occupancy.h"
 #include "core/scheduler/place.h"
@@ -95,6 +96,9 @@ static void check_state(const struct scheduler *s, const struct task *task)
     ASSERT((task->processing_on != WORKER_NONE) == (task->state == TASK_PROCESSING));
     ASSERT((task->who_has.count > 0) == (task->state == TASK_MEMORY));
     ASSERT((task->flags & TASK_LONG_RUNNING) == 0 || task->state == TASK_PROCESSING);
+    if ((task->flags & TASK_FORWARDED) != 0) { /* forward_check() looks at the rest */
+        ASSERT(forward_worker(s, task)->forwarded.items[task->ready_place] == task->id);
+    }
     switch (task->state) {
     case TASK_WAITING:
         ASSERT(task->missing_count > 0);
@@ -170,6 +174,7 @@ static void check_worker(const struct scheduler *s, const struct worker *worker)
         task_id id = worker->needs_what.slots[i].id;
         ASSERT(id == TASK_NONE || task_live_at(s, id) != NULL);
     }
+    forward_check(s, worker);
     ASSERT(worker->network_occupancy >= 0);
     ASSERT(worker->network_occupancy == 0 || worker->needs_what.count > 0);
 }

@@ -7,6 +7,7 @@
 #include "core/scheduler/action.h"
 #include "core/scheduler/amm.h"
 #include "core/scheduler/failure.h"
+#include "core/scheduler/forward.h"
 #include "core/scheduler/place.h"
 #include "core/scheduler/pool.h"
 #include "core/scheduler/processing.h"
@@ -267,6 +268,7 @@ void worker_remove(struct scheduler *s, struct worker *worker,
             (struct action_close_worker){worker->id, SPAN("scheduler-remove-worker")};
     }
     worker_delist(s, worker);
+    forward_worker_stopped(s, worker, step);
     struct departure *departure = departure_create(worker, removal, step);
     bool is_whole =
         worker->processing.count <= piece_max(s) && worker->has_what.count <= piece_max(s);

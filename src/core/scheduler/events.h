@@ -80,6 +80,7 @@ struct worker_info {
     uint32_t resource_count;
     struct blob *services, *extra, *versions; /* msgpack maps, passed through */
     const struct metrics_info *metrics;
+    bool takes_forwarded; /* it can be told of tasks whose inputs are still to be computed there */
 };
 
 struct prefix_number {

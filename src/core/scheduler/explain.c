@@ -9,6 +9,7 @@
 #include "core/scheduler/departure.h"
 #include "core/scheduler/explain_internal.h"
 #include "core/scheduler/failure.h"
+#include "core/scheduler/forward.h"
 #include "core/scheduler/pool.h"
 #include "core/scheduler/queue.h"
 
@@ -383,6 +384,17 @@ static void explain_no_worker_then(struct explaining *e, const struct task *task
     explain_advise_rules(e, task);
 }
 
+/* forward.h: it waits at a worker, not here. */
+static void say_forwarded(struct explaining *e, const struct task *task)
+{
+    const struct worker *worker = forward_worker(e->s, task);
+    if (worker != NULL) {
+        say(e, " It was sent to ");
+        say_address(e, worker->id);
+        say(e, " already, which begins it as soon as its inputs are there.");
+    }
+}
+
 static void explain_waiting(struct explaining *e, const struct task *task, bool has_worker)
 {
     const struct task *first = collect_missing(e, task);
@@ -397,6 +409,7 @@ static void explain_waiting(struct explaining *e, const struct task *task, bool 
     say(e, ", ");
     say_state(e, first);
     say(e, ".");
+    say_forwarded(e, task);
     const struct task *root = follow_down(e->s, first);
     if (root == NULL) {
         say(e, " Further down, tasks wait for one another, and none of them can ever run.");

@@ -34,6 +34,7 @@ enum {
     TASK_LONG_RUNNING = 1 << 7, /* seceded; set only while processing */
     TASK_PINNED = 1 << 8,       /* a graph that is coming in touches it: graph.h */
     TASK_UNNEEDED = 1 << 9,     /* in s->unneeded: backlog.h */
+    TASK_FORWARDED = 1 << 10,   /* its worker was told already: forward.h; set only while waiting */
 };
 
 /* Where a task may run; shared by the tasks of one annotation set, counted. NULL in a task: anywhere. */
@@ -99,12 +100,12 @@ struct task {
     struct blob *run_spec;
     struct task_extra *extra; /* NULL for most */
     uint32_t serial;          /* order of creation (wraps) */
-    uint32_t
-        ready_place; /* queued: queue.h; no-worker: in s->unrunnable; memory: in s->replicated */
-    uint32_t steal_slot; /* in the steal list of its worker and level */
-    uint32_t mark;       /* scratch of a traversal: equals s->traversal when visited */
-    uint32_t want_place; /* 1 + its place in s->wants; 0 none */
-    uint32_t type;       /* index in s->types; 0 unknown */
+    uint32_t ready_place; /* queued: queue.h; no-worker: in s->unrunnable; memory: in s->replicated;
+                      * forwarded: in its worker's forwarded */
+    uint32_t steal_slot;  /* in the steal list of its worker and level; forwarded: its worker */
+    uint32_t mark;        /* scratch of a traversal: equals s->traversal when visited */
+    uint32_t want_place;  /* 1 + its place in s->wants; 0 none */
+    uint32_t type;        /* index in s->types; 0 unknown */
 };
 static_assert(sizeof(struct task) == 192, "three cache lines");
 
@@ -206,6 +207,7 @@ struct worker {
     uint8_t status_before_closing; /* … and the last one that was not CLOSING_GRACEFULLY */
     bool known;                    /* false once removed; freed when the step is over */
     bool is_idle, is_saturated;
+    bool takes_forwarded; /* cask's own: forward.h */
     uint32_t nthreads;
     uint32_t rank;       /* place in s->workers_sorted */
     uint32_t slot_place; /* in the s->free_slots heap; HEAP_NOWHERE */
@@ -223,6 +225,7 @@ struct worker {
     int64_t nbytes;            /* of the replicas it holds */
     struct VEC(struct resource) resources, used_resources; /* same order; names interned */
     struct VEC(task_id) actors;
+    struct VEC(task_id) forwarded; /* in the order in which they were sent */
     struct VEC(task_id) stealable[STEAL_LEVELS];
     double steal_in_flight_occupancy; /* seconds moving to (+) or from (−) it, unconfirmed */
     int32_t steal_in_flight_tasks;    /* the tasks behind that */

@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "core/scheduler/failure.h"
+#include "core/scheduler/forward.h"
 #include "core/scheduler/groups.h"
 #include "core/scheduler/runs.h"
 
@@ -236,6 +237,7 @@ void worker_free(struct worker *worker)
     vec_fini(&worker->resources);
     vec_fini(&worker->used_resources);
     vec_fini(&worker->actors);
+    vec_fini(&worker->forwarded);
     for (uint32_t level = 0; level < STEAL_LEVELS; level++) {
         vec_fini(&worker->stealable[level]);
     }
@@ -403,6 +405,7 @@ void restrictions_unref(struct restrictions *restrictions)
 
 void task_restrict_workers(struct scheduler *s, struct task *task, struct span_list addresses)
 {
+    forward_withdraw(s, task, s->step);
     struct restrictions *old = task_restrictions(task);
     struct restrictions none = {0};
     const struct restrictions *kept = old == NULL ? &none : old;

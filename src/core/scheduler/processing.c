@@ -4,6 +4,7 @@
 
 #include "core/scheduler/action.h"
 #include "core/scheduler/failure.h"
+#include "core/scheduler/forward.h"
 #include "core/scheduler/occupancy.h"
 #include "core/scheduler/place.h"
 #include "core/scheduler/pool.h"
@@ -181,14 +182,18 @@ void processing_start(struct scheduler *s, struct task *task, struct worker *wor
     }
     int64_t bytes = inputs_bytes(s, task);
     if (worker->memory_limit > 0 && bytes > worker->memory_limit && s->config.memory_terminate) {
+        forward_withdraw(s, task, step);
         struct failure *failure = failure_memory(s, task, worker, bytes);
         transition(s, task, TASK_ERRED,
                    &(struct move){.failure = failure, .worker = worker->address}, step);
         failure_drop(s, failure);
         return;
     }
-    action_compute(s, task, step);
+    if (!forward_claim(s, task)) {
+        action_compute(s, task, step);
+    }
     steal_task_processing(s, task);
+    forward_from(s, task, step);
 }
 
 struct worker *processing_exit(struct scheduler *s, struct task *task, enum task_state finish)
@@ -196,6 +201,9 @@ struct worker *processing_exit(struct scheduler *s, struct task *task, enum task
     struct worker *worker = worker_at(s, task->processing_on);
     steal_task_left(s, task, finish);
     processing_remove(s, task);
+    if (finish != TASK_MEMORY) {
+        forward_input_gone(s, task, worker, s->step);
+    }
     if (!worker->known) {
         return NULL;
     }
@@ -209,6 +217,7 @@ void processing_move(struct scheduler *s, struct task *task, struct worker *thie
     ASSERT(task->state == TASK_PROCESSING);
     struct worker *victim = worker_at(s, task->processing_on);
     processing_remove(s, task);
+    forward_input_gone(s, task, victim, step);
     processing_add(s, task, thief);
     if ((task->flags & TASK_ACTOR) != 0) {
         actor_discard(victim, task);
@@ -228,4 +237,5 @@ void processing_secede(struct scheduler *s, struct task *task)
     occupancy_remove(s, worker, task->group->prefix);
     vec_push(&worker->long_running, task->id);
     task->flags |= TASK_LONG_RUNNING;
+    forward_input_gone(s, task, worker, s->step);
 }

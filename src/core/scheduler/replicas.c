@@ -3,6 +3,7 @@
 #include "core/scheduler/replicas.h"
 
 #include "core/scheduler/action.h"
+#include "core/scheduler/forward.h"
 #include "core/scheduler/groups.h"
 #include "core/scheduler/pool.h"
 #include "core/scheduler/processing.h"
@@ -49,6 +50,9 @@ static void remove_at(struct scheduler *s, struct task *task, uint32_t slot)
     }
     links_remove(&task->who_has, slot, has_what_of, who_has_of, s);
     note_replicated(s, task, task->who_has.count + 1, task->who_has.count);
+    if (task->waiter_count > 0) {
+        forward_input_gone(s, task, worker, s->step);
+    }
 }
 
 void replica_remove(struct scheduler *s, struct task *task, struct worker *worker)

@@ -6,6 +6,7 @@
 
 #include "core/scheduler/action.h"
 #include "core/scheduler/failure.h"
+#include "core/scheduler/forward.h"
 #include "core/scheduler/occupancy.h"
 #include "core/scheduler/place.h"
 #include "core/scheduler/pool.h"
@@ -37,6 +38,7 @@ void step_task_finished(struct scheduler *s, const struct event *event, struct s
         return;
     }
     struct task *task = run_find_task(s, finished->run_id, finished->key);
+    forward_doubt(s, task, worker, step);
     bool is_stale = task == NULL || task->run_id != finished->run_id;
     bool is_here = task != NULL && task->processing_on == worker->id;
     if (task == NULL || task->state == TASK_RELEASED || task->state == TASK_QUEUED ||
@@ -61,6 +63,7 @@ void step_task_erred(struct scheduler *s, const struct event *event, struct step
     const struct event_task_erred *erred = &event->of.task_erred;
     struct worker *worker = worker_find(s, erred->worker);
     struct task *task = run_find_task(s, erred->run_id, erred->key);
+    forward_doubt(s, task, worker, step);
     if (task == NULL || task->state != TASK_PROCESSING) {
         queue_slots_maybe_opened(s, step);
         return;
@@ -166,6 +169,7 @@ void step_long_running(struct scheduler *s, const struct event *event, struct st
     const struct event_long_running *seceded = &event->of.long_running;
     struct worker *worker = worker_find(s, seceded->worker);
     struct task *task = task_find(s, seceded->key);
+    forward_doubt(s, task, worker, step);
     if (worker == NULL || task == NULL || task->processing_on != worker->id ||
         task->run_id != seceded->run_id || (task->flags & TASK_LONG_RUNNING) != 0) {
         return;
@@ -187,6 +191,7 @@ void step_reschedule(struct scheduler *s, const struct event *event, struct step
 {
     const struct event_reschedule *reschedule = &event->of.reschedule;
     struct task *task = task_find(s, reschedule->key);
+    forward_doubt(s, task, worker_find(s, reschedule->worker), step);
     if (task == NULL || task->state != TASK_PROCESSING) {
         return;
     }
@@ -206,6 +211,7 @@ void step_task_died(struct scheduler *s, const struct event *event, struct step 
     const struct event_task_died *died = &event->of.task_died;
     struct worker *worker = worker_find(s, died->worker);
     struct task *task = run_find_task(s, died->run_id, died->key);
+    forward_doubt(s, task, worker, step);
     if (worker == NULL || task == NULL || task->state != TASK_PROCESSING ||
         task->processing_on != worker->id || task->run_id != died->run_id) {
         return;

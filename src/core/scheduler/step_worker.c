@@ -5,6 +5,7 @@
 
 #include "core/scheduler/action.h"
 #include "core/scheduler/departure.h"
+#include "core/scheduler/forward.h"
 #include "core/scheduler/groups.h"
 #include "core/scheduler/place.h"
 #include "core/scheduler/pool.h"
@@ -191,6 +192,7 @@ static struct worker *worker_create(struct scheduler *s, const struct worker_inf
     worker->local_directory = span_own(info->local_directory);
     worker->memory_limit = info->memory_limit;
     worker->pid = info->pid;
+    worker->takes_forwarded = info->takes_forwarded;
     worker->services = keep_blob(info->services);
     worker->extra = keep_blob(info->extra);
     worker->versions = keep_blob(info->versions);
@@ -283,6 +285,7 @@ void worker_set_status(struct scheduler *s, struct worker *worker, enum worker_s
     } else {
         place_set_running(s, worker, false);
         place_worker_stopped(s, worker);
+        forward_worker_stopped(s, worker, step);
     }
 }
 

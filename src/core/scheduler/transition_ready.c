@@ -7,6 +7,7 @@
 #include "core/scheduler/action.h"
 #include "core/scheduler/departure.h"
 #include "core/scheduler/failure.h"
+#include "core/scheduler/forward.h"
 #include "core/scheduler/place.h"
 #include "core/scheduler/pool.h"
 #include "core/scheduler/processing.h"
@@ -95,8 +96,8 @@ void move_waiting_released(struct scheduler *s, struct task *task, const struct 
                            struct step *step)
 {
     (void)move;
-    (void)step;
     ASSERT(task->who_has.count == 0 && task->processing_on == WORKER_NONE);
+    forward_withdraw(s, task, step);
     const struct link *inputs = links_items(&task->dependencies);
     for (uint32_t i = 0; i < task->dependencies.count; i++) {
         struct task *dependency = task_at(s, inputs[i].other);
@@ -123,9 +124,11 @@ void move_waiting_processing(struct scheduler *s, struct task *task, const struc
         return;
     }
     ASSERT(task->missing_count == 0);
-    struct worker *worker;
+    struct worker *worker = forward_worker(s, task);
     enum task_state otherwise = TASK_NO_WORKER;
-    if (!is_rootish(s, task)) {
+    if (worker != NULL) {
+        ASSERT(worker->status == WORKER_RUNNING);
+    } else if (!is_rootish(s, task)) {
         worker = decide_worker_non_rootish(s, task);
     } else if (isinf(s->config.worker_saturation) || (task->flags & TASK_NOT_QUEUEABLE) != 0) {
         worker = decide_worker_rootish_queuing_disabled(s, task);

@@ -212,7 +212,7 @@ void wfetch_ended(struct worker_state *w, struct wpeer *peer)
         }
         struct wtask *task = wtask_at(w, id);
         ASSERT((task->flags & WTASK_IN_FLIGHT) != 0 && task->coming_from == peer->id);
-        task->flags &= (uint8_t)~WTASK_IN_FLIGHT;
+        task->flags &= (uint16_t)~WTASK_IN_FLIGHT;
         task->coming_from = WPEER_NONE;
         w->in_flight_task_count--;
         if (task->state != WTASK_MEMORY) {

@@ -30,6 +30,7 @@ enum {
     WTASK_SECEDED = 1 << 5, /* of those: it counts for no thread */
     WTASK_LOST = 1 << 6,    /* its value is gone already: no DROP */
     WTASK_SLOW = 1 << 7,    /* it runs, and when it began nobody knew that it would be quick */
+    WTASK_AHEAD = 1 << 8,   /* told before its inputs: those computed here come by themselves */
 };
 
 /* What a run takes of the worker's resources. */
@@ -52,7 +53,7 @@ struct wtask {
     uint8_t state;    /* enum wtask_state */
     uint8_t previous; /* cancelled, resumed: executing, long-running or flight; else 0 (released) */
     uint8_t next;     /* resumed: fetch or waiting; else 0 (released) */
-    uint8_t flags;    /* WTASK_… */
+    uint16_t flags;   /* WTASK_… */
     uint32_t missing_count;    /* |waiting_for_data| */
     uint32_t waiter_count;     /* |waiters| */
     struct links dependencies; /* to tasks; EDGE_… flags */

@@ -154,7 +154,7 @@ static void leave_thread(struct worker_state *w, struct wtask *task)
     if ((task->flags & WTASK_SLOW) != 0) {
         ASSERT(w->slow_count > 0);
         w->slow_count--;
-        task->flags &= (uint8_t)~WTASK_SLOW;
+        task->flags &= (uint16_t)~WTASK_SLOW;
     }
 }
 
@@ -178,7 +178,7 @@ void wrun_end(struct worker_state *w, struct wtask *task)
     if ((task->flags & WTASK_SECEDED) == 0) {
         leave_thread(w, task);
     }
-    task->flags &= (uint8_t) ~(WTASK_RUNS | WTASK_SECEDED);
+    task->flags &= (uint16_t) ~(WTASK_RUNS | WTASK_SECEDED);
 }
 
 /* NULL: none. A constrained task is preferred only if it is strictly the first, and can run. */

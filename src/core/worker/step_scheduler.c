@@ -78,8 +78,9 @@ static void compute_anew(struct worker_state *w, struct wtask *task,
     wtask_set_blob(&task->run_spec, compute->run_spec);
     wtask_set_blob(&task->annotations, compute->annotations);
     wtask_set_span_id(w, task, compute->span_id);
-    task->flags =
-        (uint8_t)(compute->actor ? task->flags | WTASK_ACTOR : task->flags & ~WTASK_ACTOR);
+    task->flags &= (uint16_t) ~(WTASK_ACTOR | WTASK_AHEAD);
+    task->flags |=
+        (uint16_t)((compute->actor ? WTASK_ACTOR : 0) | (compute->ahead ? WTASK_AHEAD : 0));
     if (!wtask_runs(task)) { /* else it keeps what it took, to give that back */
         wtask_set_resources(w, task, compute->resources);
     }

@@ -144,7 +144,7 @@ void wtask_forget_past(struct wtask *task)
 {
     task->previous = WTASK_RELEASED;
     task->next = WTASK_RELEASED;
-    task->flags &= (uint8_t)~WTASK_DONE;
+    task->flags &= (uint16_t)~WTASK_DONE;
 }
 
 /* Its GATHER is still under way, and will find that it has gone. */
@@ -157,7 +157,7 @@ static void leave_flight(struct worker_state *w, struct wtask *task)
         ASSERT(i < peer->in_flight_tasks.count);
     }
     peer->in_flight_tasks.items[i] = TASK_NONE;
-    task->flags &= (uint8_t)~WTASK_IN_FLIGHT;
+    task->flags &= (uint16_t)~WTASK_IN_FLIGHT;
     task->coming_from = WPEER_NONE;
     w->in_flight_task_count--;
 }

@@ -8,9 +8,25 @@
 #include "core/worker/task.h"
 #include "core/worker/transition.h"
 
+/* It will be in memory here without being fetched. */
+static bool is_to_come(const struct wtask *task)
+{
+    switch (task->state) {
+    case WTASK_WAITING:
+    case WTASK_READY:
+    case WTASK_CONSTRAINED:
+    case WTASK_EXECUTING:
+    case WTASK_LONG_RUNNING:
+        return true;
+    default:
+        return task->state == WTASK_RESUMED && task->next == WTASK_WAITING;
+    }
+}
+
 void wmove_released_waiting(struct worker_state *w, struct wtask *task, struct wmove *move)
 {
     (void)move;
+    bool ahead = (task->flags & WTASK_AHEAD) != 0;
     wmissing_clear(task);
     const struct link *links = links_items(&task->dependencies);
     for (uint32_t i = 0; i < task->dependencies.count; i++) {
@@ -18,7 +34,9 @@ void wmove_released_waiting(struct worker_state *w, struct wtask *task, struct w
         if (input->state != WTASK_MEMORY) {
             wmissing_add(task, i);
             wwaiter_add(task, i, input);
-            wwant(w, input, WTASK_FETCH, NULL);
+            if (!ahead || !is_to_come(input)) {
+                wwant(w, input, WTASK_FETCH, NULL);
+            }
         }
     }
     if (task->missing_count == 0) {

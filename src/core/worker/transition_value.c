@@ -15,7 +15,7 @@ void wmove_generic_fetch(struct worker_state *w, struct wtask *task, struct wmov
         return;
     }
     wtask_set_state(w, task, WTASK_FETCH);
-    task->flags &= (uint8_t)~WTASK_DONE;
+    task->flags &= (uint16_t)~WTASK_DONE;
     wneeds_add(w, task);
 }
 
@@ -43,7 +43,7 @@ void wmove_generic_missing(struct worker_state *w, struct wtask *task, struct wm
         return;
     }
     wtask_set_state(w, task, WTASK_MISSING);
-    task->flags &= (uint8_t)~WTASK_DONE;
+    task->flags &= (uint16_t)~WTASK_DONE;
 }
 
 void wmove_fetch_flight(struct worker_state *w, struct wtask *task, struct wmove *move)
@@ -51,7 +51,7 @@ void wmove_fetch_flight(struct worker_state *w, struct wtask *task, struct wmove
     ASSERT(task->stamp == 0); /* it has been chosen: no peer's need is left */
     wtask_set_state(w, task, WTASK_FLIGHT);
     task->flags |= WTASK_IN_FLIGHT;
-    task->flags &= (uint8_t)~WTASK_DONE;
+    task->flags &= (uint16_t)~WTASK_DONE;
     task->coming_from = move->peer->id;
     w->in_flight_task_count++;
 }
@@ -150,7 +150,7 @@ void wmove_memory_released(struct worker_state *w, struct wtask *task, struct wm
     if ((task->flags & WTASK_LOST) == 0) {
         waction_task(w, WORKER_ACTION_DROP, task->id, task->key);
     }
-    task->flags &= (uint8_t) ~(WTASK_LOST | WTASK_ACTOR);
+    task->flags &= (uint16_t) ~(WTASK_LOST | WTASK_ACTOR);
     wmove_generic_released(w, task, move);
     waction_key(w, WORKER_ACTION_RELEASE_WORKER_DATA, task->key);
     withdraw_from_users(w, task);

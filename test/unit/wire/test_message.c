@@ -332,6 +332,7 @@ static void expect_compute_task_as_table(const struct compute_task *task)
         .actor = task->actor,
         .annotations = {.blob = task->annotations, .raw = SPAN("\x80")},
         .span_id = task->span_id,
+        .ahead = task->ahead,
     };
     outgoing_start_batch(&hand);
     outgoing_start_batch(&table);
@@ -379,6 +380,9 @@ static void test_compute_task_by_hand(void **state)
     for (task.dependency_count = 1; task.dependency_count <= 20; task.dependency_count++) {
         expect_compute_task_as_table(&task);
     }
+    task.dependency_count = 20;
+    task.ahead = true;
+    expect_compute_task_as_table(&task);
     text_fini(&holder);
     blob_unref(run_spec);
     blob_unref(annotations);
