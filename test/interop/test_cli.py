@@ -7,12 +7,14 @@ import re
 import shlex
 import signal
 import subprocess
+import time
 import typing
 
 import pytest
 from distributed import Client
 from harness import KIND, SCHEDULER_CMD, Process, Scheduler, clean_environment, eventually, free_port
 from tasks import inc, slowinc
+from worker_clusters import start_cask
 
 pytestmark = pytest.mark.skipif(KIND != "cask", reason="cask's own commands")
 CASK = shlex.split(SCHEDULER_CMD)[0]
@@ -131,6 +133,39 @@ def test_story(cluster, client):
     stimulus = moves[0][4]
     assert json.loads(cask("story", stimulus, "--scheduler", cluster.address, "--json"))
     assert "Nothing is remembered" in cask("story", "no-such-key", "--scheduler", cluster.address)
+
+
+def pass_gate(gate):
+    while not gate.exists():
+        time.sleep(0.01)
+    return 0
+
+
+def test_dependents_go_ahead(make_cluster, connect, tmp_path):
+    """While a short task runs, what follows is at its worker already; it begins there once that has ended"""
+    cluster = make_cluster(env={"DASK_CASK__SCHEDULER__RUN_AHEAD": "1h"})  # whatever this machine does, they are short
+    start_cask(cluster, "alice", nthreads=4)  # so that two tasks of a name are not root-ish
+    client = connect(cluster)
+    assert client.submit(pass_gate, tmp_path, key="gate-0").result() == 0
+    assert client.submit(inc, 0, key="inc-0").result() == 1
+    gate = tmp_path / "gate"
+    graph = {"gate-1": (pass_gate, gate), "inc-1": (inc, "gate-1"), "inc-2": (inc, "inc-1")}
+    future = client.get(graph, "inc-2", sync=False)
+    eventually(lambda: "gate-1" in str(client.processing()))
+    for key in "inc-1", "inc-2":
+        answer = json.loads(cask("explain", key, "--json", "--scheduler", cluster.address))
+        assert f"sent to {cluster.addresses()['alice']} already" in answer["summary"]
+    gate.touch()
+    assert future.result() == 2
+    for key in "inc-1", "inc-2":
+        moves = json.loads(cask("story", key, "--scheduler", cluster.address, "--json"))
+        own = [tuple(move[1:3]) for move in moves if move[0] == key]
+        assert own[:4] == [
+            ("released", "waiting"),
+            ("waiting", "waiting"),
+            ("waiting", "processing"),
+            ("processing", "memory"),
+        ]
 
 
 # ---- trace ----
