@@ -199,6 +199,7 @@ static void keys_added(struct node *node, struct stream *stream, const struct ms
     event.of.add_keys.worker = stream->worker;
     event.of.add_keys.keys = values_keys(&node->scratch, m->keys);
     event.stimulus = m->stimulus_id;
+    recorder_moved(observer_link_recorder(node->observer), event.of.add_keys.keys);
     node_apply(node, &event);
 }
 

@@ -51,6 +51,7 @@ void recorder_destroy(struct recorder *recorder)
 {
     forget(recorder);
     map_fini(&recorder->prefix_numbers);
+    record_moved_fini(recorder);
     mem_free(recorder);
 }
 
@@ -215,6 +216,9 @@ static void run(struct recorder *recorder, const struct notice *notice,
             transfer(recorder, notice, item, names);
         }
         add_part(&parts, item);
+    }
+    if (parts.transfer > 0) {
+        record_moved_seconds(recorder, notice->task, (double)parts.transfer);
     }
     struct record_run *record = ring_reserve(recorder->ring, RECORD_RUN, task->key.size);
     if (record == NULL) {

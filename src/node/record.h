@@ -30,6 +30,8 @@ void recorder_victim(struct recorder *recorder, worker_id worker, struct span ke
                      struct span certificate);
 /* A worker's heartbeat came, with these metrics (msgpack). */
 void recorder_heartbeat(struct recorder *recorder, worker_id worker, struct span metrics);
+/* These results came from one worker to another. NULL recorder: nobody records. */
+void recorder_moved(struct recorder *recorder, struct span_list keys);
 /* A graph of so many bytes came. */
 void recorder_graph_bytes(struct recorder *recorder, client_id client, uint64_t bytes);
 /* Packages of `who` (an address, a client's id) are others than everybody's. */

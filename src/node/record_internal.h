@@ -37,6 +37,7 @@ struct recorder {
     uint64_t lag_counts[LAG_COUNT]; /* of the last sample */
     double log_time;                /* of the newest line told */
     bool has_unrunnable;
+    struct map moved; /* name of a type → struct moved (record_moved.c) */
 };
 
 uint32_t record_prefix_number(struct recorder *recorder, uint32_t core_number, struct span name);
@@ -44,6 +45,10 @@ uint32_t record_group_number(struct recorder *recorder, uint32_t id, struct span
                              uint32_t prefix);
 void record_worker(struct recorder *recorder, worker_id worker);
 void record_status(struct recorder *recorder, worker_id worker, struct span status);
+/* A run of the task waited so long for its inputs. */
+void record_moved_seconds(struct recorder *recorder, const struct task *task, double seconds);
+void record_moved_sample(struct recorder *recorder, bool all);
+void record_moved_fini(struct recorder *recorder);
 void record_client(struct recorder *recorder, client_id client, double time, bool came);
 
 #endif

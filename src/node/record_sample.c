@@ -444,6 +444,7 @@ void recorder_sample(struct recorder *recorder, bool all)
     sample_unrunnable(recorder, totals.unrunnable_count);
     sample_totals(recorder);
     sample_lags(recorder);
+    record_moved_sample(recorder, all);
     if (all) {
         sample_semaphores(recorder);
         sample_steals(recorder);

@@ -502,6 +502,18 @@ void api_transfers(struct exchange *exchange)
         jot_close(&jot, '}');
     }
     jot_close(&jot, ']');
+    jot_name(&jot, "types");
+    jot_open(&jot, '[');
+    for (uint32_t i = 0; i < tables->moved.count; i++) {
+        const struct moved_row *row = &tables->moved.items[i];
+        jot_open(&jot, '{');
+        jot_put_text(&jot, "type", &row->type);
+        jot_put_int(&jot, "count", (int64_t)row->last.count);
+        jot_put_int(&jot, "bytes", row->last.bytes);
+        jot_put_real(&jot, "seconds", row->last.seconds);
+        jot_close(&jot, '}');
+    }
+    jot_close(&jot, ']');
     api_end(exchange, &jot);
 }
 

@@ -127,6 +127,10 @@ void tables_clear(struct tables *tables)
     vec_fini(&tables->transfers);
     map_fini(&tables->transfer_places);
     activities_clear(tables);
+    for (uint32_t i = 0; i < tables->moved.count; i++) {
+        text_fini(&tables->moved.items[i].type);
+    }
+    vec_fini(&tables->moved);
     for (uint32_t i = 0; i < tables->semaphores.count; i++) {
         text_fini(&tables->semaphores.items[i].name);
     }

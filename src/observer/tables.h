@@ -136,6 +136,12 @@ struct semaphore_row {
     struct record_semaphore last;
 };
 
+/* Results of a type that went from worker to worker. */
+struct moved_row {
+    struct text type;
+    struct record_moved last;
+};
+
 /* What the scheduler's loop was busy with. */
 struct lag_row {
     struct text name;
@@ -190,6 +196,7 @@ struct tables {
     struct map transfer_places; /* from, to → place */
     struct VEC(struct activity_row *) activities;
     struct map activity_places; /* context, function, activity, unit → place */
+    struct VEC(struct moved_row) moved;
     struct VEC(struct semaphore_row) semaphores;
     struct VEC(struct lag_row) lags;
     struct record_steal_level steals[STEAL_LEVELS_MAX];

@@ -492,6 +492,24 @@ static void semaphore(struct tables *tables, const struct record_semaphore *reco
     tables->semaphores.items[at].last = *record;
 }
 
+static void moved(struct tables *tables, const struct record_moved *record, struct span text)
+{
+    uint32_t at = 0;
+    while (at < tables->moved.count &&
+           !span_equal(text_span(&tables->moved.items[at].type), text)) {
+        at++;
+    }
+    if (at == TABLE_LINES_MAX) {
+        return;
+    }
+    if (at == tables->moved.count) {
+        struct moved_row row = {0};
+        text_add(&row.type, text);
+        vec_push(&tables->moved, row);
+    }
+    tables->moved.items[at].last = *record;
+}
+
 static void lag(struct tables *tables, const struct record_lag *record, struct span text)
 {
     uint32_t at = 0;
@@ -592,6 +610,9 @@ void tables_apply(struct tables *tables, const union any_record *record)
         break;
     case RECORD_SEMAPHORE:
         semaphore(tables, &record->semaphore, text);
+        break;
+    case RECORD_MOVED:
+        moved(tables, &record->moved, text);
         break;
     case RECORD_VICTIM:
         evidence_victim(tables, &record->victim, text);

@@ -228,6 +228,22 @@ def test_task_why_story(base, client):
     assert get(base + "/api/cask/v1/story?key=")[0] == 400
 
 
+def test_what_moved_by_type(make_cluster):
+    cluster = make_cluster(env=ON)
+    cluster.start_workers("a", "b")
+    with Client(cluster.address, timeout=20) as client:
+        here = client.submit(bytes, 1000, workers="a", key="here")
+        more = client.submit(bytes, 2000, workers="a", key="more")
+        other = client.submit(list, range(3), workers="a", key="other")
+        assert client.submit(lambda *inputs: len(inputs), here, more, workers="b").result() == 2
+        assert client.submit(lambda *inputs: len(inputs), here, other, workers="b").result() == 2
+        rows = eventually(lambda: {row["type"]: row for row in api(base_of(cluster), "transfers")["types"]} if len(api(base_of(cluster), "transfers")["types"]) == 3 else None, 30)
+    moved = rows["bytes"]
+    assert moved["count"] == 2 and 3000 <= moved["bytes"] < 3200 and moved["seconds"] > 0
+    assert rows["list"]["count"] == 1 and rows["list"]["seconds"] == 0
+    assert rows["(several types)"]["seconds"] > 0 and rows["(several types)"]["count"] == 0
+
+
 def test_tasks_that_are_a_group_of_their_own_are_one_row(base, client):
     futures = client.map(lonely, range(8), pure=False)  # keys are lonely-UUID
     futures[0].exception()
