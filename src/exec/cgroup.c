@@ -1,14 +1,16 @@
-/* cgroup.c: groups cask-PID-START-NUMBER, of the worker with that process id and start time, beside nothing but one another.
+/* cgroup.c: groups cask-PID-START-NUMBER, of the worker with that process id and start time.
  *
- * Where: in the group that we are in, if it was given to us: its files are ours though we are not the superuser; or who manages the groups has
- * marked it so (systemd: Delegate=yes); or it is the root of a cgroup namespace (a container's); or the user says so. All else
- * belongs to somebody who does not expect groups that he did not make. In version 2 a group that has processes
- * cannot limit groups below it: then we go into one below, "…-worker", if nobody but us is there, and come back in the end; or the
- * groups are made beside ours, if the one above was marked (systemd: DelegateSubgroup=).
+ * Where: in the group that we are in, if it was given to us: its files are ours though we are not the
+ * superuser; or who manages the groups has marked it so (systemd: Delegate=yes); or it is the root of a
+ * cgroup namespace (a container's); or the user says so. All else belongs to somebody who does not expect
+ * groups that he did not make. In version 2 a group that has processes cannot limit groups below it: then we
+ * go into one below, "…-worker", if nobody but us is there, and come back in the end; or the groups are made
+ * beside ours, if the one above was marked (systemd: DelegateSubgroup=).
  *
- * A group is removed by whoever made it; of those whose worker was killed, the next one that looks there removes the ones in which no
- * process is left, as the kernel removes no others. Source: the kernel's admin-guide/cgroup-v2.rst (No Internal Process
- * Constraint, Delegation) and cgroup-v1/memory.rst; systemd's CGROUP_DELEGATION.md. */
+ * A group is removed by whoever made it; of those whose worker was killed, the next one that looks there
+ * removes the ones in which no process is left, as the kernel removes no others. Source: the kernel's
+ * admin-guide/cgroup-v2.rst (No Internal Process Constraint, Delegation) and cgroup-v1/memory.rst; systemd's
+ * CGROUP_DELEGATION.md. */
 #include "exec/cgroup.h"
 
 #include <dirent.h>
@@ -375,7 +377,8 @@ static void add_path(struct cgroup_home *home, struct text *out)
     text_printf(out, "%" PRIu64, ++home->last_number);
 }
 
-/* A group with its limit. Without swap, where that can be said: what is over the limit is to end, not to crawl. */
+/* A group with its limit. Without swap, where that can be said: what is over the limit is to end, not to
+ * crawl. */
 static int make_group(struct cgroup_home *home, const char *path, struct text *why)
 {
     static const struct {

@@ -40,7 +40,8 @@ struct executor_death {
     double uptime;      /* seconds */
     bool has_cgroup;    /* of its own; the next three are of that one, else of the worker's */
     uint64_t oom_kills; /* its processes that the kernel killed for memory meanwhile */
-    /* Bytes that its own held at most (0: unknown, as in version 2 before Linux 5.19), or the worker's holds now; its limit (0: none). */
+    /* Bytes that its own held at most (0: unknown, as in version 2 before Linux 5.19), or the worker's holds
+     * now; its limit (0: none). */
     uint64_t memory_held, memory_max;
     uint64_t rss_peak;           /* bytes */
     double cpu_user, cpu_system; /* seconds */

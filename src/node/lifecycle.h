@@ -28,8 +28,8 @@ typedef void lifecycle_go(void *user);
 
 /* Go on in `seconds`, or at once (posted) when the scheduler closes. */
 void lifecycle_pause(struct node *node, double seconds, lifecycle_go *go, void *user);
-/* Go on (posted) when clients have been told of the end of a task, whichever: it is in memory, has erred or was cancelled; in `seconds`
- * at the latest. */
+/* Go on (posted) when clients have been told of the end of a task, whichever: it is in memory, has erred or
+ * was cancelled; in `seconds` at the latest. */
 void lifecycle_when_ended(struct node *node, double seconds, lifecycle_go *go, void *user);
 void lifecycle_ended(struct node *node);
 /* Go on (posted) once no nanny is starting. */

@@ -1,10 +1,11 @@
-/* worker_cgroups.c: a limit of the kernel's for each executor, behind the one that is measured (worker_pressure.c).
+/* worker_cgroups.c: a limit of the kernel's for each executor, behind the one that is measured
+ * (worker_pressure.c).
  *
- * Measuring comes first, as it can tell who grew, and evict and pause before anybody has to end: so the kernel's limit is above
- * `terminate`, and catches what grows faster than that is looked at. It is that of the whole worker for each executor, not
- * a part of it, and not less what is stored: lowering a limit below what is held ends who holds it, and what an
- * executor has exported is counted as its own as long as it is stored. Where the worker's limit is not enforced (no
- * limit, no `terminate`, no nanny), nor is this. */
+ * Measuring comes first, as it can tell who grew, and evict and pause before anybody has to end: so the
+ * kernel's limit is above `terminate`, and catches what grows faster than that is looked at. It is that of
+ * the whole worker for each executor, not a part of it, and not less what is stored: lowering a limit below
+ * what is held ends who holds it, and what an executor has exported is counted as its own as long as it is
+ * stored. Where the worker's limit is not enforced (no limit, no `terminate`, no nanny), nor is this. */
 #include <math.h>
 
 #include "base/log.h"

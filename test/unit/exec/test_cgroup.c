@@ -1,5 +1,6 @@
-/* Where executors get cgroups, where they get none and why, and what is in them: in a made-up tree, with a stand-in for what the kernel does with the
- * files. A real kernel is asked in test/interop/test_worker_cgroups.py. */
+/* Where executors get cgroups, where they get none and why, and what is in them: in a made-up tree, with a
+ * stand-in for what the kernel does with the files. A real kernel is asked in
+ * test/interop/test_worker_cgroups.py. */
 #include "exec/cgroup.h"
 
 #include <dirent.h>
@@ -123,7 +124,8 @@ static int fill(const char *path)
     return 0;
 }
 
-/* Not while a group or a process is in it, but for us, as the stand-in does not take us out of a group that we leave. */
+/* Not while a group or a process is in it, but for us, as the stand-in does not take us out of a group that
+ * we leave. */
 static int empty(const char *path)
 {
     char command[600], procs[512];
@@ -225,7 +227,8 @@ static struct cgroup *create(struct cgroup_home *home, int pid)
 
 /* ---- version 2 ---- */
 
-/* As `systemd-run --user --scope cask worker` has it: we go one down, as the groups below need the controller, and come back. */
+/* As `systemd-run --user --scope cask worker` has it: we go one down, as the groups below need the
+ * controller, and come back. */
 static void test_split(void **state)
 {
     (void)state;
