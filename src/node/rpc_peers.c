@@ -136,6 +136,14 @@ static void refuse_worker(struct node *node, struct request *request)
     outgoing_fini(&out);
 }
 
+/* What a worker of cask's says of itself, in a field that stock never fills. */
+static bool takes_forwarded(struct span host_info)
+{
+    struct span value;
+    return host_info.size > 0 && msgpack_find(host_info, "cask-takes-forwarded", &value) == OK &&
+           span_equal(value, SPAN("\xc3"));
+}
+
 /* Fill `info` from the message; false with the exception raised. Blobs in it are the caller's. */
 static bool read_worker(struct node *node, struct request *request,
                         const struct msg_register_worker *m, struct metrics_info *metrics,
@@ -177,7 +185,7 @@ static bool read_worker(struct node *node, struct request *request,
         .services = msgpack_is_nil(m->services) ? NULL : values_plain(m->services),
         .versions = msgpack_is_nil(m->versions) ? NULL : values_plain(m->versions),
         .metrics = metrics,
-        .takes_forwarded = m->takes_forwarded,
+        .takes_forwarded = takes_forwarded(m->host_info),
     };
     if (!msgpack_is_nil(m->extra.raw) &&
         payload_take(&request->message, m->extra.raw, &info->extra) != OK) {

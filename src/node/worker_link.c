@@ -67,7 +67,10 @@ static void register_now(void *user, struct comm *comm)
                               "cask-task-records\xc3")}, /* task_records.h */
         .stimulus_id = worker_stimulus(worker, "worker-connect"),
         .server_id = text_span(&worker->id),
-        .takes_forwarded = true,
+        /* That compute-task may be "cask-ahead". Stock's scheduler takes no argument it does not know, but
+         * never looks into this one. */
+        .host_info = SPAN("\x81\xb4"
+                          "cask-takes-forwarded\xc3"),
         .resolve_address = true,
     };
     if (worker->nanny.address.size > 0) {
@@ -167,7 +170,8 @@ static void registered(struct worker_node *worker)
     io_timer_start(link->beat, link->beat_interval, 0);
     io_timer_start(link->alive, KEEP_ALIVE_SECONDS, KEEP_ALIVE_SECONDS);
     io_timer_start(link->missing, MISSING_SECONDS, MISSING_SECONDS);
-    if (worker->options.lifetime > 0) { /* of this life; its executors may have been slow to start */
+    if (worker->options.lifetime >
+        0) { /* of this life; its executors may have been slow to start */
         io_timer_start(worker->lifetime, worker->options.lifetime, 0);
     }
     log_info(LOGGER, "        Registered to: %26s", text_cstr(&worker->scheduler));
