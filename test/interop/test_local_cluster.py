@@ -231,6 +231,25 @@ def test_modules_beside_the_program(tmp_path):
     assert (told.stdout, told.stderr) == ("42\n", "")
 
 
+def test_modules_behind_all_others(tmp_path):
+    """as here: Python's own are found first"""
+    for name in ("queue", "json", "dask"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('this is another one')\n")
+    (tmp_path / "helper_of_user.py").write_text("def triple(x):\n    return 3 * x\n")
+    program = (
+        f"import sys; sys.path.append({str(tmp_path)!r})\n"
+        "from cask import Client\nimport helper_of_user\n"
+        "with Client(n_workers=1) as client:\n"
+        "    print(client.submit(helper_of_user.triple, 14).result())\n"
+        "    print(client.run_on_scheduler(helper_of_user.triple, 1))\n"
+    )
+    environment = clean_environment({"PYTHONPATH": f"{ROOT}/python"})
+    told = subprocess.run(
+        [sys.executable, "-Wi", "-c", program], env=environment, cwd="/", capture_output=True, text=True, timeout=60
+    )
+    assert (told.stdout, told.stderr) == ("42\n3\n", "")
+
+
 def test_blocked_handlers():
     with LocalCluster(n_workers=0, blocked_handlers=["run_function"]) as cluster, Client(cluster) as client:
         with pytest.raises(ValueError, match="'run_function' handler has been explicitly disallowed in Scheduler"):

@@ -14,6 +14,7 @@ import sys
 
 from cask.executor.channel import CHANNEL_FD
 from cask.executor.crash import take_line
+from cask.paths import extend_path
 
 
 def main() -> None:
@@ -23,6 +24,7 @@ def main() -> None:
     line = take_line()
     peer = socket.socket(fileno=CHANNEL_FD)
     peer.set_inheritable(False)
+    extend_path()
 
     from cask.executor.beginning import begin  # a second of imports, with the descriptors in safety
     from cask.executor.serve import serve

@@ -14,8 +14,11 @@ from typing import Any
 
 import dask.config
 
+from cask.paths import BEHIND
+
 INHERITED = "DASK_INTERNAL_INHERIT_CONFIG"
 PLACES = ("DASK_CONFIG", "DASK_ROOT_CONFIG")  # of files: no settings themselves
+
 
 def find_program() -> str:
     """`cask`: the setting cask.program; of the source tree that this is a part of; of this Python; on PATH."""
@@ -55,15 +58,17 @@ def settings(changes: Mapping[str, Any], merged: Mapping[str, Any]) -> dict:
     return config
 
 
-def _import_path() -> list[str]:
-    """Where modules are found here but not in a Python that is just started."""
+def _import_path() -> tuple[list[str], list[str]]:
+    """Where modules are found here but not in a Python that is just started: before its own, and behind them."""
     paths = sysconfig.get_paths()
     library = Path(paths["stdlib"])
     zipped = library.parent / "python{}{}.zip".format(*sys.version_info[:2])
     usual = {*map(str, (library, library / "lib-dynload", zipped)), *site.getsitepackages()}
     usual |= {paths["platstdlib"], site.getusersitepackages()}
     found = [os.path.abspath(p) for p in sys.path]  # "", of a prompt, is where we are
-    return [p for p in dict.fromkeys(found) if p not in usual]
+    start = next((i for i, place in enumerate(found) if place in usual), len(found))
+    before, behind = dict.fromkeys(found[:start]), dict.fromkeys(found[start:])
+    return list(before), [place for place in behind if place not in usual and place not in before]
 
 
 def environment(config: dict, extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -79,6 +84,8 @@ def environment(config: dict, extra: Mapping[str, str] | None = None) -> dict[st
         variables[name] = value
     variables[INHERITED] = dask.config.serialize(config)
     variables["CASK_PYTHON"] = sys.executable
-    variables["PYTHONPATH"] = os.pathsep.join(_import_path())
+    before, behind = _import_path()
+    variables["PYTHONPATH"] = os.pathsep.join(before)
+    variables[BEHIND] = os.pathsep.join(behind)
     variables.update({k: str(v) for k, v in (extra or {}).items()})
     return variables

@@ -14,6 +14,10 @@ import gc
 
 gc.disable()  # imports make nothing that it would find
 
+from cask.paths import extend_path  # noqa: E402
+
+extend_path()
+
 import os  # noqa: E402
 import queue  # noqa: E402
 import signal  # noqa: E402
