@@ -606,12 +606,12 @@ int executor_ask_birth(struct executor *seed, uint64_t number, struct executor_b
 }
 
 int executor_born(struct io_loop *loop, const struct executor_options *options,
-                  struct executor_birth *take_birth, int pid, struct executor **out_executor,
+                  struct executor_birth *take_birth, struct executor **out_executor,
                   struct text *why)
 {
     struct executor *executor = create(loop, options);
     const struct io_process_options process = process_options(executor);
-    int code = io_process_adopt(loop, &process, &take_birth->ends, pid, &executor->process, why);
+    int code = io_process_adopt(loop, &process, &take_birth->ends, &executor->process, why);
     if (code != OK) {
         executor_birth_fini(take_birth);
         mem_free(executor);

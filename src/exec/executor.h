@@ -46,11 +46,11 @@ struct executor_birth {
  * ERR_IO: no descriptors. */
 MUST_USE int executor_ask_birth(struct executor *seed, uint64_t number,
                                 struct executor_birth *out_birth, struct text *why);
-/* Process `pid` is what it forked. As executor_start; the birth is taken in any case. ERR_NOT_FOUND: there is no such
+/* Process ends.pid of the birth is what it forked. As executor_start; the birth is taken in any case. ERR_NOT_FOUND: there is no such
  * child. */
 MUST_USE int executor_born(struct io_loop *loop, const struct executor_options *options,
-                           struct executor_birth *take_birth, int pid,
-                           struct executor **out_executor, struct text *why);
+                           struct executor_birth *take_birth, struct executor **out_executor,
+                           struct text *why);
 /* It will not come; if it was made all the same it ends. */
 void executor_birth_fini(struct executor_birth *birth);
 /* Give it a cgroup after its start, before user code runs in it; NULL: none. One that cannot be made is only a warning. */

@@ -305,8 +305,9 @@ static void take_birth(struct supervisor *supervisor, struct seed *seed,
 {
     struct executor *executor;
     struct text why = {0};
+    birth->ends.pid = pid;
     int code =
-        executor_born(supervisor->loop, &supervisor->options.executor, birth, pid, &executor, &why);
+        executor_born(supervisor->loop, &supervisor->options.executor, birth, &executor, &why);
     if (code == OK && seed != &supervisor->seed) {
         executor_destroy(executor); /* its environment is a former one */
     } else if (code == OK) {

@@ -260,17 +260,18 @@ MUST_USE int io_process_spawn(struct io_loop *loop, const struct io_process_opti
  * channel; -1: none. */
 struct io_process_ends {
     int ours[4], theirs[4];
+    int pid; /* once it is there */
 };
 /* Open what the options ask for; IO_INHERIT: nothing. ERR_IO. */
 MUST_USE int io_process_open_ends(const struct io_process_options *options,
                                   struct io_process_ends *out_ends, struct text *why);
 /* Close ends of one side; taken ones are -1. */
 void io_process_close_ends(int ends[4]);
-/* Watch `pid`, which another child of ours has made as our child (CLONE_PARENT), with the options that it would have
+/* Watch ends->pid, which another child of ours has made as our child (CLONE_PARENT), with the options that it would have
  * been spawned with. Takes our ends. ERR_NOT_FOUND: it is no child of ours. ERR_IO. */
 MUST_USE int io_process_adopt(struct io_loop *loop, const struct io_process_options *options,
-                              struct io_process_ends *ends, int pid,
-                              struct io_process **out_process, struct text *why);
+                              struct io_process_ends *ends, struct io_process **out_process,
+                              struct text *why);
 /* The children of ours that are in the process group of `leader`, which has ended, are killed: those that it has made and
  * nobody has adopted. */
 void io_process_end_group(int leader);

@@ -166,7 +166,7 @@ void io_process_close_ends(int ends[FD_COUNT])
 /* 0 or an errno; what was opened is in `ends` either way. */
 static int open_descriptors(const struct io_process_options *options, struct io_process_ends *ends)
 {
-    *ends = (struct io_process_ends){{-1, -1, -1, -1}, {-1, -1, -1, -1}};
+    *ends = (struct io_process_ends){{-1, -1, -1, -1}, {-1, -1, -1, -1}, 0};
     for (int fd = 0; fd < FD_COUNT; fd++) {
         bool is_channel = fd == FD_COUNT - 1;
         enum io_stdio kind =
@@ -376,9 +376,10 @@ int io_process_open_ends(const struct io_process_options *options, struct io_pro
 }
 
 int io_process_adopt(struct io_loop *loop, const struct io_process_options *options,
-                     struct io_process_ends *ends, int pid, struct io_process **out_process,
+                     struct io_process_ends *ends, struct io_process **out_process,
                      struct text *why)
 {
+    int pid = ends->pid;
     ASSERT(options->exited != NULL);
     ASSERT(pid > 0);
     siginfo_t state;
