@@ -41,10 +41,13 @@ def here(path):
 
 
 def make_part(number, path=None):
-    """The first four wait for one another, so that each is made, and sent from, where no other is"""
+    """The first four wait for one another, so that each is made, and sent from, where no other is; not for ever, as nobody
+    promises them a thread each"""
     if path is not None:
         here(path)
-        while number < 4 and len(os.listdir(path)) < 4:
+        for _ in range(500 if number < 4 else 0):
+            if len(os.listdir(path)) == 4:
+                break
             time.sleep(0.01)
     rng = numpy.random.default_rng(number)
     return pandas.DataFrame({"id": rng.integers(0, 40, 500), "x": rng.integers(0, 1000, 500)})
