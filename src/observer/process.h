@@ -53,7 +53,8 @@ struct observer {
     lws_sorted_usec_list_t drain_timer, end_timer;
     struct VEC(struct viewer *) viewers;
     uint32_t connections;
-    uint32_t proxied_count; /* requests to workers that are open */
+    uint32_t proxied_count;  /* requests to workers that are open */
+    uint32_t passages_count; /* WebSockets to workers */
     double sampled,
         active; /* when the scheduler was last asked for a sample; when a record last came */
     bool is_sampling;

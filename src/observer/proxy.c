@@ -2,12 +2,13 @@
  *
  * So that who reaches the scheduler's dashboard reaches those of its workers. What comes back was written by a worker,
  * whom nobody vouches for: it goes on within limits, as one of the types below, in a sandbox without this site's origin,
- * and without following where it leads. What the browser sent (cookies, token) stays here. WebSockets are not passed on.
+ * and without following where it leads. What the browser sent (cookies, token) stays here. WebSockets: proxy_socket.c.
  * Source: distributed http/proxy.py. */
 #include <stdlib.h>
 
 #include "base/alloc.h"
 #include "observer/html.h"
+#include "observer/proxy.h"
 #include "observer/routes.h"
 
 #define BODY_BYTES_MAX ((size_t)16 << 20)
@@ -141,8 +142,7 @@ int proxy_event(struct lws *wsi, enum lws_callback_reasons reason, void *user, v
 
 /* ---- the question ------------------------------------------------------------------------------- */
 
-/* PORT/HOST/PATH. */
-static bool cut(struct span part, uint32_t *out_port, struct span *out_host, struct span *out_path)
+bool proxy_cut(struct span part, uint32_t *out_port, struct span *out_host, struct span *out_path)
 {
     char few[8] = "", *end;
     const uint8_t *slash = memchr(part.data, '/', part.size);
@@ -161,8 +161,8 @@ static bool cut(struct span part, uint32_t *out_port, struct span *out_host, str
     return *end == '\0' && port > 0 && port <= UINT16_MAX && size > 0;
 }
 
-static const struct worker_row *find_worker(const struct tables *tables, struct span host,
-                                            uint32_t port)
+const struct worker_row *proxy_find_worker(const struct tables *tables, struct span host,
+                                           uint32_t port)
 {
     for (uint32_t i = 0; i < tables->workers.count; i++) {
         const struct worker_row *row = tables->workers.items[i];
@@ -174,7 +174,7 @@ static const struct worker_row *find_worker(const struct tables *tables, struct 
     return NULL;
 }
 
-static void put_path(struct text *out, struct span path)
+void proxy_put_path(struct text *out, struct span path)
 {
     for (size_t i = 0; i < path.size; i++) {
         if (path.data[i] == '/') {
@@ -185,35 +185,38 @@ static void put_path(struct text *out, struct span path)
     }
 }
 
-/* The query without what is for us. */
-static void put_query(struct text *out, const struct exchange *exchange)
+void proxy_put_host(struct text *out, const struct worker_row *row)
 {
-    char before = '?';
-    for (uint32_t i = 0; i < exchange->argument_count; i++) {
-        struct span argument = text_span(&exchange->arguments[i]);
-        const uint8_t *equals = memchr(argument.data, '=', argument.size);
-        size_t name = equals == NULL ? argument.size : (size_t)(equals - argument.data);
-        if (span_equal_text(span_of(argument.data, name), "token")) {
-            continue;
-        }
-        text_add_char(out, before);
-        html_url_part(out, span_of(argument.data, name));
-        if (equals != NULL) {
-            text_add_char(out, '=');
-            html_url_part(out, span_of(equals + 1, argument.size - name - 1));
-        }
-        before = '&';
+    bool is_six = strchr(text_cstr(&row->host), ':') != NULL;
+    text_printf(out, is_six ? "[%s]:%u" : "%s:%u", text_cstr(&row->host), row->dashboard);
+}
+
+void proxy_put_argument(struct text *out, struct span argument, char *before)
+{
+    const uint8_t *equals = memchr(argument.data, '=', argument.size);
+    size_t name = equals == NULL ? argument.size : (size_t)(equals - argument.data);
+    if (span_equal_text(span_of(argument.data, name), "token")) {
+        return;
     }
+    text_add_char(out, *before);
+    html_url_part(out, span_of(argument.data, name));
+    if (equals != NULL) {
+        text_add_char(out, '=');
+        html_url_part(out, span_of(equals + 1, argument.size - name - 1));
+    }
+    *before = '&';
 }
 
 static void connect_to(struct proxied *proxied, const struct worker_row *row, struct span path)
 {
     struct observer *observer = proxied->exchange->observer;
     struct text full = {0}, host = {0};
-    bool is_six = strchr(text_cstr(&row->host), ':') != NULL;
-    put_path(&full, path);
-    put_query(&full, proxied->exchange);
-    text_printf(&host, is_six ? "[%s]:%u" : "%s:%u", text_cstr(&row->host), row->dashboard);
+    char before = '?';
+    proxy_put_path(&full, path);
+    for (uint32_t i = 0; i < proxied->exchange->argument_count; i++) {
+        proxy_put_argument(&full, text_span(&proxied->exchange->arguments[i]), &before);
+    }
+    proxy_put_host(&host, row);
     struct lws_client_connect_info info = {
         .context = observer->context,
         .vhost = observer->vhost,
@@ -242,11 +245,11 @@ void route_proxy(struct exchange *exchange)
     struct observer *observer = exchange->observer;
     struct span host, path;
     uint32_t port;
-    if (!cut(exchange->part, &port, &host, &path)) {
+    if (!proxy_cut(exchange->part, &port, &host, &path)) {
         exchange_fail(exchange, 404, "a worker's page is at proxy/PORT/HOST/PATH");
         return;
     }
-    const struct worker_row *row = find_worker(observer->tables, host, port);
+    const struct worker_row *row = proxy_find_worker(observer->tables, host, port);
     if (row == NULL) {
         exchange_fail(exchange, 404, "no registered worker has its dashboard there");
         return;

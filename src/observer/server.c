@@ -14,6 +14,7 @@
 #include "observer/assets.h"
 #include "observer/pack.h"
 #include "observer/process.h"
+#include "observer/proxy.h"
 
 #define LOGGER "distributed.scheduler"
 #define CONNECTIONS_MAX 2048u
@@ -474,6 +475,65 @@ static int admit(struct lws *wsi)
                : -1;
 }
 
+/* PORT/HOST/PATH of a path below the prefix; false: it is none of a worker. */
+static bool cut_proxy(const struct observer *observer, const struct text *path,
+                      struct span *out_part)
+{
+    struct text begin = {0};
+    text_printf(&begin, "%s/proxy/", text_cstr(&observer->settings.prefix));
+    bool is_below = strncmp(text_cstr(path), text_cstr(&begin), begin.size) == 0;
+    if (is_below) {
+        *out_part = span_of(path->data + begin.size, path->size - begin.size);
+    }
+    text_fini(&begin);
+    return is_below;
+}
+
+static int pass_on(struct lws *wsi, struct observer *observer, struct proxy_upgrade *upgrade)
+{
+    char few[2048], before = '?';
+    bool by_argument;
+    if (!is_origin_allowed(wsi, observer)) {
+        return 403;
+    }
+    if (!has_token(wsi, observer, &by_argument)) {
+        return 401;
+    }
+    if (!is_version_known(wsi)) {
+        return 400;
+    }
+    for (int i = 0; i < EXCHANGE_ARGUMENTS_MAX; i++) {
+        int size = lws_hdr_copy_fragment(wsi, few, sizeof few, WSI_TOKEN_HTTP_URI_ARGS, i);
+        if (size <= 0) {
+            break;
+        }
+        proxy_put_argument(&upgrade->query, span_of(few, (size_t)size), &before);
+    }
+    header(wsi, WSI_TOKEN_KEY, &upgrade->key);
+    header(wsi, WSI_TOKEN_PROTOCOL, &upgrade->protocols);
+    return proxy_socket_open(observer, wsi, upgrade);
+}
+
+/* A worker's WebSocket is passed on, what else there is the library opens (0). 1: it is answered, −1: close. */
+static int confirm_upgrade(struct lws *wsi, const char *to)
+{
+    struct observer *observer = observer_of(wsi);
+    struct proxy_upgrade upgrade = {0};
+    struct text path = {0};
+    int result = 0;
+    if (strcasecmp(to, "websocket") == 0 && header(wsi, WSI_TOKEN_GET_URI, &path) &&
+        cut_proxy(observer, &path, &upgrade.part)) {
+        int status = pass_on(wsi, observer, &upgrade);
+        bool is_told = status != 0 && lws_return_http_status(wsi, (unsigned)status, NULL) == 0;
+        result = is_told ? 1 : -1;
+    }
+    text_fini(&upgrade.query);
+    text_fini(&upgrade.key);
+    text_fini(&upgrade.protocols);
+    text_fini(&path);
+    return result;
+}
+
 static int open_socket(struct lws *wsi, struct session *session)
 {
     struct observer *observer = observer_of(wsi);
@@ -541,6 +601,8 @@ static int on_http(struct lws *wsi, enum lws_callback_reasons reason, void *user
         return 0;
     case LWS_CALLBACK_HTTP_WRITEABLE:
         return write_answer(wsi, session);
+    case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
+        return confirm_upgrade(wsi, in);
     case LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION:
         return admit(wsi);
     case LWS_CALLBACK_ESTABLISHED:
@@ -624,6 +686,7 @@ static const struct lws_protocols protocols[] = {
     {.name = "listener", .callback = on_listener},
     {.name = "channel", .callback = on_channel},
     {.name = "proxy", .callback = proxy_event, .rx_buffer_size = 16384},
+    {.name = "passage", .callback = proxy_socket_event, .rx_buffer_size = 16384},
     {.name = NULL},
 };
 
