@@ -411,13 +411,13 @@ int proxy_socket_open(struct observer *observer, struct lws *wsi,
         proxy_put_path(&full, path);
         text_add(&full, text_span(&upgrade->query));
     }
-    if (row == NULL) {
+    if (observer->settings.tls_cert.size > 0) {
+        status = 501;
+    } else if (row == NULL) {
         status = 404;
     } else if (upgrade->key.size != KEY_BYTES || !is_plain(&upgrade->key) ||
                !is_plain(&upgrade->protocols) || full.size > PATH_BYTES_MAX) {
         status = 400;
-    } else if (observer->settings.tls_cert.size > 0) {
-        status = 501;
     } else if (observer->passages_count >= PASSAGES_MAX) {
         status = 503;
     } else {

@@ -8,6 +8,7 @@ import http.client
 import json
 import re
 import socket
+import ssl
 import threading
 import time
 import urllib.request
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 from distributed import Worker
 from harness import KIND, Cluster, eventually
+from test_dashboard_security import TLS
 from test_observer import ON, base_of, child_of
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.httpserver import HTTPServer
@@ -302,3 +304,15 @@ def test_origin_and_token():
         assert refusal(base, path + "?token=wrong") == 401
         assert refusal(base, path + "?token=s3cret", headers={"Origin": "http://elsewhere"}) == 403
         assert refusal(base, path + "?token=s3cret", headers={"Origin": base}) == 404
+
+
+def test_not_with_tls(make_cluster, certificate):
+    """A dashboard with TLS says that it cannot, and serves on"""
+    cert, key = certificate
+    cluster = make_cluster(env={**ON, TLS + "CERT": cert, TLS + "KEY": key})
+    trusted = ssl.create_default_context(cafile=cert)
+    for path, headers, status in (("/proxy/1/127.0.0.1/x", UPGRADE, 501), ("/health", {}, 200)):
+        address = base_of(cluster).removeprefix("http://")
+        with contextlib.closing(http.client.HTTPSConnection(address, timeout=60, context=trusted)) as connection:
+            connection.request("GET", path, headers=headers)
+            assert connection.getresponse().status == status
